@@ -1,0 +1,37 @@
+//! Files that are either whole or not there.
+
+use crate::error::{Error, Result};
+use std::{fs, io::Write, path::Path};
+
+/// Writes `bytes` to `path` atomically: into a temporary file beside it, synced, then renamed.
+///
+/// After a crash or on a full disk the old file (or none) is there, never a part of the new one.
+/// The folder is made where it is missing.
+///
+/// # Errors
+/// [`Error::File`] with the remedy.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let fail = |e| Error::file(path, "writing", e);
+    fs::create_dir_all(folder).map_err(fail)?;
+    let mut temporary = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(fail)?;
+    temporary.write_all(bytes).map_err(fail)?;
+    temporary.as_file().sync_all().map_err(fail)?;
+    temporary.persist(path).map_err(|e| fail(e.error))?;
+    // The rename itself is made durable; a file system that cannot sync folders is no reason to fail.
+    if let Ok(folder) = fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// [`Error::File`] with the remedy.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| Error::file(path, "reading", e))
+}

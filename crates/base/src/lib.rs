@@ -1,0 +1,30 @@
+//! What every other crate of Smalti stands on.
+//!
+//! Images are float tensors `[B, C, H, W]` (batch, channel, row, column) with values nominally in `[0, 1]`.
+//! Everything random is drawn from [`Seed`], never from a process-wide generator; everything that can go
+//! wrong because of data or users is an [`Error`] that says what was expected, what came and what to do.
+//!
+//! ```
+//! use smalti_base::{Seed, Space};
+//! let space = Space::image(1, 6, 8);
+//! let noise = Seed::new(7).at("noise", 0).normal(&space.batch(2));
+//! assert_eq!(noise.size(), [2, 1, 6, 8]);
+//! space.check("noise", &noise).unwrap();
+//! ```
+//!
+//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`files`], [`image_file`], [`metrics`],
+//! [`checkpoint`].
+
+pub mod checkpoint;
+pub mod device;
+pub mod error;
+pub mod files;
+pub mod image_file;
+pub mod metrics;
+pub mod seed;
+pub mod space;
+
+pub use device::DeviceChoice;
+pub use error::{Error, Result};
+pub use seed::Seed;
+pub use space::Space;

@@ -1,0 +1,71 @@
+//! The contracts that forward operators keep.
+
+use smalti_base::{Result, Space};
+use tch::Tensor;
+
+/// Where the output pixels of an operator lie, in input pixels.
+///
+/// Output pixel `(i, j)` is centred at input row `origin.0 + spacing.0 i` and column
+/// `origin.1 + spacing.1 j`, where input pixel `(r, c)` has its centre at `(r, c)`. This is what aligns
+/// initial images and baselines with the observation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grid {
+    /// Centre of output pixel (0, 0), in input pixels.
+    pub origin: (f64, f64),
+    /// Distance of neighbouring output pixels, in input pixels.
+    pub spacing: (f64, f64),
+}
+
+impl Grid {
+    /// Output pixels that coincide with input pixels.
+    pub const IDENTITY: Self = Self { origin: (0.0, 0.0), spacing: (1.0, 1.0) };
+
+    /// The grid of `second` after `first`, in pixels of the input of `first`.
+    pub fn compose(first: Self, second: Self) -> Self {
+        let axis = |o1: f64, s1: f64, o2: f64, s2: f64| (o1 + s1 * o2, s1 * s2);
+        let (oy, sy) = axis(first.origin.0, first.spacing.0, second.origin.0, second.spacing.0);
+        let (ox, sx) = axis(first.origin.1, first.spacing.1, second.origin.1, second.spacing.1);
+        Self { origin: (oy, ox), spacing: (sy, sx) }
+    }
+}
+
+/// A differentiable map `F: domain -> range` between images, batch by batch.
+///
+/// # Shapes
+/// `apply`: `[B, C, H, W]` in the domain to `[B, C', H', W']` in the range, any `B`, in the dtype and on the
+/// device of its input.
+pub trait Operator {
+    /// The space of inputs.
+    fn domain(&self) -> Space;
+    /// The space of outputs.
+    fn range(&self) -> Space;
+    /// `F(x)`.
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Shape`] where `x` is not in the domain.
+    fn apply(&self, x: &Tensor) -> Result<Tensor>;
+    /// The vector-Jacobian product `J_F(x)^T v`, in the domain.
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Shape`] where `x` is not in the domain or `v` not in the range.
+    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor>;
+    /// Where the output pixels lie.
+    fn grid(&self) -> Grid;
+}
+
+/// A linear operator `A`: its vector-Jacobian product is the adjoint, for every `x`.
+pub trait LinearOperator: Operator {
+    /// `A^T v`, exact: `<A x, v> = <x, A^T v>` up to rounding.
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Shape`] where `v` is not in the range.
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor>;
+
+    /// `A^T A x`.
+    ///
+    /// # Errors
+    /// Those of `apply`.
+    fn normal(&self, x: &Tensor) -> Result<Tensor> {
+        self.adjoint(&self.apply(x)?)
+    }
+}

@@ -1,0 +1,3 @@
+//! Patches, patch densities and regularizers.
+pub mod regularizer;
+pub use regularizer::{PatchDensity, Regularizer};

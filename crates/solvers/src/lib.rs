@@ -1,0 +1,1 @@
+//! The one run loop, MAP estimation, training and comparison methods

@@ -1,0 +1,1 @@
+//! Reads experiments, runs them, writes tables and the report

@@ -1,0 +1,1 @@
+//! Laws that every operator, flow, prior and likelihood must obey
