@@ -1,1 +1,111 @@
-fn main() {}
+//! `cargo xtask`: set-up, tests, CI, the tables and the benchmarks of the workspace.
+//!
+//! It stands outside of the layers and knows no libtorch, so that it builds in seconds and can fetch libtorch
+//! for the rest. Reading order: [`libtorch`], [`setup`], [`child`], then one command.
+
+mod bench;
+mod child;
+mod ci;
+mod failure;
+mod fetch;
+mod libtorch;
+mod manifest;
+mod pip;
+mod setup;
+mod tables;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::{ffi::OsString, process::ExitCode};
+
+/// Set-up, tests, CI, tables and benchmarks of Smalti.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make libtorch 2.11.0 available; afterwards plain cargo works too
+    Setup,
+    /// Set up, then run all tests and doctests
+    Test,
+    /// All checks, cheapest first: fmt, tidy, clippy, tests, examples, experiments
+    Ci,
+    /// Check layering, file length, topics and the other rules of the house
+    Tidy,
+    /// Set up, then make the tables of the papers
+    ReproduceTables(tables::Options),
+    /// Fill data/ from the pinned public sources, or from a local mirror
+    FetchData(fetch::Options),
+    /// Set up, then run the criterion benchmarks; ARGS go to `cargo bench` as they are
+    Bench {
+        /// What `cargo bench` gets, e.g. `--bench flow -- --quick`
+        args: Vec<OsString>,
+    },
+    /// Set up, then measure us against other packages
+    BenchPeers {
+        /// Only the benchmarks of this name (repeatable)
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let line = Line::parse_from(words(std::env::args_os().collect()));
+    match run(&line.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = &failure.message {
+                eprintln!("error: {message}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The words of the command line; what follows `bench` is not for us to read, not even its first `--`.
+fn words(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(1).is_some_and(|word| word == "bench") {
+        words.insert(2, "--".into());
+    }
+    words
+}
+
+fn run(command: &Command) -> failure::Result {
+    let root = &workspace::root()?;
+    match command {
+        Command::Setup => setup::setup(root).map(drop),
+        Command::Test => ci::test(root),
+        Command::Ci => ci::ci(root),
+        Command::Tidy => tidy::tidy(root),
+        Command::ReproduceTables(options) => tables::reproduce_tables(root, options),
+        Command::FetchData(options) => fetch::fetch_data(root, options),
+        Command::Bench { args } => bench::bench(root, args),
+        Command::BenchPeers { only } => bench::bench_peers(root, only),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_bench_pass_through() {
+        for args in ["--bench flow -- --quick x", "-- --quick", "--help", "flow", ""] {
+            let line = ["x", "bench"].into_iter().chain(args.split_whitespace());
+            let line = Line::try_parse_from(words(line.map(OsString::from).collect())).unwrap();
+            let Command::Bench { args: passed } = line.command else { panic!("not bench") };
+            assert_eq!(passed.join(" ".as_ref()), args);
+        }
+    }
+}

@@ -39,10 +39,14 @@ impl DeviceChoice {
     pub fn resolve(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Auto => {
-                let driver = std::path::Path::new("/dev/nvidiactl").exists();
-                Ok(if driver && load_cuda().is_ok() { Device::cuda_if_available() } else { Device::Cpu })
-            }
+            Self::Auto if !has_driver() => Ok(Device::Cpu),
+            Self::Auto => Ok(load_cuda().map_or_else(
+                |problem| {
+                    tracing::warn!("there is an NVIDIA driver, but {problem}: computing on the CPU");
+                    Device::Cpu
+                },
+                |()| Device::cuda_if_available(),
+            )),
             Self::Cuda(n) => {
                 let no = |problem: String| Error::Device { asked: format!("cuda:{n}"), problem };
                 load_cuda().map_err(no)?;
@@ -57,6 +61,15 @@ impl DeviceChoice {
     }
 }
 
+/// Whether the driver's library is on this machine: a light question, asked before the heavy CUDA part of
+/// libtorch is loaded.
+#[allow(unsafe_code)]
+fn has_driver() -> bool {
+    use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
+    // SAFETY: the driver's public library; libtorch loads the same one.
+    unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | RTLD_LOCAL) }.map(std::mem::forget).is_ok()
+}
+
 /// Loads `libtorch_cuda.so`, which the linker leaves out of our programs so that they also start, and start
 /// light, on machines without CUDA.
 #[allow(unsafe_code)]
@@ -67,18 +80,61 @@ fn load_cuda() -> Result<(), String> {
     library.map(std::mem::forget).map_err(|e| format!("libtorch_cuda.so cannot be loaded ({e})"))
 }
 
-/// Settings of the process, to be called once at the start of `main`: keeps large freed tensors in the
-/// process (glibc otherwise gives them back to the kernel on every free, which took a third of a training
-/// loop's time) and fixes the number of threads, by default one for every core.
+/// Settings of the process, for the start of `main` (a second call only changes the number of threads).
+///
+/// Keeps large freed tensors in the process: glibc otherwise gives them back to the kernel on every free,
+/// which took a third of a training loop's time. All threads share one heap for this, since glibc's heaps for
+/// other threads cannot hold more than 64 MiB; threads that have allocated before keep theirs. Sets the number of threads that libtorch computes with:
+/// `threads` (at least 1), else what `OMP_NUM_THREADS` says, else one for every core that the process may use.
 #[allow(unsafe_code)]
 pub fn prepare_process(threads: Option<usize>) {
-    // SAFETY: mallopt only sets two numbers of the allocator.
+    // SAFETY: mallopt only sets numbers of the allocator. Older glibc refuses thresholds above 32 MiB.
     #[cfg(target_env = "gnu")]
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        if libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30) == 0 {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        }
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    tch::set_num_threads(threads.unwrap_or(cores) as i32);
-    tch::set_num_interop_threads(1);
+    // The number of inter-op threads is left alone: libtorch uses them for TorchScript only, and throws when
+    // they are set twice or after their first use.
+    let from_environment = std::env::var_os("OMP_NUM_THREADS").is_some();
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    if let Some(n) = threads.or_else(|| (!from_environment).then(cores)) {
+        tch::set_num_threads(i32::try_from(n.max(1)).unwrap_or(i32::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_as_written() {
+        let read = |text: &str| text.parse::<DeviceChoice>();
+        assert_eq!(read("auto").unwrap(), DeviceChoice::Auto);
+        assert_eq!(read("cpu").unwrap(), DeviceChoice::Cpu);
+        assert_eq!(read("cuda").unwrap(), DeviceChoice::Cuda(0));
+        assert_eq!(read("cuda:3").unwrap(), DeviceChoice::Cuda(3));
+        for text in ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0"] {
+            let line = read(text).unwrap_err().to_string();
+            assert_eq!(line, format!("--device: expected auto, cpu or cuda:N, got {text}"));
+        }
+    }
+
+    #[test]
+    fn a_missing_cuda_device_is_one_clear_line() {
+        // No machine has this many, and most have none at all.
+        let line = DeviceChoice::Cuda(999).resolve().unwrap_err().to_string();
+        assert!(line.starts_with("device cuda:999: libtorch"), "{line}");
+        assert!(line.ends_with("; use --device cpu or auto") && line.lines().count() == 1, "{line}");
+    }
+
+    #[test]
+    fn the_cpu_and_auto_always_resolve() {
+        assert_eq!(DeviceChoice::Cpu.resolve().unwrap(), Device::Cpu);
+        let auto = DeviceChoice::Auto.resolve().unwrap();
+        assert!(auto == Device::Cpu || tch::Cuda::is_available());
+    }
 }

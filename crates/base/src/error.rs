@@ -29,14 +29,14 @@ pub enum Error {
         got: String,
     },
     /// A file could not be read or written.
-    #[error("{}: {doing} failed: {source}; {remedy}", path.display())]
+    #[error("{}: {doing} failed: {cause}; {remedy}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What was tried, e.g. `reading`.
         doing: &'static str,
-        /// The operating system's answer.
-        source: std::io::Error,
+        /// The operating system's answer (part of the message, hence not a `source`).
+        cause: std::io::Error,
         /// What to do.
         remedy: String,
     },
@@ -68,18 +68,27 @@ pub enum Error {
         /// Why it cannot be used.
         problem: String,
     },
-    /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
-    Torch(#[from] tch::TchError),
+    /// libtorch refused an operation. The message is the first line of its answer; the C++ stack trace that
+    /// follows it stays in the value and is no `source`, so that no report prints it.
+    #[error("libtorch: {}", first_line(.0))]
+    Torch(tch::TchError),
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error)
+    }
 }
 
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A [`Error::Shape`] from anything printable.
+    /// A [`Error::Shape`] from anything printable; text is printed without quotes.
     pub fn shape(what: impl Into<String>, expected: impl std::fmt::Debug, got: impl std::fmt::Debug) -> Self {
-        Self::Shape { what: what.into(), expected: format!("{expected:?}"), got: format!("{got:?}") }
+        let plain = |text: String| text.trim_matches('"').to_owned();
+        let (expected, got) = (plain(format!("{expected:?}")), plain(format!("{got:?}")));
+        Self::Shape { what: what.into(), expected, got }
     }
 
     /// A [`Error::Value`] from anything printable.
@@ -88,15 +97,17 @@ impl Error {
     }
 
     /// A [`Error::File`] whose remedy is worded from the operating system's answer.
-    pub fn file(path: &Path, doing: &'static str, source: std::io::Error) -> Self {
+    pub fn file(path: &Path, doing: &'static str, cause: std::io::Error) -> Self {
         use std::io::ErrorKind as K;
-        let remedy = match source.kind() {
+        let remedy = match cause.kind() {
             K::NotFound => "check the path",
             K::PermissionDenied | K::ReadOnlyFilesystem => "check the permissions of the folder",
             K::StorageFull | K::QuotaExceeded => "free some space on the disk or choose another folder",
+            K::IsADirectory => "give a file, not a folder",
+            K::NotADirectory => "a part of the path is a file, not a folder: check the path",
             _ => "check the path and the disk",
         };
-        Self::File { path: path.to_owned(), doing, source, remedy: remedy.into() }
+        Self::File { path: path.to_owned(), doing, cause, remedy: remedy.into() }
     }
 
     /// A [`Error::Content`].
@@ -107,5 +118,46 @@ impl Error {
 
 /// The first line of a libtorch message: the rest is a C++ stack trace that helps no user.
 pub fn first_line(error: &tch::TchError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("Internal torch error: ").unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+    use tch::{Device, Kind, Tensor};
+
+    #[test]
+    fn libtorch_errors_are_one_line() {
+        let a = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
+        let cause = a.f_matmul(&a).unwrap_err();
+        assert!(cause.to_string().lines().count() > 1, "libtorch gave no stack trace to hide: {cause}");
+        let error = Error::from(cause);
+        let line = error.to_string();
+        assert!(
+            line.starts_with("libtorch: mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"),
+            "{line}"
+        );
+        assert_eq!(line.lines().count(), 1);
+        assert!(error.source().is_none());
+    }
+
+    #[test]
+    fn shapes_are_printed_without_quotes() {
+        let error = Error::shape("x", "[B, C, H, W]", [2, 3]);
+        assert_eq!(error.to_string(), "x: expected [B, C, H, W], got [2, 3]");
+    }
+
+    #[test]
+    fn file_errors_carry_cause_and_remedy_once() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = Error::file(Path::new("out.png"), "writing", full);
+        assert_eq!(
+            error.to_string(),
+            "out.png: writing failed: no storage space; free some space on the disk or choose another folder"
+        );
+        assert!(error.source().is_none());
+    }
 }

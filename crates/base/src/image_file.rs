@@ -1,1 +1,200 @@
-//! image_file
+//! Image files: PNG with 8 or 16 bits, TIFF with integers or floats.
+//!
+//! Which of the two a file is, its first bytes say; its name does not matter. Pixel values are taken as they
+//! are stored: no gamma, no colour profile, no stretching of the contrast.
+//!
+//! | file | values after loading |
+//! | --- | --- |
+//! | PNG, 1 to 16 bits | stored / (2^bits - 1), in `[0, 1]` |
+//! | TIFF, integers | stored / largest value of the type (so signed integers lie in `[-1, 1]`) |
+//! | TIFF, floats | as stored, any range |
+
+mod png;
+mod tiff;
+
+use crate::error::{Error, Result};
+use crate::files;
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// A decoded image: `height x width` pixels of `channels` interleaved samples, scaled as said above.
+struct Raster {
+    height: usize,
+    width: usize,
+    channels: usize,
+    samples: Vec<f32>,
+}
+
+/// Decoded images above this size are taken for corrupt files.
+const LARGEST_DECODED_BYTES: usize = 4 << 30;
+
+const SAVE_AGAIN: &str = "save or download the file again";
+
+/// Loads one greyscale image.
+///
+/// Colour (RGB, or a palette that holds colours) becomes the Rec. 601 luma
+/// `Y = 0.299 R + 0.587 G + 0.114 B` of the stored values, unrounded; grey stored as colour stays exactly what
+/// it was. An alpha channel is ignored. Of a TIFF file with several pages the first is loaded.
+///
+/// # Shapes
+/// `[1, 1, H, W]`, float32, on the CPU; the range of values is that of the table above.
+///
+/// # Errors
+/// [`Error::File`] where the file cannot be read; [`Error::Content`] where it is empty, neither PNG nor TIFF,
+/// corrupt, of a kind that is not supported, or holds NaN or infinite pixels.
+///
+/// Luma: ITU-R BT.601.
+pub fn load_gray(path: &Path) -> Result<Tensor> {
+    let bytes = files::read(path)?;
+    let Raster { height, width, channels, samples } = decode(path, &bytes)?;
+    let pixels = gray(channels, samples);
+    if height * width == 0 || pixels.len() != height * width {
+        let problem = format!("holds {} of {height} x {width} pixels", pixels.len());
+        return Err(Error::content(path, problem, SAVE_AGAIN));
+    }
+    if let Some(found) = NonFinite::find(&pixels, width) {
+        return Err(Error::content(
+            path,
+            format!("has {found}"),
+            "replace these pixels, e.g. by the mean of their neighbours, or crop them away",
+        ));
+    }
+    Ok(Tensor::f_from_slice(&pixels)?.f_view([1, 1, height as i64, width as i64])?)
+}
+
+/// Saves a greyscale image as an 8-bit PNG: `round(255 clamp(v, 0, 1))`.
+///
+/// # Shapes
+/// `[1, 1, H, W]` or `[H, W]`, any float dtype and device.
+///
+/// # Errors
+/// [`Error::Shape`] for other shapes, an empty image or integers; [`Error::Value`] for NaN or infinite values;
+/// [`Error::File`] where the file cannot be written, and then nothing is left of it.
+pub fn save_png8(path: &Path, image: &Tensor) -> Result<()> {
+    files::write_atomically(path, &png::encode8(&raster_to_save(image, &[1])?)?)
+}
+
+/// Saves a greyscale image as a 16-bit PNG: `round(65535 clamp(v, 0, 1))`.
+///
+/// # Shapes
+/// `[1, 1, H, W]` or `[H, W]`, any float dtype and device.
+///
+/// # Errors
+/// Those of [`save_png8`].
+pub fn save_png16(path: &Path, image: &Tensor) -> Result<()> {
+    files::write_atomically(path, &png::encode16(&raster_to_save(image, &[1])?)?)
+}
+
+/// Saves a colour image as an 8-bit PNG: `round(255 clamp(v, 0, 1))`.
+///
+/// # Shapes
+/// `[1, 3, H, W]`, red, green, blue, any float dtype and device.
+///
+/// # Errors
+/// Those of [`save_png8`].
+pub fn save_png8_rgb(path: &Path, image: &Tensor) -> Result<()> {
+    files::write_atomically(path, &png::encode8(&raster_to_save(image, &[3])?)?)
+}
+
+/// The bytes of an 8-bit PNG file, e.g. to embed in a page: `round(255 clamp(v, 0, 1))`.
+///
+/// # Shapes
+/// `[1, 1, H, W]` or `[H, W]` (grey) or `[1, 3, H, W]` (red, green, blue), any float dtype and device.
+///
+/// # Errors
+/// [`Error::Shape`] and [`Error::Value`] as [`save_png8`].
+pub fn encode_png8(image: &Tensor) -> Result<Vec<u8>> {
+    png::encode8(&raster_to_save(image, &[1, 3])?)
+}
+
+/// Saves a greyscale image as a float32 TIFF: values as they are, not clamped, float32 exact to the bit.
+///
+/// NaN and infinity are written too (such a file shows where they are), but [`load_gray`] refuses them.
+///
+/// # Shapes
+/// `[1, 1, H, W]` or `[H, W]`, any float dtype (float64 is rounded to float32) and device.
+///
+/// # Errors
+/// [`Error::Shape`] and [`Error::File`] as [`save_png8`].
+pub fn save_tiff_f32(path: &Path, image: &Tensor) -> Result<()> {
+    files::write_atomically(path, &tiff::encode_f32(&raster_to_save(image, &[1])?)?)
+}
+
+fn decode(path: &Path, bytes: &[u8]) -> Result<Raster> {
+    match bytes {
+        [] => Err(Error::content(path, "the file is empty", SAVE_AGAIN)),
+        [0x89, b'P', b'N', b'G', ..] => png::decode(path, bytes),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff::decode(path, bytes),
+        _ => {
+            let kind = image::guess_format(bytes).map_or("of an unknown kind".into(), |f| format!("{f:?}"));
+            let problem = format!("is neither a PNG nor a TIFF file (its first bytes: {kind})");
+            Err(Error::content(path, problem, "convert it to PNG or TIFF"))
+        }
+    }
+}
+
+fn gray(channels: usize, samples: Vec<f32>) -> Vec<f32> {
+    match channels {
+        1 => samples,
+        2 => samples.chunks_exact(2).map(|pixel| pixel[0]).collect(),
+        n => samples.chunks_exact(n).map(|pixel| luma(pixel[0], pixel[1], pixel[2])).collect(),
+    }
+}
+
+fn luma(r: f32, g: f32, b: f32) -> f32 {
+    if r == g && g == b {
+        return r;
+    }
+    (0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b)) as f32
+}
+
+/// The pixels of a tensor that is to be saved, its channel count being one of `channels`.
+fn raster_to_save(image: &Tensor, channels: &[i64]) -> Result<Raster> {
+    const WHAT: &str = "image to save";
+    let (c, h, w) = match image.size()[..] {
+        [h, w] if channels.contains(&1) => (1, h, w),
+        [1, c, h, w] if channels.contains(&c) => (c, h, w),
+        _ => {
+            let known = ["[H, W] or [1, 1, H, W]", "[1, 3, H, W]"];
+            let known: Vec<_> = channels.iter().map(|&c| known[usize::from(c == 3)]).collect();
+            return Err(Error::shape(WHAT, known.join(" or "), image.size()));
+        }
+    };
+    if h * w == 0 {
+        return Err(Error::shape(WHAT, "at least one pixel", image.size()));
+    }
+    if !image.is_floating_point() {
+        return Err(Error::shape(WHAT, "float values, nominally in [0, 1]", image.kind()));
+    }
+    let interleaved = image.detach().f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+    let interleaved = interleaved.f_view([c, h, w])?.f_permute([1, 2, 0])?.f_contiguous()?.f_view([-1])?;
+    let samples = Vec::<f32>::try_from(&interleaved)?;
+    Ok(Raster { height: h as usize, width: w as usize, channels: c as usize, samples })
+}
+
+/// How many values are NaN or infinite, and where the first is.
+struct NonFinite {
+    count: usize,
+    row: usize,
+    column: usize,
+}
+
+impl NonFinite {
+    /// `row_length`: samples in one row.
+    fn find(samples: &[f32], row_length: usize) -> Option<Self> {
+        let first = samples.iter().position(|v| !v.is_finite())?;
+        let count = samples[first..].iter().filter(|v| !v.is_finite()).count();
+        Some(Self { count, row: first / row_length, column: first % row_length })
+    }
+}
+
+impl std::fmt::Display for NonFinite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { count, row, column } = self;
+        let pixels = if *count == 1 { "pixel" } else { "pixels" };
+        write!(
+            f,
+            "{count} NaN or infinite {pixels}, the first at row {row}, column {column} (counted from 0)"
+        )
+    }
+}

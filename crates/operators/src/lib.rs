@@ -1,5 +1,59 @@
 //! Forward operators with exact adjoints and pixel centres, and likelihoods.
+//!
+//! An inverse problem is `y = noise(F(x))`. This crate says what `F` is (an [`Operator`], mostly a
+//! [`LinearOperator`] `A`) and what the noise is (a [`Likelihood`]); neither knows the other. It promises:
+//!
+//! - adjoints are exact, `<A x, v> = <x, A^T v>` up to rounding, and vector-Jacobian products are those of
+//!   autograd; both keep dtype and device and need no autograd;
+//! - every operator says where its output pixels lie ([`Grid`]), so that [`interpolate`](interpolate()) puts
+//!   initial images and baselines in the right place;
+//! - shapes are checked: what does not fit is an error that says what would.
+//!
+//! Images are `[B, C, H, W]`, any batch size, rectangular, with values nominally in `[0, 1]`.
+//!
+//! ```
+//! use smalti_base::{Seed, Space};
+//! use smalti_operators::{Border, Convolution, Extension, LinearOperator, Operator, interpolate};
+//!
+//! // The x4 superresolution operator: 16x16 Gaussian, sigma 2, every 4th pixel, wrapped at the edges.
+//! let image = Space::image(1, 48, 64);
+//! let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter)?;
+//! assert_eq!(a.range(), Space::image(1, 12, 16));
+//! assert_eq!(a.grid().origin, (7.5, 7.5));
+//!
+//! let x = Seed::new(1).at("image", 0).uniform(&image.batch(1));
+//! let y = a.apply(&x)?;
+//! let gradient = a.adjoint(&(a.apply(&x)? - &y))?; // of |A x - y|^2 / 2
+//! assert_eq!(gradient.abs().max().double_value(&[]), 0.0);
+//!
+//! let start = interpolate(&y, a.grid(), a.domain(), Border::Periodic)?;
+//! image.check("start", &start)?;
+//! # Ok::<(), smalti_base::Error>(())
+//! ```
+//!
+//! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`identity`],
+//! [`mask`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`], [`likelihood`].
+
+mod check;
+pub mod compose;
+pub mod convolution;
+pub mod extension;
+pub mod gradient;
+pub mod identity;
+pub mod interpolate;
+pub mod kernel;
 pub mod likelihood;
+pub mod mask;
+pub mod norm;
 pub mod operator;
+
+pub use compose::Compose;
+pub use convolution::Convolution;
+pub use extension::Extension;
+pub use gradient::Gradient;
+pub use identity::Identity;
+pub use interpolate::{Border, interpolate};
 pub use likelihood::{Gaussian, Likelihood};
+pub use mask::Mask;
+pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, LinearOperator, Operator};

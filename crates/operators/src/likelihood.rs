@@ -45,9 +45,10 @@ impl Gaussian {
 
 impl Likelihood for Gaussian {
     fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
-        let r = difference(u, y)?;
-        let b = r.size()[0];
-        Ok((&r * &r).reshape([b, -1]).sum_dim_intlist(1i64, false, None::<Kind>) / (2.0 * self.sigma.powi(2)))
+        let squares = difference(u, y)?.f_square()?;
+        // The last axis is there for observations that are single numbers.
+        let per_image = squares.f_unsqueeze(-1)?.f_flatten(1, -1)?;
+        Ok(per_image.f_sum_dim_intlist(1i64, false, None::<Kind>)? / (2.0 * self.sigma.powi(2)))
     }
 
     fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
@@ -59,5 +60,34 @@ fn difference(u: &Tensor, y: &Tensor) -> Result<Tensor> {
     if u.dim() == 0 || u.size() != y.size() {
         return Err(Error::shape("observation", u.size(), y.size()));
     }
-    Ok(u - y)
+    Ok(u.f_sub(y)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    #[test]
+    fn the_gaussian_is_summed_over_each_image() {
+        let likelihood = Gaussian::new(0.5).unwrap();
+        let u = Tensor::from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).reshape([2, 1, 1, 3]);
+        let nll = likelihood.nll(&u, &u.zeros_like()).unwrap();
+        assert_eq!(nll, Tensor::from_slice(&[14.0 / 0.5, 77.0 / 0.5]));
+        assert_eq!(likelihood.grad(&u, &u.zeros_like()).unwrap(), &u * 4.0);
+        let scalars = Tensor::from_slice(&[1.0, 2.0]);
+        assert_eq!(likelihood.nll(&scalars, &scalars.zeros_like()).unwrap(), Tensor::from_slice(&[2.0, 8.0]));
+        let empty = Tensor::zeros([0, 1, 2, 3], (Kind::Float, Device::Cpu));
+        assert_eq!(likelihood.nll(&empty, &empty).unwrap().size(), [0]);
+    }
+
+    #[test]
+    fn wrong_noise_levels_and_shapes_are_errors() {
+        for sigma in [0.0, -0.1, f64::NAN, f64::INFINITY] {
+            assert!(Gaussian::new(sigma).is_err());
+        }
+        let likelihood = Gaussian::new(0.1).unwrap();
+        let (u, y) = (Tensor::from_slice(&[1.0, 2.0]), Tensor::from_slice(&[1.0]));
+        assert!(likelihood.nll(&u, &y).is_err() && likelihood.grad(&u, &y).is_err());
+    }
 }

@@ -69,3 +69,37 @@ pub trait LinearOperator: Operator {
         self.adjoint(&self.apply(x)?)
     }
 }
+
+/// Passes every method on to what the pointer points to.
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<T: Operator + ?Sized> Operator for $pointer {
+            fn domain(&self) -> Space {
+                (**self).domain()
+            }
+            fn range(&self) -> Space {
+                (**self).range()
+            }
+            fn apply(&self, x: &Tensor) -> Result<Tensor> {
+                (**self).apply(x)
+            }
+            fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+                (**self).vjp(x, v)
+            }
+            fn grid(&self) -> Grid {
+                (**self).grid()
+            }
+        }
+
+        impl<T: LinearOperator + ?Sized> LinearOperator for $pointer {
+            fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+                (**self).adjoint(v)
+            }
+            fn normal(&self, x: &Tensor) -> Result<Tensor> {
+                (**self).normal(x)
+            }
+        }
+    )*};
+}
+
+forward!(&T, Box<T>);

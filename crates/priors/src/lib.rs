@@ -1,3 +1,35 @@
 //! Patches, patch densities and regularizers.
+//!
+//! A [`PatchDensity`] scores patches one by one; [`PatchPrior`] makes a [`Regularizer`] of it, the mean over an
+//! image's patches. All regularizers are means, so that their weights do not depend on the size of the image.
+//!
+//! ```
+//! use smalti_base::{Seed, Space};
+//! use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
+//! use smalti_priors::{PatchPrior, Regularizer, Sampling};
+//! let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
+//! let flow = PatchNr::new(PatchNrShape { patch_size: 4, blocks: 2, hidden: 16, clamp }, Seed::new(1))?;
+//! let domain = Space::image(1, 20, 24);
+//! let mut prior = PatchPrior::new(flow, domain, Sampling::Grid(4), Seed::new(2))?;
+//! let x = Seed::new(3).at("image", 0).uniform(&domain.batch(1));
+//! prior.refresh(7)?;
+//! let (value, grad) = prior.value_and_grad(&x)?;
+//! assert_eq!(grad.size(), x.size());
+//! assert_eq!(value, prior.value(&x)?);
+//! # Ok::<(), smalti_base::Error>(())
+//! ```
+//!
+//! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`total_variation`],
+//! [`weight`].
+
+pub mod flow_density;
+pub mod patch_prior;
+pub mod patches;
 pub mod regularizer;
+pub mod total_variation;
+pub mod weight;
+
+pub use patch_prior::{PatchPrior, Sampling};
+pub use patches::Patches;
 pub use regularizer::{PatchDensity, Regularizer};
+pub use total_variation::TotalVariation;

@@ -1,1 +1,45 @@
-//! The one run loop, MAP estimation, training and comparison methods
+//! The one run loop, MAP estimation, training and comparison methods.
+//!
+//! Everything that goes on in steps is an [`Iteration`]; [`run`](run::run) drives it with progress, logs, a stop
+//! at NaN, cancellation and checkpoints.
+//!
+//! ```
+//! use smalti_base::{Seed, Space};
+//! use smalti_operators::{Convolution, Extension, Gaussian, Operator};
+//! use smalti_priors::TotalVariation;
+//! use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
+//! let domain = Space::image(1, 24, 32);
+//! let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter)?;
+//! let truth = Seed::new(1).at("image", 0).uniform(&domain.batch(1));
+//! let observation = operator.apply(&truth)?;
+//! let mut prior = TotalVariation::new(domain, 1e-3)?;
+//! let problem = Problem {
+//!     operator: &operator,
+//!     likelihood: &Gaussian::new(0.01)?,
+//!     observation: &observation,
+//!     prior: &mut prior,
+//!     weight: 1.0,
+//! };
+//! let settings = AdamSettings { steps: 20, rate: 0.02, schedule: Schedule::Constant };
+//! let mut map = Map::new(problem, &truth.zeros_like(), settings)?;
+//! let summary = run(&mut map, Budget::steps(20), &Observer::default())?;
+//! assert_eq!(summary.steps, 20);
+//! let x = map.finish()?;
+//! # Ok::<(), smalti_base::Error>(())
+//! ```
+//!
+//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`tv`], [`patchnr_training`].
+
+pub mod adam;
+pub mod map;
+pub mod patchnr_training;
+pub mod run;
+pub mod schedule;
+pub mod tv;
+
+pub use adam::Adam;
+pub use map::{AdamSettings, Map, Problem};
+pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSettings};
+pub use run::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, Summary, run};
+pub use schedule::Schedule;
+pub use tv::TvPrimalDual;

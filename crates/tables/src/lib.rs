@@ -1,1 +1,40 @@
-//! Reads experiments, runs them, writes tables and the report
+//! Reads experiments, runs them, and writes tables and reports.
+//!
+//! An experiment file (`experiments/*.toml`) describes one table: images, operator, published figures, and three
+//! profiles of increasing work. The file is checked as a whole before anything runs; a fault in it is shown with
+//! line and caret. A run collects rows, images and the training curve in an [`outcome::Outcome`], from which the
+//! table (terminal, Markdown, CSV) and a self-contained HTML report are written; results appear whole or not at
+//! all. Where no measured images are found, a built-in synthetic set stands in, and every output says so first.
+//!
+//! ```
+//! use smalti_tables::outcome::{Figure, Figures, Row};
+//! use smalti_tables::table;
+//! let ours = Figures { psnr: Figure::over(&[25.0, 26.0]), ..Figures::default() };
+//! let row = Row {
+//!     method: "bicubic".into(),
+//!     images: 2,
+//!     ours,
+//!     seconds_mean: Some(0.01),
+//!     published: Figures::default(),
+//!     data: "sic/testset/img1.png to img2.png".into(),
+//!     note: String::new(),
+//! };
+//! let csv = table::csv(&[row]);
+//! assert!(csv.starts_with(table::CSV_HEADER));
+//! assert!(csv.contains("bicubic,2,25.5000,0.5000"));
+//! ```
+//!
+//! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`synthetic`], [`run`],
+//! [`superres`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
+
+pub mod catalogue;
+pub mod data;
+pub mod experiment;
+pub mod outcome;
+pub mod png;
+pub mod publish;
+pub mod report;
+pub mod run;
+pub mod superres;
+pub mod synthetic;
+pub mod table;

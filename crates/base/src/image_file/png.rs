@@ -1,0 +1,61 @@
+//! PNG: decoding all kinds, encoding 8 and 16 bits.
+
+use super::{LARGEST_DECODED_BYTES, NonFinite, Raster, SAVE_AGAIN};
+use crate::error::{Error, Result};
+use image::codecs::png::{CompressionType, FilterType, PngDecoder, PngEncoder};
+use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageResult, Limits};
+use std::{io::Cursor, path::Path};
+
+pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Raster> {
+    let image = open(bytes).map_err(|e| {
+        let answer = e.to_string().replace('\n', " ");
+        Error::content(path, format!("cannot be decoded as PNG ({answer})"), SAVE_AGAIN)
+    })?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let channels = usize::from(image.color().channel_count());
+    let samples = match &image {
+        DynamicImage::ImageLuma16(_)
+        | DynamicImage::ImageLumaA16(_)
+        | DynamicImage::ImageRgb16(_)
+        | DynamicImage::ImageRgba16(_) => image
+            .as_bytes()
+            .chunks_exact(2)
+            .map(|b| f32::from(u16::from_ne_bytes([b[0], b[1]])) / f32::from(u16::MAX))
+            .collect(),
+        _ => image.as_bytes().iter().map(|&v| f32::from(v) / f32::from(u8::MAX)).collect(),
+    };
+    Ok(Raster { height, width, channels, samples })
+}
+
+fn open(bytes: &[u8]) -> ImageResult<DynamicImage> {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(LARGEST_DECODED_BYTES as u64);
+    DynamicImage::from_decoder(PngDecoder::with_limits(Cursor::new(bytes), limits)?)
+}
+
+pub(super) fn encode8(raster: &Raster) -> Result<Vec<u8>> {
+    let bytes: Vec<u8> = quantize(raster, 255.0)?.map(|v| v as u8).collect();
+    let color = if raster.channels == 3 { ExtendedColorType::Rgb8 } else { ExtendedColorType::L8 };
+    encode(raster, &bytes, color)
+}
+
+pub(super) fn encode16(raster: &Raster) -> Result<Vec<u8>> {
+    let bytes: Vec<u8> = quantize(raster, 65535.0)?.flat_map(|v| (v as u16).to_ne_bytes()).collect();
+    encode(raster, &bytes, ExtendedColorType::L16)
+}
+
+fn quantize(raster: &Raster, largest: f64) -> Result<impl Iterator<Item = f64>> {
+    if let Some(mut found) = NonFinite::find(&raster.samples, raster.width * raster.channels) {
+        found.column /= raster.channels;
+        return Err(Error::value("image to save as PNG", "finite values", found));
+    }
+    Ok(raster.samples.iter().map(move |&v| (f64::from(v).clamp(0.0, 1.0) * largest).round()))
+}
+
+fn encode(raster: &Raster, bytes: &[u8], color: ExtendedColorType) -> Result<Vec<u8>> {
+    let mut file = Vec::new();
+    PngEncoder::new_with_quality(&mut file, CompressionType::Default, FilterType::Adaptive)
+        .write_image(bytes, raster.width as u32, raster.height as u32, color)
+        .map_err(|e| Error::value("image to save as PNG", "an image that PNG can hold", e))?;
+    Ok(file)
+}

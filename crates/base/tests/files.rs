@@ -1,0 +1,43 @@
+//! Files are whole or not there.
+
+use smalti_base::files::{read, write_atomically};
+use std::fs;
+
+#[test]
+fn a_file_is_written_replaced_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/table.csv");
+    write_atomically(&path, b"one").unwrap();
+    write_atomically(&path, b"two").unwrap();
+    assert_eq!(read(&path).unwrap(), b"two");
+    assert_eq!(fs::read_dir(folder.path().join("a/b")).unwrap().count(), 1, "no temporary file stays");
+}
+
+#[test]
+fn a_failed_write_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let line = write_atomically(&target, b"x").unwrap_err().to_string();
+    assert!(line.contains("writing failed: ") && line.ends_with("; give a file, not a folder"), "{line}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary file must be gone");
+    let file = folder.path().join("file");
+    write_atomically(&file, b"x").unwrap();
+    let line = write_atomically(&file.join("below"), b"x").unwrap_err().to_string();
+    assert_eq!(line.lines().count(), 1);
+    assert!(line.contains("is a file, not a folder") || line.contains("check the path"), "{line}");
+}
+
+#[cfg(unix)]
+#[test]
+fn permissions_are_those_of_any_new_file_and_stay_on_replacement() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    fs::write(folder.path().join("plain"), b"x").unwrap();
+    write_atomically(&folder.path().join("ours"), b"x").unwrap();
+    assert_eq!(mode("ours"), mode("plain"));
+    fs::set_permissions(folder.path().join("ours"), fs::Permissions::from_mode(0o640)).unwrap();
+    write_atomically(&folder.path().join("ours"), b"y").unwrap();
+    assert_eq!(mode("ours"), 0o640);
+}

@@ -1,0 +1,86 @@
+//! Soft clamps of a coupling's log-scale.
+
+use smalti_base::{Error, Result};
+use std::{fmt, str::FromStr};
+use tch::Tensor;
+
+/// Which function of the subnet's output the log-scale is. Two builds of FrEIA with the same version number
+/// differ here, so a checkpoint must say which form it was trained with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClampForm {
+    /// `s = 0.636 alpha atan(r)`: FrEIA 0.2 as published on PyPI.
+    AlphaAtan,
+    /// `s = 0.636 alpha atan(r / alpha)`: the other build.
+    AtanOverAlpha,
+}
+
+impl fmt::Display for ClampForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AlphaAtan => "alpha-atan",
+            Self::AtanOverAlpha => "atan-over-alpha",
+        })
+    }
+}
+
+impl FromStr for ClampForm {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "alpha-atan" => Ok(Self::AlphaAtan),
+            "atan-over-alpha" => Ok(Self::AtanOverAlpha),
+            _ => Err(Error::value("clamp form", "alpha-atan or atan-over-alpha", text)),
+        }
+    }
+}
+
+/// FrEIA's constant, about `2 / pi`, which bounds the log-scale by `alpha`.
+const TWO_OVER_PI: f64 = 0.636;
+
+/// The soft clamp `s(r)` of a coupling's log-scale, `|s| < alpha`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SoftClamp {
+    form: ClampForm,
+    alpha: f64,
+}
+
+impl SoftClamp {
+    /// A clamp to `(-alpha, alpha)`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where `alpha` is not positive and finite.
+    pub fn new(form: ClampForm, alpha: f64) -> Result<Self> {
+        if alpha > 0.0 && alpha.is_finite() {
+            Ok(Self { form, alpha })
+        } else {
+            Err(Error::value("clamp", "a positive number", alpha))
+        }
+    }
+
+    /// The bound `alpha`.
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+
+    /// The form.
+    pub fn form(&self) -> ClampForm {
+        self.form
+    }
+
+    /// `s(r)`, elementwise.
+    pub fn apply(&self, raw: &Tensor) -> Tensor {
+        match self.form {
+            ClampForm::AlphaAtan => raw.atan() * (TWO_OVER_PI * self.alpha),
+            ClampForm::AtanOverAlpha => (raw / self.alpha).atan() * (TWO_OVER_PI * self.alpha),
+        }
+    }
+
+    /// `s'(r)`, elementwise.
+    pub fn derivative(&self, raw: &Tensor) -> Tensor {
+        match self.form {
+            ClampForm::AlphaAtan => (raw.square() + 1.0).reciprocal() * (TWO_OVER_PI * self.alpha),
+            ClampForm::AtanOverAlpha => ((raw / self.alpha).square() + 1.0).reciprocal() * TWO_OVER_PI,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Affine coupling in the style of GLOW.
+
+use crate::bijection::{Bijection, Mapped};
+use crate::clamp::SoftClamp;
+use crate::layer::{Layer, Precision, Tape, check_vectors, refuse_condition};
+use crate::mlp::Mlp;
+use smalti_base::{Error, Result, seed::Stream};
+use tch::{Kind, Tensor};
+
+/// The double affine coupling of GLOW as FrEIA builds it, on vectors `[B, d]`.
+///
+/// With `x = (x1, x2)` of lengths `floor(d/2)` and `d - floor(d/2)`, latent to data:
+///
+/// `y1 = x1 exp(s2) + t2`, `(s2, t2) = net2(x2)`, then `y2 = x2 exp(s1) + t1`, `(s1, t1) = net1(y1)`,
+///
+/// each `s` passed through a [`SoftClamp`]; `log |det| = sum s1 + sum s2`. Data to latent inverts this.
+/// (Kingma and Dhariwal 2018; Ardizzone et al. 2019, `GLOWCouplingBlock`.)
+#[derive(Debug)]
+pub struct Coupling {
+    dim: i64,
+    net1: Mlp,
+    net2: Mlp,
+    clamp: SoftClamp,
+}
+
+impl Coupling {
+    /// A coupling on `R^dim` whose two subnets have the given hidden widths.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where `dim < 2` or a width is not positive.
+    pub fn new(dim: i64, hidden: &[i64], clamp: SoftClamp, stream: &mut Stream) -> Result<Self> {
+        if dim < 2 {
+            return Err(Error::value("dimension of a coupling", "at least 2", dim));
+        }
+        if let Some(w) = hidden.iter().find(|&&w| w < 1) {
+            return Err(Error::value("hidden width", "at least 1", w));
+        }
+        let (n1, n2) = (dim / 2, dim - dim / 2);
+        let mut net = |from: i64, to: i64| {
+            let widths: Vec<i64> = std::iter::once(from).chain(hidden.iter().copied()).chain([2 * to]).collect();
+            Mlp::new(&widths, stream)
+        };
+        Ok(Self { dim, net1: net(n1, n2), net2: net(n2, n1), clamp })
+    }
+
+    /// The soft clamp of the log-scale.
+    pub fn clamp(&self) -> SoftClamp {
+        self.clamp
+    }
+
+    fn split(&self, x: &Tensor) -> (Tensor, Tensor) {
+        let n1 = self.dim / 2;
+        (x.narrow(1, 0, n1), x.narrow(1, n1, self.dim - n1))
+    }
+
+    /// `x = (y - t) exp(-s)`, `(s, t) = net(given)`: the new half and `sum s`.
+    fn undo(&self, net: &Mlp, given: &Tensor, y: &Tensor, tape: Option<&mut Tape>) -> Result<(Tensor, Tensor)> {
+        let n = y.size()[1];
+        let mut tape = tape;
+        let out = net.forward(given, tape.as_deref_mut())?;
+        let (raw, t) = (out.narrow(1, 0, n), out.narrow(1, n, n));
+        let s = self.clamp.apply(&raw);
+        let scale = (-&s).exp();
+        let x = (y - t) * &scale;
+        if let Some(tape) = tape {
+            tape.push(scale);
+            tape.push(x.shallow_clone());
+            tape.push(self.clamp.derivative(&raw));
+        }
+        Ok((x, s.sum_dim_intlist(1i64, false, None::<Kind>)))
+    }
+
+    /// The way back through [`Coupling::undo`]: from the gradient in its result to those in `given` and `y`.
+    fn undo_back(
+        &self,
+        net: &Mlp,
+        grad: &Tensor,
+        grad_log_det: f64,
+        tape: &mut Tape,
+        weights: Option<&mut Vec<Tensor>>,
+    ) -> Result<(Tensor, Tensor)> {
+        let (slope, x, scale) = (tape.pop()?, tape.pop()?, tape.pop()?);
+        let grad_y = grad * scale;
+        let grad_raw = ((grad * x) + grad_log_det) * slope;
+        let grad_out = Tensor::f_cat(&[grad_raw, grad_y.shallow_clone()], 1)?.neg();
+        Ok((net.pull_back(&grad_out, tape, weights)?, grad_y))
+    }
+
+    fn latent(&self, y: &Tensor, mut tape: Option<&mut Tape>) -> Result<Mapped> {
+        check_vectors("input of a coupling", y, self.dim)?;
+        let (y1, y2) = self.split(y);
+        let (x2, sum1) = self.undo(&self.net1, &y1, &y2, tape.as_deref_mut())?;
+        let (x1, sum2) = self.undo(&self.net2, &x2, &y1, tape)?;
+        Ok(Mapped { value: Tensor::f_cat(&[x1, x2], 1)?, log_det: -(sum1 + sum2) })
+    }
+}
+
+impl Bijection for Coupling {
+    fn to_latent(&self, x: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
+        refuse_condition(cond)?;
+        self.latent(x, None)
+    }
+
+    fn to_data(&self, z: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
+        refuse_condition(cond)?;
+        check_vectors("input of a coupling", z, self.dim)?;
+        let (x1, x2) = self.split(z);
+        let affine = |net: &Mlp, given: &Tensor, x: &Tensor| -> Result<(Tensor, Tensor)> {
+            let n = x.size()[1];
+            let out = net.forward(given, None)?;
+            let s = self.clamp.apply(&out.narrow(1, 0, n));
+            let y = x * s.exp() + out.narrow(1, n, n);
+            Ok((y, s.sum_dim_intlist(1i64, false, None::<Kind>)))
+        };
+        let (y1, sum2) = affine(&self.net2, &x2, &x1)?;
+        let (y2, sum1) = affine(&self.net1, &y1, &x2)?;
+        Ok(Mapped { value: Tensor::f_cat(&[y1, y2], 1)?, log_det: sum1 + sum2 })
+    }
+}
+
+impl Layer for Coupling {
+    fn to_latent_taped(&self, x: &Tensor, tape: &mut Tape) -> Result<Mapped> {
+        self.latent(x, Some(tape))
+    }
+
+    fn pull_back(
+        &self,
+        grad: &Tensor,
+        grad_log_det: f64,
+        tape: &mut Tape,
+        weights: Option<&mut Vec<Tensor>>,
+    ) -> Result<Tensor> {
+        let (g1, g2) = self.split(grad);
+        let mut of_net = weights.as_ref().map(|_| (Vec::new(), Vec::new()));
+        let (in2, y1) = self.undo_back(&self.net2, &g1, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.1))?;
+        let g2 = g2 + in2;
+        let (in1, y2) = self.undo_back(&self.net1, &g2, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.0))?;
+        if let (Some(weights), Some((first, second))) = (weights, of_net) {
+            weights.extend(first);
+            weights.extend(second);
+        }
+        Ok(Tensor::f_cat(&[y1 + in1, y2], 1)?)
+    }
+
+    fn parameters(&self) -> Vec<(String, &Tensor)> {
+        let mut all = self.net1.parameters("subnet1");
+        all.extend(self.net2.parameters("subnet2"));
+        all
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Tensor> {
+        let mut all = self.net1.parameters_mut();
+        all.extend(self.net2.parameters_mut());
+        all
+    }
+
+    fn refresh(&mut self, precision: Precision) {
+        self.net1.refresh(precision);
+        self.net2.refresh(precision);
+    }
+}

@@ -1,0 +1,102 @@
+//! What layers of a flow can do besides mapping: analytic gradients and access to their parameters.
+
+use crate::bijection::{Bijection, Mapped};
+use smalti_base::{Error, Result};
+use tch::Tensor;
+
+/// What a pass towards the latent space leaves behind for the way back: a stack of tensors.
+///
+/// Every layer takes off exactly what it put on.
+#[derive(Debug, Default)]
+pub struct Tape(Vec<Tensor>);
+
+impl Tape {
+    /// Puts a tensor on.
+    pub fn push(&mut self, t: Tensor) {
+        self.0.push(t);
+    }
+
+    /// Takes the latest tensor off.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where the tape is empty: the pass before did not fit this one.
+    pub fn pop(&mut self) -> Result<Tensor> {
+        self.0.pop().ok_or_else(|| Error::value("tape of a flow", "the tensors of one pass", "none left"))
+    }
+
+    /// Whether everything has been taken off.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A flow layer whose gradients are known in closed form in the direction that training and densities use.
+///
+/// For `z, l = to_latent(x)` and a loss `L(z, l)`, [`Layer::pull_back`] takes `dL/dz` and `dL/dl` to `dL/dx`,
+/// without autograd; a law compares it with autograd in float64.
+pub trait Layer: Bijection {
+    /// [`Bijection::to_latent`] without a condition, putting on `tape` what the way back needs.
+    ///
+    /// # Errors
+    /// Those of [`Bijection::to_latent`].
+    fn to_latent_taped(&self, x: &Tensor, tape: &mut Tape) -> Result<Mapped>;
+
+    /// `dL/dx` (shape of `x`) from `grad = dL/dz` (shape of `z`) and `grad_log_det = dL/dl_b`, the same for
+    /// every element `b`. Where `weights` is given, `dL/dw` of every parameter is appended to it in the
+    /// order of [`Layer::parameters`].
+    ///
+    /// # Errors
+    /// [`Error`] where the tape is not that of the pass before.
+    fn pull_back(
+        &self,
+        grad: &Tensor,
+        grad_log_det: f64,
+        tape: &mut Tape,
+        weights: Option<&mut Vec<Tensor>>,
+    ) -> Result<Tensor>;
+
+    /// The trainable parameters with their names, in a fixed order.
+    fn parameters(&self) -> Vec<(String, &Tensor)>;
+
+    /// The same parameters in the same order, to be replaced by tensors of the same shape.
+    fn parameters_mut(&mut self) -> Vec<&mut Tensor>;
+
+    /// Tensors that are not trained, such as permutations, to be replaced by copies on another device.
+    fn buffers_mut(&mut self) -> Vec<&mut Tensor> {
+        Vec::new()
+    }
+
+    /// Tells the layer that its parameters changed, or which dtype its matrix products use from now on.
+    fn refresh(&mut self, _precision: Precision) {}
+}
+
+/// The dtype of matrix products. Parameters, sums over patches and gradients in the patches stay in the
+/// dtype of the parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// That of the parameters (float32, or float64 in the laws).
+    #[default]
+    Full,
+    /// bfloat16 operands with float32 accumulation.
+    Bf16,
+}
+
+/// Refuses a condition given to a map that takes none.
+pub(crate) fn refuse_condition(cond: Option<&Tensor>) -> Result<()> {
+    match cond {
+        None => Ok(()),
+        Some(c) => Err(Error::value("condition", "none: this flow is unconditional", format!("{:?}", c.size()))),
+    }
+}
+
+/// Checks that `x` is `[B, dim]`.
+pub(crate) fn check_vectors(what: &str, x: &Tensor, dim: i64) -> Result<()> {
+    match x.size()[..] {
+        [_, d] if d == dim => Ok(()),
+        _ => Err(Error::Shape {
+            what: what.into(),
+            expected: format!("[B, {dim}]"),
+            got: format!("{:?}", x.size()),
+        }),
+    }
+}

@@ -1,0 +1,277 @@
+//! The patchNR flow: couplings and random permutations on vectorised patches.
+
+use crate::bijection::{Bijection, Mapped};
+use crate::chain::Chain;
+use crate::clamp::{ClampForm, SoftClamp};
+use crate::coupling::Coupling;
+use crate::layer::{Layer, Precision, Tape, check_vectors};
+use crate::permutation::Permutation;
+use smalti_base::{Error, Result, Seed, seed::Stream};
+use std::collections::BTreeMap;
+use tch::{Device, Kind, Tensor};
+
+/// The architecture of a patchNR flow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PatchNrShape {
+    /// Side `p` of the square patches; the flow acts on vectors of `d = p p` grey values.
+    pub patch_size: i64,
+    /// Number of couplings, each followed by a permutation (latent to data).
+    pub blocks: usize,
+    /// Width of the two hidden layers of every subnet.
+    pub hidden: i64,
+    /// The soft clamp of the log-scales.
+    pub clamp: SoftClamp,
+}
+
+impl PatchNrShape {
+    /// The authors' architecture: 6 x 6 patches, 5 blocks, hidden width 512, clamp 1.6 in the form of FrEIA
+    /// 0.2 from PyPI; 2.9 million parameters. (Altekrueger et al. 2023, section 4.)
+    ///
+    /// # Errors
+    /// Never: the clamp is positive.
+    pub fn paper() -> Result<Self> {
+        let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
+        Ok(Self { patch_size: 6, blocks: 5, hidden: 512, clamp })
+    }
+
+    /// Dimension `d = p p` of a patch.
+    pub fn dim(&self) -> i64 {
+        self.patch_size * self.patch_size
+    }
+}
+
+/// A normalizing flow `T` on patches as vectors `[N, d]`, `d = p p` in row-major order, with the standard
+/// normal latent.
+///
+/// [`PatchNr::nll`] is `|T^-1(x)|^2 / 2 - log |det J_{T^-1}(x)|`, the constant `d/2 log(2 pi)` dropped, as in
+/// the paper's loss; [`PatchNr::log_density`] keeps it.
+///
+/// ```
+/// use smalti_base::Seed;
+/// use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
+/// let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
+/// let shape = PatchNrShape { patch_size: 4, blocks: 2, hidden: 32, clamp };
+/// let flow = PatchNr::new(shape, Seed::new(1))?;
+/// let patches = Seed::new(1).at("patches", 0).uniform(&[10, 16]);
+/// let (nll, grad) = flow.nll_and_grad(&patches)?;
+/// assert_eq!((nll.size(), grad.size()), (vec![10], vec![10, 16]));
+/// # Ok::<(), smalti_base::Error>(())
+/// ```
+pub struct PatchNr {
+    shape: PatchNrShape,
+    chain: Chain,
+    permutations: Vec<Vec<i64>>,
+    flat: Tensor,
+    precision: Precision,
+    chunk: i64,
+    /// Where the flow comes from: value range, hash of the training data, settings; goes into its file.
+    pub provenance: BTreeMap<String, String>,
+}
+
+impl PatchNr {
+    /// A flow with random weights and permutations drawn from `seed`, in float32 on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where a number of the architecture is out of range.
+    pub fn new(shape: PatchNrShape, seed: Seed) -> Result<Self> {
+        let mut stream = seed.at("permutations of patchNR", 0);
+        let permutations = (0..shape.blocks).map(|_| stream.permutation(shape.dim().max(0) as usize)).collect();
+        Self::with_permutations(shape, permutations, seed)
+    }
+
+    /// A flow with random weights and the given permutations, one for each block.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where a number or a permutation is not valid.
+    pub fn with_permutations(shape: PatchNrShape, permutations: Vec<Vec<i64>>, seed: Seed) -> Result<Self> {
+        if shape.blocks == 0 || permutations.len() != shape.blocks {
+            let got = format!("{} permutations for {} blocks", permutations.len(), shape.blocks);
+            return Err(Error::value("blocks of patchNR", "at least 1, each with one permutation", got));
+        }
+        let dim = shape.dim();
+        let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(2 * shape.blocks);
+        for (k, perm) in permutations.iter().enumerate() {
+            if perm.len() as i64 != dim {
+                return Err(Error::value("permutation", format!("length {dim}"), perm.len()));
+            }
+            let mut stream = seed.at("weights of patchNR", k as u64);
+            layers.push(Box::new(Coupling::new(dim, &[shape.hidden; 2], shape.clamp, &mut stream)?));
+            layers.push(Box::new(Permutation::new(perm)?));
+        }
+        let mut flow = Self {
+            shape,
+            chain: Chain::new(layers),
+            permutations,
+            flat: Tensor::new(),
+            precision: Precision::Full,
+            chunk: 2048,
+            provenance: BTreeMap::new(),
+        };
+        flow.adopt(Kind::Float, Device::Cpu);
+        Ok(flow)
+    }
+
+    /// Moves all parameters into one flat tensor of which they are views, so that an optimizer's step and a
+    /// copy are one pass over memory.
+    fn adopt(&mut self, kind: Kind, device: Device) {
+        let _no_grad = tch::no_grad_guard();
+        for buffer in self.chain.buffers_mut() {
+            *buffer = buffer.to_device(device);
+        }
+        let parts: Vec<Tensor> = self.chain.parameters().iter().map(|(_, t)| t.detach().reshape([-1])).collect();
+        self.flat = Tensor::cat(&parts, 0).to_kind(kind).to_device(device);
+        let mut at = 0;
+        for parameter in self.chain.parameters_mut() {
+            let n = parameter.numel() as i64;
+            *parameter = self.flat.narrow(0, at, n).reshape(parameter.size());
+            at += n;
+        }
+        self.chain.refresh(self.precision);
+    }
+
+    /// Moves the flow to a device, in a dtype.
+    pub fn to(&mut self, device: Device, kind: Kind) {
+        self.adopt(kind, device);
+    }
+
+    /// Chooses the dtype of matrix products from now on.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+        self.refresh();
+    }
+
+    /// Must follow every change of [`PatchNr::flat_parameters`].
+    pub fn refresh(&mut self) {
+        let _no_grad = tch::no_grad_guard();
+        self.chain.refresh(self.precision);
+    }
+
+    /// Patches evaluated at once: bounds the memory of [`PatchNr::nll_and_grad`].
+    pub fn set_chunk(&mut self, chunk: i64) {
+        self.chunk = chunk.max(1);
+    }
+
+    /// The architecture.
+    pub fn shape(&self) -> PatchNrShape {
+        self.shape
+    }
+
+    /// The permutation of every block: `x_i = z_{perm[i]}`.
+    pub fn permutations(&self) -> &[Vec<i64>] {
+        &self.permutations
+    }
+
+    /// All parameters, one after the other: `[P]`. Changing it in place changes the flow.
+    pub fn flat_parameters(&self) -> &Tensor {
+        &self.flat
+    }
+
+    /// The parameters by the names that FrEIA's `ReversibleGraphNet` gives them.
+    pub fn parameters(&self) -> Vec<(String, &Tensor)> {
+        self.chain.parameters()
+    }
+
+    /// The layers of the flow, e.g. for laws.
+    pub fn layers_mut(&mut self) -> &mut Chain {
+        &mut self.chain
+    }
+
+    /// Device of the parameters.
+    pub fn device(&self) -> Device {
+        self.flat.device()
+    }
+
+    /// Dtype of the parameters.
+    pub fn kind(&self) -> Kind {
+        self.flat.kind()
+    }
+
+    fn nll_of(mapped: &Mapped) -> Tensor {
+        mapped.value.square().sum_dim_intlist(1i64, false, None::<Kind>) * 0.5 - &mapped.log_det
+    }
+
+    /// `|z|^2 / 2 - log |det|` of every patch: `[N, d] -> [N]`, in chunks and without a graph.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where patches do not have `d` values.
+    pub fn nll(&self, patches: &Tensor) -> Result<Tensor> {
+        check_vectors("patches", patches, self.shape.dim())?;
+        let _no_grad = tch::no_grad_guard();
+        let parts = patches.split(self.chunk, 0);
+        let nll: Result<Vec<Tensor>> =
+            parts.iter().map(|part| Ok(Self::nll_of(&self.chain.to_latent(part, None)?))).collect();
+        Ok(Tensor::f_cat(&nll?, 0)?)
+    }
+
+    /// [`PatchNr::nll`] and its gradient in every patch: `[N, d] -> ([N], [N, d])`.
+    ///
+    /// The gradient is analytic: one pass forth and one back for every chunk, no gradient of weights, and
+    /// memory for the activations of one chunk only.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where patches do not have `d` values.
+    pub fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)> {
+        check_vectors("patches", patches, self.shape.dim())?;
+        let _no_grad = tch::no_grad_guard();
+        let n = patches.size()[0];
+        let nll = Tensor::empty([n], (patches.kind(), patches.device()));
+        let grad = Tensor::empty([n, self.shape.dim()], (patches.kind(), patches.device()));
+        let mut at = 0;
+        while at < n {
+            let m = self.chunk.min(n - at);
+            let mut tape = Tape::default();
+            let mapped = self.chain.to_latent_taped(&patches.narrow(0, at, m), &mut tape)?;
+            nll.narrow(0, at, m).copy_(&Self::nll_of(&mapped));
+            let back = self.chain.pull_back(&mapped.value, -1.0, &mut tape, None)?;
+            grad.narrow(0, at, m).copy_(&back);
+            at += m;
+        }
+        Ok((nll, grad))
+    }
+
+    /// The training loss `mean_i (|z_i|^2 / 2 - log |det|_i)` of a batch `[N, d]` and its gradients in the
+    /// parameters, in the order of [`PatchNr::parameters`]. (Altekrueger et al. 2023, eq. (3).)
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where patches do not have `d` values.
+    pub fn loss_and_weight_grads(&self, patches: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+        check_vectors("patches", patches, self.shape.dim())?;
+        let _no_grad = tch::no_grad_guard();
+        let n = patches.size()[0] as f64;
+        let mut tape = Tape::default();
+        let mapped = self.chain.to_latent_taped(patches, &mut tape)?;
+        let mut grads = Vec::new();
+        let grad_latent = &mapped.value / n;
+        let _grad_input = self.chain.pull_back(&grad_latent, -1.0 / n, &mut tape, Some(&mut grads))?;
+        Ok((Self::nll_of(&mapped).mean(None::<Kind>), grads))
+    }
+
+    /// `log p(x) = log N(T^-1(x); 0, I) + log |det J_{T^-1}(x)|`, with its constant: `[N, d] -> [N]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where patches do not have `d` values.
+    pub fn log_density(&self, patches: &Tensor) -> Result<Tensor> {
+        let constant = 0.5 * self.shape.dim() as f64 * (2.0 * std::f64::consts::PI).ln();
+        Ok(-self.nll(patches)? - constant)
+    }
+
+    /// `n` patches `T(z)`, `z ~ N(0, I)`: `[n, d]`.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn sample(&self, n: i64, stream: &mut Stream) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let z = stream.normal(&[n, self.shape.dim()]).to_kind(self.kind()).to_device(self.device());
+        Ok(self.chain.to_data(&z, None)?.value)
+    }
+}
+
+impl Bijection for PatchNr {
+    fn to_latent(&self, x: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
+        self.chain.to_latent(x, cond)
+    }
+
+    fn to_data(&self, z: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
+        self.chain.to_data(z, cond)
+    }
+}

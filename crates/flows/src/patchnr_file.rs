@@ -1,0 +1,176 @@
+//! patchNR flows in files: own checkpoints, and the authors' `.pth` state dicts.
+
+use crate::clamp::{ClampForm, SoftClamp};
+use crate::patchnr::{PatchNr, PatchNrShape};
+use pytorch_reader::{DType, PytorchReader};
+use smalti_base::checkpoint::Checkpoint;
+use smalti_base::{Error, Result, Seed};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+const KIND: &str = "patchNR flow";
+
+impl PatchNr {
+    /// The flow as a checkpoint: parameters and permutations as tensors; patch size, architecture, clamp form
+    /// and [`PatchNr::provenance`] as metadata.
+    pub fn to_checkpoint(&self) -> Checkpoint {
+        let shape = self.shape();
+        let mut tensors: BTreeMap<String, Tensor> =
+            self.parameters().into_iter().map(|(name, t)| (name, t.detach().to_kind(Kind::Float))).collect();
+        for (k, perm) in self.permutations().iter().enumerate() {
+            tensors.insert(format!("module_list.{}.perm", 2 * k + 1), Tensor::from_slice(perm));
+        }
+        let mut metadata = self.provenance.clone();
+        for (key, value) in [
+            ("kind", KIND.to_owned()),
+            ("patch_size", shape.patch_size.to_string()),
+            ("blocks", shape.blocks.to_string()),
+            ("hidden", shape.hidden.to_string()),
+            ("clamp", shape.clamp.alpha().to_string()),
+            ("clamp_form", shape.clamp.form().to_string()),
+        ] {
+            metadata.insert(key.into(), value);
+        }
+        let mut file = Checkpoint::default();
+        (file.tensors, file.metadata) = (tensors, metadata);
+        file
+    }
+
+    /// Writes [`PatchNr::to_checkpoint`] to a safetensors file, atomically.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        self.to_checkpoint().save(path)
+    }
+
+    /// The flow of a file written by [`PatchNr::save`].
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Content`] where the file is not such a checkpoint.
+    pub fn load(path: &Path) -> Result<Self> {
+        Self::from_checkpoint(Checkpoint::load(path)?, path)
+    }
+
+    /// The flow of a checkpoint that was read from `path`.
+    ///
+    /// # Errors
+    /// [`Error::Content`] where it is not a patchNR flow.
+    pub fn from_checkpoint(mut file: Checkpoint, path: &Path) -> Result<Self> {
+        if file.meta("kind")? != KIND {
+            let found = file.meta("kind")?;
+            return Err(Error::content(path, format!("holds a {found}, not a {KIND}"), "give a patchNR file"));
+        }
+        let form: ClampForm = file.meta_parsed("clamp_form")?;
+        let shape = PatchNrShape {
+            patch_size: file.meta_parsed("patch_size")?,
+            blocks: file.meta_parsed("blocks")?,
+            hidden: file.meta_parsed("hidden")?,
+            clamp: SoftClamp::new(form, file.meta_parsed("clamp")?)?,
+        };
+        let mut permutations = Vec::new();
+        for k in 0..shape.blocks {
+            let name = format!("module_list.{}.perm", 2 * k + 1);
+            let perm = file.take(&name, &[shape.dim()], Kind::Int64)?;
+            permutations.push(integers(&perm, path)?);
+        }
+        let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
+        flow.fill(|name, size| file.take(name, size, Kind::Float))?;
+        flow.provenance = file.metadata;
+        Ok(flow)
+    }
+
+    /// Checks that the flow is one on `patch_size` x `patch_size` patches.
+    ///
+    /// # Errors
+    /// [`Error::Content`] naming `path`.
+    pub fn expect_patch_size(&self, patch_size: i64, path: &Path) -> Result<()> {
+        let found = self.shape().patch_size;
+        if found == patch_size {
+            return Ok(());
+        }
+        let problem = format!("the flow is for {found}x{found} patches, expected {patch_size}x{patch_size}");
+        Err(Error::content(path, problem, "set the patch size of the experiment to that of the file, or train anew"))
+    }
+
+    /// Reads the authors' `.pth` state dict, as FrEIA names it (`module_list.K.subnetJ.L.weight`, `.perm`),
+    /// under any top-level key. Such a file does not say its clamp: give alpha and form.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Content`] where it is not the state dict of a patchNR flow.
+    pub fn import_freia(path: &Path, clamp: SoftClamp) -> Result<Self> {
+        let dict = read_state_dict(path)?;
+        let missing = |name: &str| {
+            Error::content(path, format!("no tensor {name}"), "give the state dict of a patchNR flow")
+        };
+        let mut permutations = Vec::new();
+        while let Some(perm) = dict.get(&format!("module_list.{}.perm", 2 * permutations.len() + 1)) {
+            permutations.push(integers(perm, path)?);
+        }
+        let first = "module_list.0.subnet1.0.weight";
+        let first = dict.get(first).ok_or_else(|| missing(first))?.size();
+        let dim = permutations.first().map_or(0, |p: &Vec<i64>| p.len() as i64);
+        let patch_size = (dim as f64).sqrt().round() as i64;
+        if patch_size < 1 || patch_size * patch_size != dim || first.len() != 2 {
+            let problem = format!("permutations of length {dim} are not those of square patches");
+            return Err(Error::content(path, problem, "give the state dict of a patchNR flow"));
+        }
+        let shape = PatchNrShape { patch_size, blocks: permutations.len(), hidden: first[0], clamp };
+        let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
+        flow.fill(|name, size| {
+            let tensor = dict.get(name).ok_or_else(|| missing(name))?;
+            if tensor.size() != size {
+                let problem = format!("{name}: expected {size:?}, got {:?}", tensor.size());
+                return Err(Error::content(path, problem, "give a flow whose subnets have two equal hidden layers"));
+            }
+            Ok(tensor.to_kind(Kind::Float))
+        })?;
+        flow.provenance.insert("imported_from".into(), "FrEIA state dict".into());
+        Ok(flow)
+    }
+
+    /// Fills every parameter with what `source` gives for its name and shape.
+    fn fill(&mut self, mut source: impl FnMut(&str, &[i64]) -> Result<Tensor>) -> Result<()> {
+        let mut parts = Vec::new();
+        for (name, parameter) in self.parameters() {
+            parts.push(source(&name, &parameter.size())?.reshape([-1]));
+        }
+        let _no_grad = tch::no_grad_guard();
+        let mut flat = self.flat_parameters().shallow_clone();
+        flat.f_copy_(&Tensor::f_cat(&parts, 0)?.to_device(self.device()))?;
+        self.refresh();
+        Ok(())
+    }
+}
+
+fn integers(t: &Tensor, path: &Path) -> Result<Vec<i64>> {
+    let unreadable = |e| Error::content(path, format!("permutation unreadable: {e}"), "export the flow anew");
+    Vec::<i64>::try_from(t.to_kind(Kind::Int64).reshape([-1])).map_err(unreadable)
+}
+
+/// All float and int64 tensors of a PyTorch file, with any common top-level key cut off their names.
+fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let bad = |e: String| {
+        Error::content(path, format!("not a readable PyTorch file ({e})"), "give a file written by torch.save")
+    };
+    if let Err(e) = std::fs::metadata(path) {
+        return Err(Error::file(path, "reading", e));
+    }
+    let reader = PytorchReader::new(path).map_err(|e| bad(e.to_string()))?;
+    let mut dict = BTreeMap::new();
+    for (name, tensor) in reader.tensors() {
+        let kind = match tensor.dtype() {
+            DType::F32 => Kind::Float,
+            DType::F64 => Kind::Double,
+            DType::I64 => Kind::Int64,
+            _ => continue,
+        };
+        let bytes = tensor.read().map_err(|e| bad(e.to_string()))?;
+        let shape: Vec<i64> = tensor.shape().iter().map(|&n| n as i64).collect();
+        let tensor = Tensor::f_from_data_size(&bytes, &shape, kind)?.to_device(Device::Cpu);
+        let name = name.find("module_list.").map_or(name.as_str(), |at| &name[at..]);
+        dict.insert(name.to_owned(), tensor);
+    }
+    Ok(dict)
+}

@@ -1,0 +1,113 @@
+//! The patchNR flow: analytic gradients, chunks, precision, files.
+
+use smalti_base::Seed;
+use smalti_flows::{Bijection, ClampForm, Layer, PatchNr, PatchNrShape, Precision, SoftClamp, Tape};
+use tch::{Device, Kind, Tensor};
+
+fn flow(kind: Kind) -> PatchNr {
+    let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
+    let shape = PatchNrShape { patch_size: 3, blocks: 3, hidden: 24, clamp };
+    let mut flow = PatchNr::new(shape, Seed::new(5)).unwrap();
+    {
+        let _no_grad = tch::no_grad_guard();
+        let _ = flow.flat_parameters().shallow_clone().g_mul_scalar_(2.0);
+    }
+    flow.to(Device::Cpu, kind);
+    flow
+}
+
+fn patches(n: i64, kind: Kind) -> Tensor {
+    Seed::new(6).at("patches", 0).uniform(&[n, 9]).to_kind(kind)
+}
+
+fn gap(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[]) / b.abs().max().double_value(&[])
+}
+
+#[test]
+fn input_gradient_equals_autograd_and_does_not_depend_on_the_chunk() {
+    let mut flow = flow(Kind::Double);
+    let x = patches(50, Kind::Double).set_requires_grad(true);
+    let mapped = flow.to_latent(&x, None).unwrap();
+    let nll = mapped.value.square().sum_dim_intlist(1i64, false, None::<Kind>) * 0.5 - mapped.log_det;
+    let autograd = Tensor::run_backward(&[nll.sum(Kind::Double)], &[&x], false, false).remove(0);
+    for chunk in [7, 50, 1000] {
+        flow.set_chunk(chunk);
+        let (value, grad) = flow.nll_and_grad(&x.detach()).unwrap();
+        assert!(gap(&grad, &autograd) < 1e-12 && gap(&value, &nll.detach()) < 1e-12);
+        assert!(gap(&flow.nll(&x.detach()).unwrap(), &nll.detach()) < 1e-12);
+    }
+}
+
+#[test]
+fn weight_gradients_equal_autograd_and_reach_every_parameter() {
+    let mut flow = flow(Kind::Double);
+    let x = patches(40, Kind::Double);
+    let (loss, grads) = flow.loss_and_weight_grads(&x).unwrap();
+    for parameter in flow.layers_mut().parameters_mut() {
+        *parameter = parameter.detach().set_requires_grad(true);
+    }
+    let mapped = flow.layers_mut().to_latent_taped(&x, &mut Tape::default()).unwrap();
+    let nll = mapped.value.square().sum_dim_intlist(1i64, false, None::<Kind>) * 0.5 - mapped.log_det;
+    let mean = nll.mean(None::<Kind>);
+    assert!(gap(&loss, &mean.detach()) < 1e-12);
+    let names: Vec<(String, &Tensor)> = flow.parameters();
+    let tensors: Vec<&Tensor> = names.iter().map(|(_, t)| *t).collect();
+    let autograd = Tensor::run_backward(&[mean], &tensors, false, false);
+    assert_eq!(grads.len(), autograd.len());
+    for ((name, _), (ours, theirs)) in names.iter().zip(grads.iter().zip(&autograd)) {
+        assert!(theirs.abs().max().double_value(&[]) > 0.0, "{name} receives no gradient");
+        assert!(gap(ours, theirs) < 1e-10, "{name}: {}", gap(ours, theirs));
+    }
+}
+
+#[test]
+fn bf16_products_stay_close() {
+    let mut flow = flow(Kind::Float);
+    let x = patches(200, Kind::Float);
+    let (nll, grad) = flow.nll_and_grad(&x).unwrap();
+    flow.set_precision(Precision::Bf16);
+    let (nll16, grad16) = flow.nll_and_grad(&x).unwrap();
+    let rms = |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
+    let (value, gradient) = (rms(&nll16, &nll), rms(&grad16, &grad));
+    assert!(value < 0.05 && gradient < 0.05, "{value} {gradient}");
+    assert!(gradient > 0.0, "bf16 was not used");
+}
+
+#[test]
+fn file_round_trip_keeps_everything() {
+    let folder = std::env::temp_dir().join(format!("smalti-flow-{}", std::process::id()));
+    let path = folder.join("flow.safetensors");
+    let mut flow = flow(Kind::Float);
+    flow.provenance.insert("value_range".into(), "[0, 1]".into());
+    flow.save(&path).unwrap();
+    let back = PatchNr::load(&path).unwrap();
+    assert_eq!((back.shape(), back.permutations()), (flow.shape(), flow.permutations()));
+    assert_eq!(back.provenance["value_range"], "[0, 1]");
+    let x = patches(10, Kind::Float);
+    assert!(back.nll(&x).unwrap().equal(&flow.nll(&x).unwrap()));
+    back.expect_patch_size(3, &path).unwrap();
+    let refused = back.expect_patch_size(6, &path).unwrap_err().to_string();
+    assert!(refused.contains("3x3") && refused.contains("6x6") && !refused.contains('\n'), "{refused}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn samples_come_from_the_density() {
+    // E over samples of |z|^2 is d for the flow that made them.
+    let flow = flow(Kind::Float);
+    let samples = flow.sample(4000, &mut Seed::new(1).at("samples", 0)).unwrap();
+    let z = flow.to_latent(&samples, None).unwrap().value;
+    let mean = z.square().sum_dim_intlist(1i64, false, None::<Kind>).mean(None::<Kind>).double_value(&[]);
+    assert!((mean - 9.0).abs() < 0.3, "{mean}");
+}
+
+#[test]
+fn wrong_shapes_are_errors() {
+    let flow = flow(Kind::Float);
+    let wrong = Tensor::zeros([4, 16], (Kind::Float, Device::Cpu));
+    assert!(flow.nll(&wrong).is_err() && flow.nll_and_grad(&wrong).is_err());
+    assert!(flow.to_latent(&patches(2, Kind::Float), Some(&wrong)).is_err());
+    let shape = PatchNrShape { patch_size: 3, ..flow.shape() };
+    assert!(PatchNr::with_permutations(shape, vec![vec![0; 9]; 3], Seed::new(0)).is_err());
+}

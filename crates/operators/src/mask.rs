@@ -1,0 +1,89 @@
+//! Masks: inpainting.
+
+use crate::{Grid, LinearOperator, Operator, check};
+use smalti_base::{Error, Result, Space};
+use tch::{Kind, Tensor};
+
+/// `A x = m x` with a mask `m` of zeros (unseen) and ones (seen), the same for all channels: a projection, its
+/// own adjoint. Unseen pixels of the observation are 0.
+pub struct Mask {
+    space: Space,
+    /// `[H, W]`, float64.
+    mask: Tensor,
+}
+
+impl Mask {
+    /// The mask `m` (`[H, W]`, zeros and ones of any kind) on images with `channels` channels.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `m` is not `[H, W]`, [`Error::Value`] where it holds anything but 0 and 1.
+    pub fn new(channels: i64, m: &Tensor) -> Result<Self> {
+        let space = match m.size()[..] {
+            [height, width] => Space::image(channels, height, width),
+            _ => return Err(Error::shape("mask", "[H, W]", m.size())),
+        };
+        check::domain(space)?;
+        let mask = m.detach().f_to_kind(Kind::Double)?.copy();
+        let others = (&mask * (&mask - 1.0)).ne(0.0).any().f_int64_value(&[])?;
+        if others != 0 {
+            return Err(Error::value("mask", "zeros (unseen) and ones (seen)", "other values: threshold it"));
+        }
+        Ok(Self { space, mask })
+    }
+
+    fn times(&self, what: &str, x: &Tensor) -> Result<Tensor> {
+        check::element(what, x, self.space)?;
+        let m = self.mask.f_to_device(x.device())?.f_to_kind(x.kind())?;
+        Ok(x.f_mul(&m)?)
+    }
+}
+
+impl Operator for Mask {
+    fn domain(&self) -> Space {
+        self.space
+    }
+
+    fn range(&self) -> Space {
+        self.space
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        self.times("image", x)
+    }
+
+    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+        check::element("image", x, self.space)?;
+        self.adjoint(v)
+    }
+
+    fn grid(&self) -> Grid {
+        Grid::IDENTITY
+    }
+}
+
+impl LinearOperator for Mask {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        self.times("observation", v)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    #[test]
+    fn only_zeros_and_ones_are_masks() {
+        let m = Tensor::from_slice(&[1.0, 0.0, 1.0, 1.0, 0.0, 0.0]).reshape([2, 3]);
+        let a = Mask::new(2, &m).unwrap();
+        let x = Tensor::full([1, 2, 2, 3], 0.7, (Kind::Float, Device::Cpu));
+        let y = a.apply(&x).unwrap();
+        assert_eq!(y.size(), x.size());
+        assert!((y.sum(Kind::Double).double_value(&[]) - 2.0 * 3.0 * 0.7).abs() < 1e-6);
+        assert_eq!(y.double_value(&[0, 1, 0, 1]), 0.0);
+        assert!(Mask::new(1, &m.gt(0.5)).is_ok());
+        assert!(Mask::new(1, &(&m * 0.5)).is_err());
+        assert!(Mask::new(1, &(&m * f64::NAN)).is_err());
+        assert!(Mask::new(1, &m.unsqueeze(0)).is_err());
+    }
+}

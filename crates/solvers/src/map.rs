@@ -1,0 +1,113 @@
+//! MAP estimation.
+
+use crate::adam::Adam;
+use crate::run::{Iteration, Step};
+use crate::schedule::{Schedule, check_rate};
+use smalti_base::{Error, Result, checkpoint::Checkpoint};
+use smalti_operators::{Likelihood, Operator};
+use smalti_priors::Regularizer;
+use tch::{Kind, Tensor};
+
+/// What is minimised: `J(x) = 1/n nll(F(x), y) + w R(x)`, `n` the number of observation values.
+///
+/// Data term and regularizer are both means, so that the weight `w` does not depend on the size of the image;
+/// [`smalti_priors::weight`] converts published weights.
+pub struct Problem<'a> {
+    /// The forward operator `F`.
+    pub operator: &'a dyn Operator,
+    /// The likelihood of `y` given `F(x)`.
+    pub likelihood: &'a dyn Likelihood,
+    /// The observation `y: [1, C', H', W']`.
+    pub observation: &'a Tensor,
+    /// The regularizer `R`.
+    pub prior: &'a mut dyn Regularizer,
+    /// The weight `w >= 0`.
+    pub weight: f64,
+}
+
+/// How it is minimised.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamSettings {
+    /// Number of steps, which the schedule refers to.
+    pub steps: u64,
+    /// Learning rate, in grey values a step.
+    pub rate: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+}
+
+/// Minimises [`Problem`] over all pixels by Adam; the regularizer is refreshed before every step.
+pub struct Map<'a> {
+    problem: Problem<'a>,
+    settings: AdamSettings,
+    x: Tensor,
+    adam: Adam,
+}
+
+impl<'a> Map<'a> {
+    /// MAP estimation started from `initial: [1, C, H, W]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where image or observation do not fit the operator; [`Error::Value`] where they are not
+    /// finite or a setting is out of range.
+    pub fn new(problem: Problem<'a>, initial: &Tensor, settings: AdamSettings) -> Result<Self> {
+        problem.operator.domain().check("initial image", initial)?;
+        problem.operator.range().check("observation", problem.observation)?;
+        for (what, t) in [("initial image", initial), ("observation", problem.observation)] {
+            if t.size()[0] != 1 {
+                return Err(Error::value(format!("batch of the {what}"), "1", t.size()[0]));
+            }
+            if t.isfinite().all().int64_value(&[]) == 0 {
+                return Err(Error::value(what, "finite values", "NaN or infinity in it"));
+            }
+        }
+        check_rate(settings.rate)?;
+        if !(problem.weight >= 0.0 && problem.weight.is_finite()) {
+            return Err(Error::value("weight of the regularizer", "a number >= 0", problem.weight));
+        }
+        let x = initial.detach().copy();
+        let adam = Adam::new(&[x.shallow_clone()]);
+        Ok(Self { problem, settings, x, adam })
+    }
+}
+
+impl Iteration for Map<'_> {
+    type Output = Tensor;
+
+    fn name(&self) -> String {
+        "MAP estimation".into()
+    }
+
+    fn step(&mut self, k: u64) -> Result<Step> {
+        let _no_grad = tch::no_grad_guard();
+        let p = &mut self.problem;
+        p.prior.refresh(k)?;
+        let (prior, prior_grad) = p.prior.value_and_grad(&self.x)?;
+        let u = p.operator.apply(&self.x)?;
+        let n = p.observation.numel() as f64;
+        let data = p.likelihood.nll(&u, p.observation)?.sum(Kind::Double).double_value(&[]) / n;
+        let data_grad = p.operator.vjp(&self.x, &p.likelihood.grad(&u, p.observation)?)? / n;
+        let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
+        let grad = data_grad + prior_grad * p.weight;
+        self.adam.step(&[self.x.shallow_clone()], &[grad], rate)?;
+        let terms = vec![("objective", data + p.weight * prior), ("data term", data), ("prior", prior)];
+        Ok(Step { terms, done: None })
+    }
+
+    fn finish(self) -> Result<Tensor> {
+        Ok(self.x)
+    }
+
+    fn save(&self) -> Option<Checkpoint> {
+        let mut file = Checkpoint::default();
+        file.tensors.insert("x".into(), self.x.copy());
+        self.adam.save(&mut file);
+        Some(file)
+    }
+
+    fn restore(&mut self, mut state: Checkpoint) -> Result<()> {
+        let x = state.take("x", &self.x.size(), self.x.kind())?;
+        self.x.copy_(&x);
+        self.adam.restore(&mut state)
+    }
+}

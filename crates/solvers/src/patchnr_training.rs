@@ -1,0 +1,244 @@
+//! Training a patchNR flow by forward KL.
+
+use crate::adam::Adam;
+use crate::run::{Iteration, Step};
+use crate::schedule::{Schedule, check_rate};
+use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::{Error, Result, Seed, Space};
+use smalti_flows::PatchNr;
+use smalti_priors::Patches;
+use tch::{Kind, Tensor};
+
+/// Settings of [`PatchNrTraining`].
+#[derive(Debug, Clone)]
+pub struct TrainingSettings {
+    /// Number of steps, which the schedule refers to.
+    pub steps: u64,
+    /// Patches a step, drawn uniformly with replacement.
+    pub batch: usize,
+    /// Learning rate of Adam.
+    pub rate: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// Steps between two validations.
+    pub validate_every: u64,
+    /// Validation patches, a fixed random set.
+    pub validation_patches: usize,
+    /// Stop after so many validations in a row without a new best value; the best flow is kept.
+    pub early_stop: Option<u32>,
+}
+
+/// One point of a training curve.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CurvePoint {
+    /// Steps done.
+    pub step: u64,
+    /// Mean training loss since the point before.
+    pub train: f64,
+    /// Mean loss of the validation patches.
+    pub validation: Option<f64>,
+}
+
+/// A trained flow.
+pub struct Trained {
+    /// The flow: the last one, or the best one with early stopping.
+    pub flow: PatchNr,
+    /// The training curve.
+    pub curve: Vec<CurvePoint>,
+}
+
+/// Minimises `mean_i (|T^-1(p_i)|^2 / 2 - log |det J_{T^-1}(p_i)|)` over the weights of the flow, `p_i` patches
+/// of the training images: the forward Kullback-Leibler divergence of the patch distribution up to a constant.
+/// (Altekrueger et al. 2023, eq. (3).)
+///
+/// The loss is a mean over the batch; gradients are analytic; patches are gathered from the images, which are
+/// never unfolded.
+pub struct PatchNrTraining {
+    flow: PatchNr,
+    settings: TrainingSettings,
+    images: Vec<Tensor>,
+    validation: Option<Tensor>,
+    parameters: Vec<Tensor>,
+    adam: Adam,
+    seed: Seed,
+    curve: Vec<CurvePoint>,
+    running: Tensor,
+    best: Option<(f64, Tensor)>,
+    worse: u32,
+}
+
+impl PatchNrTraining {
+    /// Training of `flow` on the patches of `images`, each `[1, 1, H, W]`, validated on those of `validation`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Value`] where an image or setting does not fit.
+    pub fn new(
+        mut flow: PatchNr,
+        images: &[Tensor],
+        validation: Option<&Tensor>,
+        settings: TrainingSettings,
+        seed: Seed,
+    ) -> Result<Self> {
+        check_rate(settings.rate)?;
+        if settings.batch == 0 || settings.validate_every == 0 {
+            return Err(Error::value("batch and validation interval", "at least 1", 0));
+        }
+        if settings.early_stop.is_some() && validation.is_none() {
+            return Err(Error::value("early stopping", "a validation image", "none"));
+        }
+        let (kind, device) = (flow.kind(), flow.device());
+        let p = flow.shape().patch_size;
+        let prepare = |image: &Tensor| -> Result<Tensor> {
+            let space = Space::of("training image", image)?;
+            Space::image(1, space.height, space.width).check("training image", image)?;
+            if image.isfinite().all().int64_value(&[]) == 0 {
+                return Err(Error::value("training image", "finite values", "NaN or infinity in it"));
+            }
+            // Fails early where patches do not fit.
+            Patches::all(space, p)?;
+            Ok(image.to_kind(kind).to_device(device))
+        };
+        let images: Vec<Tensor> = images.iter().map(prepare).collect::<Result<_>>()?;
+        if images.is_empty() {
+            return Err(Error::value("training images", "at least 1", 0));
+        }
+        let validation = validation
+            .map(|image| {
+                let image = prepare(image)?;
+                let mut stream = seed.at("validation patches", 0);
+                let space = Space::of("validation image", &image)?;
+                Patches::random(space, p, settings.validation_patches, &mut stream)?.rows(&image)
+            })
+            .transpose()?;
+        let hash = data_hash(&images.iter().collect::<Vec<_>>())?;
+        flow.provenance.insert("training_data_sha256".into(), hash);
+        flow.provenance.insert("training".into(), format!("{settings:?}"));
+        flow.provenance.insert("seed".into(), seed.value().to_string());
+        flow.provenance.insert("value_range".into(), "[0, 1]".into());
+        let parameters: Vec<Tensor> = flow.parameters().into_iter().map(|(_, t)| t.shallow_clone()).collect();
+        let adam = Adam::new(&parameters);
+        let running = Tensor::zeros([2], (Kind::Double, device));
+        let (curve, best) = (Vec::new(), None);
+        Ok(Self { flow, settings, images, validation, parameters, adam, seed, curve, running, best, worse: 0 })
+    }
+
+    /// The batch of step `k`: `[batch, d]`, from one of the images.
+    fn batch(&self, k: u64) -> Result<Tensor> {
+        let mut stream = self.seed.at("training batch", k);
+        let image = &self.images[stream.index(self.images.len() as i64) as usize];
+        let space = Space::of("training image", image)?;
+        let (p, n) = (self.flow.shape().patch_size, self.settings.batch);
+        Patches::random_with_replacement(space, p, n, &mut stream)?.rows(image)
+    }
+
+    fn validate(&mut self, step: u64) -> Result<Step> {
+        let sums = Vec::<f64>::try_from(self.running.to_device(tch::Device::Cpu))?;
+        let train = sums[0] / sums[1].max(1.0);
+        let _ = self.running.zero_();
+        let validation = match &self.validation {
+            Some(patches) => Some(self.flow.nll(patches)?.mean(Kind::Double).double_value(&[])),
+            None => None,
+        };
+        self.curve.push(CurvePoint { step, train, validation });
+        let mut terms = vec![("training NLL", train)];
+        terms.extend(validation.map(|v| ("validation NLL", v)));
+        let mut report = Step { terms, done: None };
+        if let (Some(patience), Some(value)) = (self.settings.early_stop, validation) {
+            if self.best.as_ref().is_none_or(|(best, _)| value < *best) {
+                self.best = Some((value, self.flow.flat_parameters().copy()));
+                self.worse = 0;
+            } else {
+                self.worse += 1;
+                if self.worse >= patience {
+                    report.done = Some(format!("no better validation NLL in {patience} validations"));
+                }
+            }
+        }
+        Ok(report)
+    }
+}
+
+impl Iteration for PatchNrTraining {
+    type Output = Trained;
+
+    fn name(&self) -> String {
+        "training patchNR".into()
+    }
+
+    fn step(&mut self, k: u64) -> Result<Step> {
+        let (loss, gradients) = self.flow.loss_and_weight_grads(&self.batch(k)?)?;
+        let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
+        self.adam.step(&self.parameters, &gradients, rate)?;
+        self.flow.refresh();
+        let _ = self.running.narrow(0, 0, 1).f_add_(&loss.to_kind(Kind::Double))?;
+        let _ = self.running.narrow(0, 1, 1).f_add_scalar_(1.0)?;
+        if (k + 1).is_multiple_of(self.settings.validate_every) || k + 1 == self.settings.steps {
+            self.validate(k + 1)
+        } else {
+            Ok(Step::default())
+        }
+    }
+
+    fn finish(mut self) -> Result<Trained> {
+        if let Some((_, best)) = &self.best {
+            let _no_grad = tch::no_grad_guard();
+            self.flow.flat_parameters().shallow_clone().f_copy_(best)?;
+            self.flow.refresh();
+        }
+        let last = self.curve.last().and_then(|point| point.validation);
+        if let Some(value) = self.best.as_ref().map(|(v, _)| *v).or(last) {
+            self.flow.provenance.insert("validation_nll".into(), value.to_string());
+        }
+        Ok(Trained { flow: self.flow, curve: self.curve })
+    }
+
+    fn save(&self) -> Option<Checkpoint> {
+        let mut file = self.flow.to_checkpoint();
+        self.adam.save(&mut file);
+        file.tensors.insert("training.running".into(), self.running.copy());
+        let curve: Vec<f64> = self
+            .curve
+            .iter()
+            .flat_map(|c| [c.step as f64, c.train, c.validation.unwrap_or(f64::NAN)])
+            .collect();
+        file.tensors.insert("training.curve".into(), Tensor::from_slice(&curve));
+        file.metadata.insert("training.points".into(), self.curve.len().to_string());
+        file.metadata.insert("training.worse".into(), self.worse.to_string());
+        if let Some((value, flat)) = &self.best {
+            file.metadata.insert("training.best".into(), value.to_string());
+            file.tensors.insert("training.best".into(), flat.copy());
+        }
+        Some(file)
+    }
+
+    fn restore(&mut self, mut state: Checkpoint) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        for (name, parameter) in self.flow.parameters() {
+            let value = state.take(&name, &parameter.size(), parameter.kind())?;
+            parameter.shallow_clone().f_copy_(&value)?;
+        }
+        self.adam.restore(&mut state)?;
+        self.running = state.take("training.running", &[2], Kind::Double)?.to_device(self.flow.device());
+        let points: i64 = state.meta_parsed("training.points")?;
+        let curve = Vec::<f64>::try_from(state.take("training.curve", &[3 * points], Kind::Double)?)?;
+        self.curve = curve
+            .chunks_exact(3)
+            .map(|c| CurvePoint {
+                step: c[0] as u64,
+                train: c[1],
+                validation: Some(c[2]).filter(|v| v.is_finite()),
+            })
+            .collect();
+        self.worse = state.meta_parsed("training.worse")?;
+        self.best = match state.metadata.contains_key("training.best") {
+            true => {
+                let like = self.flow.flat_parameters();
+                let flat = state.take("training.best", &like.size(), like.kind())?.to_device(like.device());
+                Some((state.meta_parsed("training.best")?, flat))
+            }
+            false => None,
+        };
+        self.flow.refresh();
+        Ok(())
+    }
+}

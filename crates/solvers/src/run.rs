@@ -1,0 +1,227 @@
+//! The one loop behind MAP estimation, training and sampling.
+
+use smalti_base::checkpoint::Checkpoint;
+use smalti_base::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tracing_indicatif::span_ext::IndicatifSpanExt;
+
+/// A computation in steps.
+pub trait Iteration {
+    /// What the steps add up to.
+    type Output;
+
+    /// What is being done, for progress and logs, e.g. `training patchNR`.
+    fn name(&self) -> String;
+
+    /// Does step `k`, counted from 0.
+    ///
+    /// Everything random in it depends on `k` and the seed only, so that a run resumed from a checkpoint goes
+    /// on as the uninterrupted one.
+    ///
+    /// # Errors
+    /// Whatever the step meets.
+    fn step(&mut self, k: u64) -> Result<Step>;
+
+    /// The result.
+    ///
+    /// # Errors
+    /// Whatever making the result meets.
+    fn finish(self) -> Result<Self::Output>;
+
+    /// The state after the steps done so far; `None` where it is not worth keeping.
+    fn save(&self) -> Option<Checkpoint> {
+        None
+    }
+
+    /// Goes back to a state made by [`Iteration::save`].
+    ///
+    /// # Errors
+    /// [`Error::Content`] where the state is not one of this computation.
+    fn restore(&mut self, _state: Checkpoint) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What one step reports.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Named values to watch; the loop stops with an error where one is not finite.
+    pub terms: Vec<(&'static str, f64)>,
+    /// Where the computation is done before its budget: the reason.
+    pub done: Option<String>,
+}
+
+/// How long a run may go on.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// At most so many steps, those before a resume counted in.
+    pub steps: u64,
+    /// No further step after so much time in this process.
+    pub time: Option<Duration>,
+}
+
+impl Budget {
+    /// `steps` steps, however long they take.
+    pub fn steps(steps: u64) -> Self {
+        Self { steps, time: None }
+    }
+}
+
+/// A request to stop, shared between the loop and whoever asks.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks the loop to stop after the current step.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody asked.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Turns the first Ctrl-C into a request; a second one ends the process at once (exit code 130).
+    ///
+    /// # Errors
+    /// [`Error::Value`] where the process has another handler already.
+    pub fn on_ctrl_c() -> Result<Self> {
+        let cancel = Self::default();
+        let handler = cancel.clone();
+        ctrlc::set_handler(move || {
+            if handler.requested() {
+                std::process::exit(130);
+            }
+            handler.request();
+        })
+        .map_err(|e| Error::value("Ctrl-C handler", "none before", e))?;
+        Ok(cancel)
+    }
+}
+
+/// Where, how often and under which name the state is kept.
+#[derive(Debug, Clone)]
+pub struct Keep {
+    /// The checkpoint file. A run starts from it where it is there.
+    pub path: PathBuf,
+    /// Time between two checkpoints.
+    pub every: Duration,
+    /// All settings that the state depends on; a file with other settings is refused.
+    pub identity: String,
+}
+
+/// Who watches a run.
+#[derive(Debug, Clone, Default)]
+pub struct Observer {
+    /// Request to stop.
+    pub cancel: Cancel,
+    /// Checkpoints, where wanted.
+    pub keep: Option<Keep>,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ended {
+    /// All steps of the budget were done.
+    Steps,
+    /// The computation said it was done, and why.
+    Done(String),
+    /// The time of the budget was over.
+    Time,
+    /// Somebody asked; the file holds the state, where one is kept.
+    Cancelled(Option<PathBuf>),
+}
+
+/// How a run went.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Why it ended.
+    pub ended: Ended,
+    /// Steps done, those before a resume counted in.
+    pub steps: u64,
+    /// Time of the steps done by this process.
+    pub elapsed: Duration,
+}
+
+/// Runs `iteration` until the budget is used up, it is done, or somebody cancels; then the result is
+/// [`Iteration::finish`]'s. Progress is a `tracing` span that `tracing-indicatif` shows as a bar with the time
+/// left; the terms are logged about every tenth of the way.
+///
+/// # Errors
+/// Those of the steps; [`Error::NonFinite`] naming term and iteration where a term is NaN or infinite;
+/// [`Error::File`] where a checkpoint cannot be written or read.
+pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer) -> Result<Summary> {
+    let keep = observer.keep.as_ref();
+    let mut k = match keep {
+        Some(keep) if keep.path.exists() => resume(iteration, keep)?,
+        _ => 0,
+    };
+    let span = tracing::info_span!("run", what = %iteration.name());
+    span.pb_set_length(budget.steps);
+    span.pb_set_position(k);
+    span.pb_set_message(&iteration.name());
+    let _entered = span.enter();
+    let start = Instant::now();
+    let mut kept = Instant::now();
+    let ended = loop {
+        if k >= budget.steps {
+            break Ended::Steps;
+        }
+        if observer.cancel.requested() {
+            let path = keep.map(|keep| save(iteration, keep, k)).transpose()?.flatten();
+            break Ended::Cancelled(path);
+        }
+        if budget.time.is_some_and(|time| start.elapsed() >= time) {
+            break Ended::Time;
+        }
+        let step = iteration.step(k)?;
+        if let Some(&(term, value)) = step.terms.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(Error::NonFinite { term: term.into(), iteration: k, value });
+        }
+        k += 1;
+        span.pb_inc(1);
+        if k % (budget.steps / 10).max(1) == 0 || k == budget.steps {
+            tracing::info!(step = k, of = budget.steps, terms = ?step.terms, "{}", iteration.name());
+        }
+        if let Some(reason) = step.done {
+            break Ended::Done(reason);
+        }
+        if let Some(keep) = keep
+            && kept.elapsed() >= keep.every
+        {
+            save(iteration, keep, k)?;
+            kept = Instant::now();
+        }
+    };
+    Ok(Summary { ended, steps: k, elapsed: start.elapsed() })
+}
+
+fn save<I: Iteration>(iteration: &I, keep: &Keep, k: u64) -> Result<Option<PathBuf>> {
+    let Some(mut state) = iteration.save() else { return Ok(None) };
+    state.metadata.insert("run.steps".into(), k.to_string());
+    state.metadata.insert("run.identity".into(), keep.identity.clone());
+    state.save(&keep.path)?;
+    tracing::info!(step = k, path = %keep.path.display(), "state kept");
+    Ok(Some(keep.path.clone()))
+}
+
+fn resume<I: Iteration>(iteration: &mut I, keep: &Keep) -> Result<u64> {
+    let state = Checkpoint::load(&keep.path)?;
+    if state.meta("run.identity")? != keep.identity {
+        let problem = "was made by a run with other settings or data";
+        return Err(Error::content(&keep.path, problem, "delete it to start anew, or go back to its settings"));
+    }
+    let k = state.meta_parsed("run.steps")?;
+    iteration.restore(state)?;
+    tracing::info!(step = k, path = %keep.path.display(), "resumed");
+    Ok(k)
+}
+
+/// Removes a checkpoint that is no longer needed; one that is not there is no error.
+pub fn discard(path: &Path) {
+    let _ = std::fs::remove_file(path);
+}

@@ -1,0 +1,268 @@
+//! Where images come from: a folder of measured data, or the built-in synthetic set.
+
+use crate::experiment::{EvaluationSet, Experiment};
+use crate::synthetic::microstructure;
+use smalti_base::{Error, Result, Seed, image_file};
+use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
+use tch::Tensor;
+
+/// The seed of the synthetic set. It is a data set like any other: the seed of a run does not change it.
+const SYNTHETIC_SEED: u64 = 1;
+
+/// Rows and columns of a synthetic image: those of the slices that it stands for.
+const SYNTHETIC_SIZE: i64 = 600;
+
+/// How many synthetic images a pattern stands for where no number is asked for.
+const SYNTHETIC_IMAGES: usize = 10;
+
+/// How a data folder was named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// By the option `--data`.
+    Option,
+    /// By the environment variable `SMALTI_DATA`.
+    Environment,
+    /// It is `data/` of the repository, which `cargo xtask fetch-data` fills.
+    Repository,
+}
+
+/// Where images come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSource {
+    /// Image files in a folder.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// How it was named.
+        named_by: NamedBy,
+    },
+    /// The built-in synthetic set.
+    Synthetic,
+}
+
+impl DataSource {
+    /// The first of: the folder `option`, the folder `environment` (the value of `SMALTI_DATA`), `data/` in the
+    /// folder `repository`, the synthetic set.
+    ///
+    /// A folder that somebody named must hold all images that the sets need; `data/` is passed over where it
+    /// holds none of them.
+    ///
+    /// # Errors
+    /// [`Error::Content`] naming the first file that is missing.
+    pub fn find(
+        option: Option<&Path>,
+        environment: Option<&Path>,
+        repository: &Path,
+        experiment: &Experiment,
+        sets: &[EvaluationSet],
+    ) -> Result<Self> {
+        let in_repository = repository.join("data");
+        let (folder, named_by) = match (option, environment) {
+            (Some(folder), _) => (folder, NamedBy::Option),
+            (None, Some(folder)) => (folder, NamedBy::Environment),
+            (None, None) => (in_repository.as_path(), NamedBy::Repository),
+        };
+        let source = Self::Folder { folder: folder.to_owned(), named_by };
+        let learned = [&experiment.data.reference, &experiment.data.validation];
+        let wanted: Vec<&String> = learned.into_iter().chain(sets.iter().flat_map(|s| &s.images)).collect();
+        if named_by == NamedBy::Repository && !wanted.iter().any(|w| source.matches(w).is_ok_and(|m| !m.is_empty())) {
+            return Ok(Self::Synthetic);
+        }
+        for name in learned {
+            source.names(std::slice::from_ref(name), None)?;
+        }
+        for set in sets {
+            source.names(&set.images, set.take)?;
+        }
+        Ok(source)
+    }
+
+    /// One sentence that says which data these are: the first line of a report.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Folder { folder, named_by } => {
+                let how = match named_by {
+                    NamedBy::Option => "given with --data",
+                    NamedBy::Environment => "given with SMALTI_DATA",
+                    NamedBy::Repository => "the data folder of the repository",
+                };
+                format!("Data: the image files in {} ({how}).", folder.display())
+            }
+            Self::Synthetic => "Data: the built-in synthetic microstructures, because no data files were found; \
+                 compare these figures with each other, not with the published ones."
+                .to_owned(),
+        }
+    }
+
+    /// Which images `names` (at least one) are, for the column `data` of a table: the first and the last name,
+    /// and `(synthetic)` where they are.
+    pub fn label(&self, names: &[String]) -> String {
+        let synthetic = if *self == Self::Synthetic { " (synthetic)" } else { "" };
+        let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+        match names {
+            [] => String::new(),
+            [one] => format!("{one}{synthetic}"),
+            [first, .., last] => format!("{first} to {}{synthetic}", file(last)),
+        }
+    }
+
+    /// The names of the images that match `patterns` (each a name or a name with one `*`), pattern by pattern
+    /// and in natural order within (`img2` before `img10`): the first `take` of them, or all.
+    ///
+    /// Where the data are synthetic, `sic/testset/img*.png` stands for `synthetic/testset/img1`,
+    /// `synthetic/testset/img2` and so on.
+    ///
+    /// # Errors
+    /// [`Error::Content`] where a pattern matches nothing or there are fewer than `take`.
+    pub fn names(&self, patterns: &[String], take: Option<usize>) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for pattern in patterns {
+            let wanted = take.map(|n| n.saturating_sub(names.len()));
+            let found = match self {
+                Self::Folder { folder, .. } => {
+                    let found = self.matches(pattern)?;
+                    if found.is_empty() && wanted != Some(0) {
+                        return Err(self.missing(&folder.join(pattern), "there is no such file".into()));
+                    }
+                    found
+                }
+                Self::Synthetic => synthetic_names(pattern, wanted.unwrap_or(SYNTHETIC_IMAGES)),
+            };
+            names.extend(found);
+        }
+        match (self, take) {
+            (Self::Folder { folder, .. }, Some(n)) if names.len() < n => {
+                let problem = format!("{n} images are needed, {} are there", names.len());
+                Err(self.missing(&folder.join(patterns.join(" ")), problem))
+            }
+            (_, Some(n)) => {
+                names.truncate(n);
+                Ok(names)
+            }
+            (_, None) => Ok(names),
+        }
+    }
+
+    /// The image `name` (from [`DataSource::names`], or a plain name of the experiment): `[1, 1, H, W]`,
+    /// float32, on the CPU.
+    ///
+    /// # Errors
+    /// Those of [`image_file::load_gray`].
+    pub fn load(&self, name: &str) -> Result<Tensor> {
+        match self {
+            Self::Folder { folder, .. } => image_file::load_gray(&folder.join(name)),
+            Self::Synthetic => {
+                let seed = Seed::new(SYNTHETIC_SEED).derive(&synthetic_name(name), 0);
+                microstructure(SYNTHETIC_SIZE, SYNTHETIC_SIZE, seed, 0)
+            }
+        }
+    }
+
+    /// The files of the folder that match `pattern`, in natural order.
+    fn matches(&self, pattern: &str) -> Result<Vec<String>> {
+        let Self::Folder { folder, .. } = self else {
+            return Ok(Vec::new());
+        };
+        let Some((before, after)) = pattern.split_once('*') else {
+            return Ok(Vec::from_iter(folder.join(pattern).is_file().then(|| pattern.to_owned())));
+        };
+        let (within, start) = before.rsplit_once('/').unwrap_or(("", before));
+        let entries = match std::fs::read_dir(folder.join(within)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::file(&folder.join(within), "reading", e)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::file(&folder.join(within), "reading", e))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let fits = name.len() >= start.len() + after.len() && name.starts_with(start) && name.ends_with(after);
+            if fits && entry.path().is_file() {
+                found.push(if within.is_empty() { name } else { format!("{within}/{name}") });
+            }
+        }
+        found.sort_by(|a, b| natural(a, b));
+        Ok(found)
+    }
+
+    fn missing(&self, path: &Path, problem: String) -> Error {
+        let remedy = match self {
+            Self::Folder { named_by: NamedBy::Option, .. } => "name another folder with --data, or leave it out",
+            Self::Folder { named_by: NamedBy::Environment, .. } => "set SMALTI_DATA to another folder, or unset it",
+            _ => "run `cargo xtask fetch-data`",
+        };
+        Error::content(path, problem, remedy)
+    }
+}
+
+/// The synthetic twins of the images that `pattern` matches.
+fn synthetic_names(pattern: &str, number: usize) -> Vec<String> {
+    let name = synthetic_name(pattern);
+    match name.split_once('*') {
+        None => vec![name],
+        Some((before, after)) => (1..=number).map(|i| format!("{before}{i}{after}")).collect(),
+    }
+}
+
+/// `sic/ref.png` becomes `synthetic/ref`; a name that is synthetic already stays.
+fn synthetic_name(name: &str) -> String {
+    let role = name.split_once('/').map_or(name, |(_, role)| role);
+    let role = role.rsplit_once('.').map_or(role, |(role, _)| role);
+    format!("synthetic/{role}")
+}
+
+/// Natural order: runs of digits compare as numbers, everything else letter by letter.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    loop {
+        let (m, n) = (digits(left), digits(right));
+        let order = if m > 0 && n > 0 {
+            let (x, y) = (left[..m].trim_start_matches('0'), right[..n].trim_start_matches('0'));
+            (left, right) = (&left[m..], &right[n..]);
+            x.len().cmp(&y.len()).then_with(|| x.cmp(y))
+        } else {
+            let (mut p, mut q) = (left.chars(), right.chars());
+            let order = match (p.next(), q.next()) {
+                (None, None) => return a.cmp(b),
+                (x, y) => x.cmp(&y),
+            };
+            (left, right) = (p.as_str(), q.as_str());
+            order
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_sort_as_numbers() {
+        let mut names = ["img10.png", "img2.png", "img1.png", "img02.png", "a", "img", "img2b.png"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["a", "img", "img1.png", "img02.png", "img2.png", "img2b.png", "img10.png"]);
+    }
+
+    #[test]
+    fn synthetic_twins_keep_role_and_number() {
+        let source = DataSource::Synthetic;
+        let names = source.names(&["sic/testset/img*.png".into(), "sic/test.png".into()], None).unwrap();
+        assert_eq!(names.len(), SYNTHETIC_IMAGES + 1);
+        assert_eq!(names[1], "synthetic/testset/img2");
+        assert_eq!(names[SYNTHETIC_IMAGES], "synthetic/test");
+        let three = source.names(&["sic/testset/img*.png".into()], Some(3)).unwrap();
+        assert_eq!(source.label(&three), "synthetic/testset/img1 to img3 (synthetic)");
+        // The name in the file and the name in the table are one image; another role is another image.
+        let image = |name: &str| source.load(name).unwrap();
+        assert_eq!(image("sic/ref.png"), image("synthetic/ref"));
+        assert_ne!(image("sic/ref.png"), image("sic/val.png"));
+    }
+}

@@ -1,0 +1,77 @@
+//! Experiment files: TOML as written, then checked, and only the checked form runs.
+//!
+//! An experiment file describes one table of a paper: its data, its operator, the published rows, and three
+//! profiles (smoke < quick < paper) that say which methods run on which images with which settings.
+
+mod check;
+pub mod diagnose;
+mod raw;
+pub mod settings;
+
+pub use check::{EvaluationSet, Experiment, Profile};
+pub use diagnose::{Failure, FileError};
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How much work a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, clap::ValueEnum)]
+pub enum ProfileName {
+    /// Under a minute: shows that everything works, says nothing about quality.
+    Smoke,
+    /// Minutes on a laptop: figures near the published ones.
+    #[default]
+    Quick,
+    /// The authors' settings: hours to days.
+    Paper,
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Smoke => "smoke",
+            Self::Quick => "quick",
+            Self::Paper => "paper",
+        })
+    }
+}
+
+/// What an experiment is about; it decides which runner reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExperimentKind {
+    /// Superresolution of grey images by a known blur and stride.
+    Superresolution,
+}
+
+/// A reconstruction method that this program can run, as a row of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Bicubic interpolation at the right pixel centres.
+    Bicubic,
+    /// Least squares with total variation.
+    L2Tv,
+    /// MAP with the patch normalizing flow regularizer.
+    Patchnr,
+}
+
+impl Method {
+    /// The name in experiment files, in `table.csv` and in file names.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Bicubic => "bicubic",
+            Self::L2Tv => "l2_tv",
+            Self::Patchnr => "patchnr",
+        }
+    }
+
+    /// The name for readers.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bicubic => "bicubic",
+            Self::L2Tv => "L2-TV",
+            Self::Patchnr => "patchNR",
+        }
+    }
+}

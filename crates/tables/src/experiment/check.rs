@@ -1,0 +1,254 @@
+//! From the file as written to the checked experiment.
+
+use super::diagnose::{Failure, FileError, Source, locate, non_finite};
+use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawSet};
+use super::settings::{Data, L2Tv, Operator, PatchNr, Schedule};
+use super::{ExperimentKind, Method, ProfileName};
+use crate::outcome::{Figure, Figures};
+use garde::Validate;
+use std::collections::BTreeMap;
+use std::path::Path;
+use toml::de::{DeTable, Deserializer};
+
+/// Pixels that must remain between the crops: a window of SSIM.
+const LEAST_INTERIOR: i64 = 7;
+
+/// A checked experiment: every value lies in its range, and the parts fit together.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Experiment {
+    /// The name: that of the file without `.toml`.
+    pub name: String,
+    /// The title of the report.
+    pub title: String,
+    /// What it is about.
+    pub kind: ExperimentKind,
+    /// Pixels cut from every side before an image is scored.
+    pub crop: i64,
+    /// The images that a prior is learned from.
+    pub data: Data,
+    /// The forward operator and its noise.
+    pub operator: Operator,
+    smoke: Profile,
+    quick: Profile,
+    paper: Profile,
+}
+
+/// A checked profile: what runs on which images, with which settings.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Profile {
+    /// The sets of images and the methods that run on them; at least one.
+    pub sets: Vec<EvaluationSet>,
+    /// Side of the centred square that every evaluated image is cut to; whole images where not given.
+    pub size: Option<i64>,
+    /// Settings of L2-TV; there where a set names it.
+    pub l2_tv: Option<L2Tv>,
+    /// Settings of patchNR; there where a set names it.
+    pub patchnr: Option<PatchNr>,
+}
+
+/// Images and the methods that run on them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EvaluationSet {
+    /// Image names or patterns with one `*`, relative to the data folder.
+    pub images: Vec<String>,
+    /// The first so many of them; all where not given.
+    pub take: Option<usize>,
+    /// The methods, in the order of the rows.
+    pub methods: Vec<Method>,
+    /// Where the published figures come from.
+    pub published_source: Option<String>,
+    /// How many of the images, from the first on, the report shows.
+    pub show: usize,
+    published: BTreeMap<String, Figures>,
+}
+
+impl Experiment {
+    /// Reads and checks the experiment file at `path`.
+    ///
+    /// # Errors
+    /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = smalti_base::files::read(path)?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            smalti_base::Error::content(path, "it is not UTF-8 text", "write the file as plain text")
+        })?;
+        let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self::parse(&name, &path.display().to_string(), &text)?)
+    }
+
+    /// Checks the text of an experiment file; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// [`FileError`] naming file, line and column, for: wrong syntax, an unknown or missing key, a wrong type,
+    /// a value out of its range, parts that do not fit together.
+    pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, Box<FileError>> {
+        let source = Source { file, text };
+        let syntax = |e: toml::de::Error| {
+            source.fault(e.span().unwrap_or(0..0), e.message().trim(), "correct the syntax of the file")
+        };
+        let spanned = DeTable::parse(text).map_err(syntax)?;
+        let table = spanned.get_ref().clone();
+        let at = |path: &str| locate(&table, path);
+
+        let raw: RawExperiment =
+            serde_path_to_error::deserialize(Deserializer::from(spanned)).map_err(|e| {
+                let path = e.path().to_string();
+                let span = e.inner().span().unwrap_or_else(|| at(&path));
+                let problem = match path.as_str() {
+                    "." => e.inner().message().to_owned(),
+                    _ => format!("{path}: {}", e.inner().message()),
+                };
+                source.fault(span, problem, "correct the name or the kind of the value")
+            })?;
+        if let Some(path) = non_finite(&table, "") {
+            let path = path.trim_start_matches('.');
+            return Err(source.fault(at(path), format!("{path}: not a finite number"), "write a number"));
+        }
+        if let Err(report) = raw.validate()
+            && let Some((path, error)) = report.iter().next()
+        {
+            let path = path.to_string();
+            return Err(source.fault(at(&path), format!("{path}: {error}"), "write a value in the range"));
+        }
+        checked(name, raw).map_err(|(path, problem)| {
+            source.fault(at(&path), format!("{path}: {problem}"), "make the settings fit together")
+        })
+    }
+
+    /// The profile of that name.
+    pub fn profile(&self, name: ProfileName) -> &Profile {
+        match name {
+            ProfileName::Smoke => &self.smoke,
+            ProfileName::Quick => &self.quick,
+            ProfileName::Paper => &self.paper,
+        }
+    }
+}
+
+impl EvaluationSet {
+    /// The published figures of `method` on such images; empty where there are none.
+    pub fn published(&self, method: Method) -> Figures {
+        self.published.get(method.key()).copied().unwrap_or_default()
+    }
+}
+
+/// A path in the file and what is wrong there.
+type Misfit = (String, String);
+
+fn checked(name: &str, raw: RawExperiment) -> Result<Experiment, Misfit> {
+    for (key, image) in [("reference", &raw.data.reference), ("validation", &raw.data.validation)] {
+        plain_name(image, false).map_err(|problem| (format!("data.{key}"), problem))?;
+    }
+    let profile = |which: &str, p: RawProfile| {
+        let path = format!("profile.{which}");
+        checked_profile(p, &raw.published, raw.crop, raw.operator.stride)
+            .map_err(|(key, problem)| (format!("{path}.{key}"), problem))
+    };
+    Ok(Experiment {
+        smoke: profile("smoke", raw.profile.smoke)?,
+        quick: profile("quick", raw.profile.quick)?,
+        paper: profile("paper", raw.profile.paper)?,
+        name: name.to_owned(),
+        title: raw.title,
+        kind: raw.kind,
+        crop: raw.crop,
+        data: raw.data,
+        operator: raw.operator,
+    })
+}
+
+fn checked_profile(
+    raw: RawProfile,
+    published: &BTreeMap<String, RawPublished>,
+    crop: i64,
+    stride: i64,
+) -> Result<Profile, Misfit> {
+    let misfit = |key: &str, problem: String| Err((key.to_owned(), problem));
+    if let Some(size) = raw.size {
+        if size % stride != 0 {
+            return misfit("size", format!("{size} is not a multiple of the stride {stride}"));
+        }
+        if size < 2 * crop + LEAST_INTERIOR {
+            return misfit("size", format!("a crop of {crop} leaves too little of {size} pixels to score"));
+        }
+        if raw.patchnr.is_some_and(|p| p.patch_size > size) {
+            return misfit("patchnr.patch_size", format!("larger than the images of {size} pixels"));
+        }
+    }
+    if let Some(training) = raw.patchnr.map(|p| p.training).filter(|t| t.warmup_steps > 0) {
+        if training.schedule == Schedule::Constant {
+            return misfit("patchnr.training.warmup_steps", "only the cosine schedule has a warm-up".into());
+        }
+        if training.warmup_steps >= training.steps {
+            return misfit("patchnr.training.warmup_steps", format!("not less than all {} steps", training.steps));
+        }
+    }
+    for (i, set) in raw.sets.iter().enumerate() {
+        for method in &set.methods {
+            let settings = match method {
+                Method::Bicubic => true,
+                Method::L2Tv => raw.l2_tv.is_some(),
+                Method::Patchnr => raw.patchnr.is_some(),
+            };
+            if !settings {
+                let problem = format!("{0} has no section {0} in this profile", method.key());
+                return misfit(&format!("sets[{i}].methods"), problem);
+            }
+        }
+    }
+    let set = |(i, s): (usize, RawSet)| {
+        checked_set(s, published).map_err(|(key, problem)| (format!("sets[{i}].{key}"), problem))
+    };
+    Ok(Profile {
+        sets: raw.sets.into_iter().enumerate().map(set).collect::<Result<_, _>>()?,
+        size: raw.size,
+        l2_tv: raw.l2_tv,
+        patchnr: raw.patchnr,
+    })
+}
+
+fn checked_set(raw: RawSet, published: &BTreeMap<String, RawPublished>) -> Result<EvaluationSet, Misfit> {
+    for (i, image) in raw.images.iter().enumerate() {
+        plain_name(image, true).map_err(|problem| (format!("images[{i}]"), problem))?;
+    }
+    let table = match &raw.published {
+        None => None,
+        Some(name) => Some(published.get(name).ok_or_else(|| {
+            let known: Vec<&str> = published.keys().map(String::as_str).collect();
+            ("published".to_owned(), format!("no section published.{name}; there is {}", known.join(", ")))
+        })?),
+    };
+    let rows = table.into_iter().flat_map(|t| &t.rows);
+    Ok(EvaluationSet {
+        images: raw.images,
+        take: raw.take,
+        methods: raw.methods,
+        published_source: table.map(|t| t.source.clone()),
+        show: raw.show,
+        published: rows.map(|(method, row)| (method.clone(), figures(row))).collect(),
+    })
+}
+
+fn figures(raw: &RawFigures) -> Figures {
+    let figure = |values: &Option<Vec<f64>>| {
+        let values = values.as_ref()?;
+        Some(Figure { mean: *values.first()?, std: values.get(1).copied() })
+    };
+    Figures { psnr: figure(&raw.psnr), ssim: figure(&raw.ssim), lpips: figure(&raw.lpips) }
+}
+
+/// Image names stay inside of the data folder, and a pattern has one `*`, in the file name.
+fn plain_name(name: &str, pattern: bool) -> Result<(), String> {
+    let outside = name.starts_with('/') || name.split('/').any(|part| part.is_empty() || part == "..");
+    let (folder, stars) = (name.rsplit_once('/').map_or("", |(f, _)| f), name.matches('*').count());
+    match () {
+        () if outside => Err(format!("{name:?} is not a name inside of the data folder")),
+        () if stars > usize::from(pattern) || folder.contains('*') => {
+            Err(format!("{name:?} has a * where none can be"))
+        }
+        () => Ok(()),
+    }
+}

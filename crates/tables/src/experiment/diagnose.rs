@@ -1,0 +1,127 @@
+//! Faults in an experiment file, shown with file, line and a caret under the key.
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
+use std::ops::Range;
+use toml::de::{DeTable, DeValue};
+
+/// A fault in an experiment file.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{file}:{line}:{column}: {problem}")]
+pub struct FileError {
+    /// The file as the user named it.
+    pub file: String,
+    /// Line of the fault, counted from 1.
+    pub line: usize,
+    /// Column of the fault in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub problem: String,
+    #[help]
+    remedy: String,
+    #[source_code]
+    source_code: NamedSource<String>,
+    #[label("here")]
+    span: SourceSpan,
+}
+
+/// What stops the program before or while it runs an experiment.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A fault in an experiment file.
+    #[error(transparent)]
+    Experiment(#[from] Box<FileError>),
+    /// Everything else.
+    #[error(transparent)]
+    Other(#[from] smalti_base::Error),
+}
+
+impl Failure {
+    /// The failure for a terminal: one line, and for an experiment file the line in question with a caret.
+    pub fn render(&self) -> String {
+        match self {
+            Self::Other(e) => format!("error: {}", e.to_string().lines().next().unwrap_or_default()),
+            Self::Experiment(e) => e.render(),
+        }
+    }
+}
+
+impl FileError {
+    /// The fault with the line in question and a caret under the key.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(110);
+        match handler.render_report(&mut text, self) {
+            Ok(()) => format!("error: {self}\n{}", text.trim_end()),
+            Err(_) => format!("error: {self}"),
+        }
+    }
+}
+
+/// The text of an experiment file, to point into.
+pub(super) struct Source<'a> {
+    pub(super) file: &'a str,
+    pub(super) text: &'a str,
+}
+
+impl Source<'_> {
+    /// The fault `problem` at the bytes `span` of the file.
+    pub(super) fn fault(&self, span: Range<usize>, problem: impl Into<String>, remedy: &str) -> Box<FileError> {
+        let start = span.start.min(self.text.len());
+        let before = self.text.get(..start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+        // One line is shown and underlined, however long the faulty value is.
+        let rest = self.text.get(start..).unwrap_or_default();
+        let length = span.len().min(rest.find('\n').unwrap_or(rest.len()));
+        Box::new(FileError {
+            file: self.file.to_owned(),
+            line,
+            column,
+            problem: problem.into(),
+            remedy: remedy.to_owned(),
+            source_code: NamedSource::new(self.file, self.text.to_owned()),
+            span: (start, length).into(),
+        })
+    }
+}
+
+/// Where the key at `path` (such as `profile.smoke.sets[0].take`) stands: its name, or the element of an array;
+/// the innermost enclosing key where there is no such key.
+pub(super) fn locate(table: &DeTable<'_>, path: &str) -> Range<usize> {
+    let steps = path.split(['.', '[']).map(|s| s.trim_end_matches(']')).filter(|s| !s.is_empty());
+    let mut found = 0..0;
+    let (mut tables, mut items) = (Some(table), None::<&toml::de::DeArray<'_>>);
+    for step in steps {
+        let value = if let Some((key, value)) = tables.and_then(|t| t.iter().find(|(k, _)| k.get_ref() == step)) {
+            found = key.span();
+            value
+        } else if let Some(value) = step.parse::<usize>().ok().and_then(|i| items?.get(i)) {
+            found = value.span();
+            value
+        } else {
+            break;
+        };
+        (tables, items) = match value.get_ref() {
+            DeValue::Table(t) => (Some(t), None),
+            DeValue::Array(a) => (None, Some(a)),
+            _ => (None, None),
+        };
+    }
+    found
+}
+
+/// The path of the first float in `table` that is infinite or not a number, where there is one.
+pub(super) fn non_finite(table: &DeTable<'_>, path: &str) -> Option<String> {
+    table.iter().find_map(|(key, value)| non_finite_value(value.get_ref(), &format!("{path}.{}", key.get_ref())))
+}
+
+fn non_finite_value(value: &DeValue<'_>, path: &str) -> Option<String> {
+    match value {
+        DeValue::Float(f) if !f.as_str().parse().is_ok_and(f64::is_finite) => Some(path.to_owned()),
+        DeValue::Table(t) => non_finite(t, path),
+        DeValue::Array(a) => {
+            a.iter().enumerate().find_map(|(i, v)| non_finite_value(v.get_ref(), &format!("{path}[{i}]")))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! `smalti-tables`: runs experiments and writes their tables.
+
+use clap::Parser;
+use smalti_base::device::prepare_process;
+use smalti_base::{DeviceChoice, Error, Seed};
+use smalti_tables::catalogue::Catalogue;
+use smalti_tables::data::DataSource;
+use smalti_tables::experiment::{Experiment, Failure, ProfileName};
+use smalti_tables::run::{RunOptions, run};
+use smalti_tables::table;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_indicatif::IndicatifLayer;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::prelude::*;
+
+/// Runs the experiments in experiments/*.toml and writes OUT/NAME/PROFILE/{table.csv,table.md,report.html,images/}.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// Experiment to run, may be given several times [default: all there are]
+    #[arg(long = "experiment", value_name = "NAME")]
+    experiments: Vec<String>,
+    /// How much work to do
+    #[arg(long, value_enum, default_value_t)]
+    profile: ProfileName,
+    /// Folder with the images [default: SMALTI_DATA, else data/ beside experiments/, else synthetic images]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
+    /// Threads to compute with [default: one for every core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log();
+    match reproduce(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.render());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs and progress bars on standard error; bars only where it is a terminal.
+fn log() {
+    let bars = IndicatifLayer::new();
+    let lines = tracing_subscriber::fmt::layer().with_writer(bars.get_stderr_writer()).with_target(false).compact();
+    let level = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::registry().with(level).with(lines).with(bars).init();
+}
+
+fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
+    let threads = arguments.threads.map(usize::from);
+    prepare_process(threads);
+    let device = arguments.device.resolve()?;
+    let here = std::env::current_dir().map_err(|e| Error::file(".".as_ref(), "reading", e))?;
+    let catalogue = Catalogue::find(&here)?;
+    let environment = std::env::var_os("SMALTI_DATA").filter(|v| !v.is_empty()).map(PathBuf::from);
+
+    // All files are checked before the first experiment runs.
+    let mut planned = Vec::new();
+    for path in catalogue.paths(&arguments.experiments)? {
+        let experiment = Experiment::read(&path)?;
+        let profile = experiment.profile(arguments.profile);
+        let option = arguments.data.as_deref();
+        let repository = catalogue.repository();
+        let data = DataSource::find(option, environment.as_deref(), repository, &experiment, &profile.sets)?;
+        planned.push((experiment, data));
+    }
+    for (experiment, data) in &planned {
+        let profile = experiment.profile(arguments.profile);
+        let folder = arguments.out.join(&experiment.name).join(arguments.profile.to_string());
+        let options = RunOptions {
+            profile: arguments.profile,
+            seed: Seed::new(arguments.seed),
+            device,
+            threads: tch::get_num_threads().max(1) as usize,
+            folder,
+            command_line: std::env::args().collect::<Vec<String>>().join(" "),
+        };
+        eprintln!("{}, profile {}. {}", experiment.title, options.profile, data.sentence());
+        let outcome = run(experiment, profile, data, &options)?;
+        println!("{}\n\n{}", data.sentence(), table::terminal(&outcome.rows));
+        eprintln!("written to {}", options.folder.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What a run hands to the table and to the report.
+
+use crate::experiment::Method;
+use smalti_base::metrics::Summary;
+use smalti_operators::Grid;
+use tch::Tensor;
+
+/// A figure over images: its mean and, over two images or more, its population standard deviation (as
+/// [`Summary`] defines it).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation, where there is one.
+    pub std: Option<f64>,
+}
+
+impl Figure {
+    /// The figure over `values`; `None` where there is none.
+    pub fn over(values: &[f64]) -> Option<Self> {
+        let Summary { mean, std, count } = Summary::of(values);
+        (count > 0).then_some(Self { mean, std: (count > 1).then_some(std) })
+    }
+}
+
+/// The figures that tables of superresolution print.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Figures {
+    /// Peak signal-to-noise ratio in dB, range 1.
+    pub psnr: Option<Figure>,
+    /// Structural similarity (7x7 uniform window).
+    pub ssim: Option<Figure>,
+    /// Learned perceptual distance.
+    pub lpips: Option<Figure>,
+}
+
+/// One row of the table: one method on one set of images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The method, by its key (`patchnr`).
+    pub method: String,
+    /// How many images the figures are over.
+    pub images: usize,
+    /// Our figures; all empty where the method could not run, and then `note` says why.
+    pub ours: Figures,
+    /// Mean seconds for one image, without training.
+    pub seconds_mean: Option<f64>,
+    /// The published figures beside ours.
+    pub published: Figures,
+    /// Which images, from which data.
+    pub data: String,
+    /// What a reader must know about this row; empty where nothing.
+    pub note: String,
+}
+
+/// An image that the report shows, with what each method made of it.
+#[derive(Debug)]
+pub struct Shown {
+    /// The name of the image, such as `sic/test.png`.
+    pub name: String,
+    /// The ground truth, `[1, 1, H, W]`.
+    pub truth: Tensor,
+    /// The observation, `[1, 1, h, w]`.
+    pub observation: Tensor,
+    /// Where the observed pixels lie in the ground truth.
+    pub grid: Grid,
+    /// The reconstructions, in the order of the table.
+    pub results: Vec<Restored>,
+}
+
+/// What one method made of an image.
+#[derive(Debug)]
+pub struct Restored {
+    /// The method.
+    pub method: Method,
+    /// The reconstruction, `[1, 1, H, W]`.
+    pub image: Tensor,
+    /// PSNR in dB by the protocol of the table.
+    pub psnr: f64,
+    /// SSIM by the protocol of the table.
+    pub ssim: f64,
+}
+
+/// The loss of a training over its steps.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrainingCurve {
+    /// Step and training loss: mean negative log-likelihood of the patches of a step.
+    pub training: Vec<(u64, f64)>,
+    /// Step and validation loss: the same on patches of the validation image.
+    pub validation: Vec<(u64, f64)>,
+}
+
+/// All that a run found out.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The rows of the table, in its order.
+    pub rows: Vec<Row>,
+    /// The images that the report shows.
+    pub shown: Vec<Shown>,
+    /// The training of the patch prior, where there was one.
+    pub curve: Option<TrainingCurve>,
+}

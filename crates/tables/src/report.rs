@@ -1,0 +1,198 @@
+//! The report of a run: one HTML page that holds everything it shows, and the same images as files.
+
+mod curve;
+mod pictures;
+
+use crate::data::DataSource;
+use crate::experiment::settings::{Form, Operator};
+use crate::experiment::{Experiment, Profile};
+use crate::outcome::{Outcome, Shown};
+use crate::png::{Picture, data_uri};
+use crate::publish::Staged;
+use crate::run::RunOptions;
+use crate::table::{Grid, notes};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use pictures::{COLOURS, error_map, error_scale, inset, observed, scored};
+use serde::Serialize;
+use smalti_base::{Error, Result};
+use tch::Device;
+
+const TEMPLATE: &str = include_str!("report/report.html");
+
+/// What was run, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The experiment.
+    pub experiment: &'a Experiment,
+    /// Its profile.
+    pub profile: &'a Profile,
+    /// Its data.
+    pub data: &'a DataSource,
+    /// How the run was asked for.
+    pub options: &'a RunOptions,
+}
+
+/// Adds `report.html` and `images/` to the results.
+///
+/// # Errors
+/// [`Error::Shape`] where a shown image is not `[1, 1, H, W]` or smaller than the crop; [`Error::File`].
+pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<()> {
+    let scale = error_scale(&outcome.shown, facts.experiment.crop)?;
+    let mut images = Vec::new();
+    for shown in &outcome.shown {
+        images.push(image(staged, shown, facts.experiment.crop, scale)?);
+    }
+    let curve = outcome.curve.as_ref().map(curve::draw).transpose()?.flatten();
+    let stops: Vec<String> = COLOURS.iter().map(|[r, g, b]| format!("rgb({r},{g},{b})")).collect();
+    let page = context! {
+        title => facts.experiment.title.as_str(),
+        data_sentence => facts.data.sentence(),
+        columns => columns(outcome),
+        groups => groups(outcome),
+        notes => notes(&outcome.rows),
+        protocol => protocol(facts),
+        sources => sources(facts.profile),
+        settings => settings(facts),
+        images,
+        curve => curve.map(Value::from_safe_string),
+        scale => format!("{scale:.2}"),
+        stops,
+    };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    let page = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .map(|syntax| environment.set_syntax(syntax))
+        .and_then(|()| environment.add_template("report.html", TEMPLATE))
+        .and_then(|()| environment.get_template("report.html")?.render(page))
+        .map_err(|e| Error::value("report template", "a template that renders", e))?;
+    staged.add("report.html", page.as_bytes())
+}
+
+/// The versions of a shown image: truth, observation, every result. Writes each picture as a file as well.
+fn image(staged: &mut Staged, shown: &Shown, crop: i64, scale: f64) -> Result<Value> {
+    let scored = scored(&shown.truth, crop)?;
+    let place = inset(&shown.truth, scored)?;
+    let folder = format!("images/{}", file_name(&shown.name));
+    let mut embed = |name: String, picture: &Picture| -> Result<Value> {
+        let png = picture.to_png()?;
+        staged.add(&format!("{folder}/{name}.png"), &png)?;
+        Ok(Value::from_safe_string(data_uri(&png)))
+    };
+    let mut version = |key: &str, title: &str, figures: String, image: &tch::Tensor, error: bool| {
+        let picture = Picture::grey(image)?;
+        let is_observation = key == "observation";
+        let region = if is_observation { observed(place, shown)? } else { place };
+        let detail = region.cut(&picture);
+        // The file is enlarged for viewers; the page enlarges by itself.
+        let factor = (336 / detail.width.max(1)).max(1);
+        embed(format!("{key}-inset"), &detail.enlarged(factor))?;
+        let map = if error { Some(error_map(image, &shown.truth, scale)?) } else { None };
+        Ok::<_, Error>(context! {
+            title,
+            figures,
+            overview => embed(key.to_owned(), &picture)?,
+            inset => Value::from_safe_string(data_uri(&detail.to_png()?)),
+            frame => region.css(picture.height, picture.width),
+            error => map.map(|m| embed(format!("{key}-error"), &m)).transpose()?,
+            scored => scored.css(picture.height, picture.width),
+        })
+    };
+    let size = |t: &tch::Tensor| format!("{} × {} px", t.size()[2], t.size()[3]);
+    let mut versions = vec![
+        version("truth", "Ground truth", size(&shown.truth), &shown.truth, false)?,
+        version("observation", "Observation", size(&shown.observation), &shown.observation, false)?,
+    ];
+    for result in &shown.results {
+        let figures = format!("{:.2} dB, SSIM {:.3}", result.psnr, result.ssim);
+        versions.push(version(result.method.key(), result.method.title(), figures, &result.image, true)?);
+    }
+    Ok(context! { name => shown.name.as_str(), versions })
+}
+
+/// `sic/test.png` becomes `sic-test`.
+fn file_name(image: &str) -> String {
+    let name = image.rsplit_once('.').map_or(image, |(name, _)| name);
+    name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect()
+}
+
+/// The columns of the table: title and alignment; the column of the data becomes a heading.
+fn columns(outcome: &Outcome) -> Vec<(String, bool)> {
+    let grid = Grid::of(&outcome.rows);
+    let numeric: Vec<bool> = (0..grid.titles.len()).map(|i| grid.numeric(i)).collect();
+    let last = grid.titles.len().saturating_sub(1);
+    grid.titles.into_iter().zip(numeric).take(last).collect()
+}
+
+/// The rows of the table under the data that they share.
+fn groups(outcome: &Outcome) -> Vec<(String, Vec<Vec<String>>)> {
+    let mut groups: Vec<(String, Vec<Vec<String>>)> = Vec::new();
+    for mut row in Grid::of(&outcome.rows).rows {
+        let data = row.pop().unwrap_or_default();
+        match groups.last_mut() {
+            Some((title, rows)) if *title == data => rows.push(row),
+            _ => groups.push((data, vec![row])),
+        }
+    }
+    groups
+}
+
+/// Where published figures come from, each once.
+fn sources(profile: &Profile) -> Vec<String> {
+    let mut sources: Vec<String> = profile.sets.iter().filter_map(|s| s.published_source.clone()).collect();
+    sources.dedup();
+    sources
+}
+
+/// What a reader must know to compare these figures with others.
+fn protocol(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let Facts { experiment, profile, options, .. } = facts;
+    let Operator { kernel_size, sigma, stride, form, noise } = experiment.operator;
+    let beyond = match form {
+        Form::WrapAfter => "image extended periodically on the right and at the bottom",
+        Form::Valid => "only where the whole kernel lies within the image",
+        Form::Reflect => "image extended by reflection",
+    };
+    let images = match profile.size {
+        Some(size) => format!("cut to the central {size} × {size} px"),
+        None => "whole".to_owned(),
+    };
+    let crop = experiment.crop;
+    let device = match options.device {
+        Device::Cpu => "cpu".to_owned(),
+        Device::Cuda(n) => format!("cuda:{n}"),
+        other => format!("{other:?}"),
+    };
+    vec![
+        ("Experiment", format!("{}, profile {}", experiment.name, options.profile)),
+        (
+            "Operator",
+            format!(
+                "{kernel_size} × {kernel_size} Gaussian blur, σ = {sigma} px, every {stride}th pixel; {beyond}"
+            ),
+        ),
+        ("Noise", format!("white, Gaussian, σ = {noise}, on values in [0, 1]")),
+        ("Images", images),
+        ("Score", format!("PSNR (range 1) and SSIM (7 × 7 uniform window) without the outer {crop} px")),
+        ("Mean ± std", "over images; standard deviation of the population".to_owned()),
+        ("Prior learned from", format!("{} (validation: {})", experiment.data.reference, experiment.data.validation)),
+        ("Seed", options.seed.value().to_string()),
+        ("Device", format!("{device}, {} threads", options.threads)),
+        ("Version", format!("smalti-tables {}", env!("CARGO_PKG_VERSION"))),
+        ("Command", options.command_line.clone()),
+    ]
+}
+
+/// The settings of the methods as they stand in the experiment file.
+fn settings(facts: &Facts<'_>) -> String {
+    #[derive(Serialize)]
+    struct Settings<'a> {
+        l2_tv: Option<&'a crate::experiment::settings::L2Tv>,
+        patchnr: Option<&'a crate::experiment::settings::PatchNr>,
+    }
+    let settings = Settings { l2_tv: facts.profile.l2_tv.as_ref(), patchnr: facts.profile.patchnr.as_ref() };
+    toml::to_string(&settings).unwrap_or_default()
+}

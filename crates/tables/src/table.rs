@@ -1,0 +1,179 @@
+//! The table of an experiment: for the terminal, as Markdown and as CSV.
+
+use crate::experiment::Method;
+use crate::outcome::{Figure, Row};
+
+/// The header of `table.csv`.
+pub const CSV_HEADER: &str = "method,images,psnr_mean,psnr_std,ssim_mean,ssim_std,lpips_mean,lpips_std,\
+seconds_mean,published_psnr,published_ssim,published_lpips,data,note";
+
+/// Columns that only appear where a row fills them are dropped, but never these first ones.
+const ALWAYS: usize = 4;
+
+const TITLES: [&str; 10] = [
+    "method",
+    "images",
+    "PSNR [dB]",
+    "SSIM",
+    "LPIPS",
+    "s / image",
+    "published PSNR",
+    "published SSIM",
+    "published LPIPS",
+    "data",
+];
+
+/// The rows as CSV (RFC 4180, lines end with `\n`) under [`CSV_HEADER`].
+///
+/// PSNR with 4 decimals, SSIM and LPIPS with 5, seconds with 3; published figures as their means. A field is
+/// empty where there is nothing to say.
+pub fn csv(rows: &[Row]) -> String {
+    let mut text = format!("{CSV_HEADER}\n");
+    for row in rows {
+        let mut fields = vec![row.method.clone(), row.images.to_string()];
+        for (figure, decimals) in [(row.ours.psnr, 4), (row.ours.ssim, 5), (row.ours.lpips, 5)] {
+            fields.push(number(figure.map(|f| f.mean), decimals));
+            fields.push(number(figure.and_then(|f| f.std), decimals));
+        }
+        fields.push(number(row.seconds_mean, 3));
+        for (figure, decimals) in [(row.published.psnr, 2), (row.published.ssim, 3), (row.published.lpips, 3)] {
+            fields.push(number(figure.map(|f| f.mean), decimals));
+        }
+        fields.extend([row.data.clone(), row.note.clone()]);
+        let quoted: Vec<String> = fields.iter().map(|f| quoted(f)).collect();
+        text.push_str(&quoted.join(","));
+        text.push('\n');
+    }
+    text
+}
+
+/// The rows as a Markdown table, with the notes as a list below it.
+pub fn markdown(rows: &[Row]) -> String {
+    let escape = |cell: &str| cell.replace('|', "\\|").replace('\n', " ");
+    let line = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|c| escape(c)).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let grid = Grid::of(rows);
+    let mut text = line(&grid.titles);
+    let rule = |i: usize| if grid.numeric(i) { "---:" } else { "---" }.to_owned();
+    text.push_str(&line(&(0..grid.titles.len()).map(rule).collect::<Vec<_>>()));
+    for cells in &grid.rows {
+        text.push_str(&line(cells));
+    }
+    for (i, note) in notes(rows).iter().enumerate() {
+        let gap = if i == 0 { "\n" } else { "" };
+        text.push_str(&format!("{gap}- {}\n", note.replace('\n', " ")));
+    }
+    text
+}
+
+/// The rows as a table for the terminal, with the notes below it.
+pub fn terminal(rows: &[Row]) -> String {
+    let grid = Grid::of(rows);
+    let width = |i: usize| {
+        let cells = grid.rows.iter().map(|r| &r[i]).chain([&grid.titles[i]]);
+        cells.map(|c| c.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..grid.titles.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let pad = |(i, cell): (usize, &String)| match grid.numeric(i) {
+            true => format!("{cell:>0$}", widths[i]),
+            false => format!("{cell:<0$}", widths[i]),
+        };
+        let cells: Vec<String> = cells.iter().enumerate().map(pad).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    let mut text = line(&grid.titles);
+    text.push_str(&format!("{}\n", "─".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1))));
+    for cells in &grid.rows {
+        text.push_str(&line(cells));
+    }
+    for note in notes(rows) {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text
+}
+
+/// The cells that readers see; columns that no row fills are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grid {
+    /// The titles of the columns.
+    pub titles: Vec<String>,
+    /// The cells, row by row, each as long as `titles`.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// The grid of `rows`: PSNR with 2 decimals, SSIM and LPIPS with 3, each `mean ± std`.
+    pub fn of(rows: &[Row]) -> Self {
+        let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+        let kept: Vec<usize> =
+            (0..TITLES.len()).filter(|&i| i < ALWAYS || cells.iter().any(|row| !row[i].is_empty())).collect();
+        Self {
+            titles: kept.iter().map(|&i| TITLES[i].to_owned()).collect(),
+            rows: cells.iter().map(|row| kept.iter().map(|&i| row[i].clone()).collect()).collect(),
+        }
+    }
+
+    /// Whether column `i` holds numbers, which are aligned on the right.
+    pub fn numeric(&self, i: usize) -> bool {
+        !matches!(self.titles.get(i).map(String::as_str), Some("method" | "data"))
+    }
+}
+
+/// What a reader must know about single rows: `method: note`, each once.
+pub fn notes(rows: &[Row]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    for row in rows.iter().filter(|r| !r.note.is_empty()) {
+        let note = format!("{}: {}", title(&row.method), row.note);
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let seconds = match row.seconds_mean {
+        Some(s) if s < 0.1 => format!("{s:.3}"),
+        Some(s) => format!("{s:.1}"),
+        None => String::new(),
+    };
+    vec![
+        title(&row.method),
+        row.images.to_string(),
+        figure(row.ours.psnr, 2),
+        figure(row.ours.ssim, 3),
+        figure(row.ours.lpips, 3),
+        seconds,
+        figure(row.published.psnr, 2),
+        figure(row.published.ssim, 3),
+        figure(row.published.lpips, 3),
+        row.data.clone(),
+    ]
+}
+
+/// The name of a method for readers.
+fn title(key: &str) -> String {
+    let known = [Method::Bicubic, Method::L2Tv, Method::Patchnr].into_iter().find(|m| m.key() == key);
+    known.map_or_else(|| key.to_owned(), |m| m.title().to_owned())
+}
+
+/// `mean ± std`, or what there is of it.
+fn figure(figure: Option<Figure>, decimals: usize) -> String {
+    match figure {
+        None => String::new(),
+        Some(Figure { mean, std: None }) => format!("{mean:.decimals$}"),
+        Some(Figure { mean, std: Some(std) }) => format!("{mean:.decimals$} ± {std:.decimals$}"),
+    }
+}
+
+fn number(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(String::new, |v| format!("{v:.decimals$}"))
+}
+
+/// A CSV field: in quotes where it holds a comma, a quote or a line break.
+fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.into() }
+}

@@ -1,0 +1,37 @@
+//! Broken twins: wrappers that put one mistake into something correct.
+//!
+//! | twin | mistake | law that rejects it |
+//! | --- | --- | --- |
+//! | [`ScaledAdjoint`] | adjoint x 1.01 | [`adjoint`](crate::laws::adjoint) |
+//! | [`ShiftedAdjoint`] | adjoint one pixel aside | [`adjoint`](crate::laws::adjoint) |
+//! | [`Bent`] | `A x` plus a square | [`linearity`](crate::laws::linearity) |
+//! | [`TruncatedVjp`] | a term of the vjp left out | [`vjp`](crate::laws::vjp) |
+//! | [`MixedBatch`] | the batch mean removed | [`range`](crate::laws::range) |
+//! | [`AlwaysFloat`] | computes in float32 | [`dtype`](crate::laws::dtype) |
+//! | [`HalfPixelOff`] | grid half a pixel aside | [`grid`](crate::laws::grid) |
+//! | [`WithoutVariance`] | gradient lacks `1/sigma^2` | [`likelihood_gradient`](crate::laws::likelihood_gradient) |
+//! | [`InexactInverse`] | `T(z)` off by 1e-3 | [`inverse`](crate::laws::inverse) |
+//! | [`FlippedLogDet`] | sign of both log-determinants | [`log_det`](crate::laws::log_det), [`flow_integrates`](crate::laws::flow_integrates) |
+//! | [`SummedLogDet`] | log-determinant of the whole batch | [`log_det`](crate::laws::log_det), [`bijection_rows`](crate::laws::bijection_rows) |
+//! | [`WrongSignDensity`] | `+ log det` in the density | [`density_integrates`](crate::laws::density_integrates) |
+//! | [`ScaledDensityGradient`] | gradient x 1.01 | [`density_gradient`](crate::laws::density_gradient) |
+//! | [`MixedPatches`] | the mean value removed | [`density_rows`](crate::laws::density_rows) |
+//! | [`ScaledGradient`] | gradient x 1.01 | [`regularizer_gradient`](crate::laws::regularizer_gradient) |
+//! | [`Forgetful`] | another function in every call | [`repeatable`](crate::laws::repeatable) |
+//! | [`NeverRefreshed`] | `refresh` does nothing | [`fresh_subsets`](crate::laws::fresh_subsets) |
+//!
+//! ([`trainable`](crate::laws::trainable) is shown to fail on a detached layer, in the tests.)
+
+mod bijections;
+mod densities;
+mod likelihoods;
+mod operators;
+mod regularizers;
+
+pub use bijections::{FlippedLogDet, InexactInverse, SummedLogDet};
+pub use densities::{MixedPatches, ScaledDensityGradient, WrongSignDensity};
+pub use likelihoods::WithoutVariance;
+pub use operators::{
+    AlwaysFloat, Bent, HalfPixelOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
+};
+pub use regularizers::{Forgetful, NeverRefreshed, ScaledGradient};

@@ -1,0 +1,90 @@
+//! Broken operators.
+
+use smalti_base::{Result, Space};
+use smalti_operators::{Grid, LinearOperator, Operator};
+use tch::{Kind, Tensor};
+
+/// An operator whose adjoint is scaled by 1.01.
+pub struct ScaledAdjoint(pub Box<dyn LinearOperator>);
+/// An operator whose adjoint is shifted to the right by one pixel.
+pub struct ShiftedAdjoint(pub Box<dyn LinearOperator>);
+/// `A x + 1e-3 (A x)^2`: said to be linear, with the vector-Jacobian product of what it is.
+pub struct Bent(pub Box<dyn LinearOperator>);
+/// [`Bent`] without the second term of its vector-Jacobian product.
+pub struct TruncatedVjp(pub Box<dyn LinearOperator>);
+/// An operator that removes the mean of the batch.
+pub struct MixedBatch(pub Box<dyn LinearOperator>);
+/// An operator that computes and answers in float32, whatever comes.
+pub struct AlwaysFloat(pub Box<dyn LinearOperator>);
+/// An operator whose grid is half a pixel to the right of where its output lies.
+pub struct HalfPixelOff(pub Box<dyn LinearOperator>);
+
+/// Implements [`Operator`] by that of field 0, but for the methods given.
+macro_rules! like_the_original {
+    ($twin:ty, apply = $apply:expr, vjp = $vjp:expr, shift = $shift:expr) => {
+        impl Operator for $twin {
+            fn domain(&self) -> Space {
+                self.0.domain()
+            }
+            fn range(&self) -> Space {
+                self.0.range()
+            }
+            fn apply(&self, x: &Tensor) -> Result<Tensor> {
+                $apply(self.0.as_ref(), x)
+            }
+            fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+                $vjp(self.0.as_ref(), x, v)
+            }
+            fn grid(&self) -> Grid {
+                let Grid { origin: (y, x), spacing } = self.0.grid();
+                Grid { origin: (y, x + $shift), spacing }
+            }
+        }
+    };
+}
+
+fn apply(a: &dyn LinearOperator, x: &Tensor) -> Result<Tensor> {
+    a.apply(x)
+}
+
+fn vjp(a: &dyn LinearOperator, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+    a.vjp(x, v)
+}
+
+fn bent(a: &dyn LinearOperator, x: &Tensor) -> Result<Tensor> {
+    let y = a.apply(x)?;
+    Ok(&y + y.square() * 1e-3)
+}
+
+fn bent_vjp(a: &dyn LinearOperator, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+    a.vjp(x, &(v * (a.apply(x)? * 2e-3 + 1.0)))
+}
+
+fn without_mean(a: &dyn LinearOperator, x: &Tensor) -> Result<Tensor> {
+    let y = a.apply(x)?;
+    Ok(&y - y.mean_dim(0i64, true, None::<Kind>))
+}
+
+fn float(a: &dyn LinearOperator, x: &Tensor) -> Result<Tensor> {
+    a.apply(&x.to_kind(Kind::Float))
+}
+
+like_the_original!(ScaledAdjoint, apply = apply, vjp = vjp, shift = 0.0);
+like_the_original!(ShiftedAdjoint, apply = apply, vjp = vjp, shift = 0.0);
+like_the_original!(Bent, apply = bent, vjp = bent_vjp, shift = 0.0);
+like_the_original!(TruncatedVjp, apply = bent, vjp = vjp, shift = 0.0);
+like_the_original!(MixedBatch, apply = without_mean, vjp = vjp, shift = 0.0);
+like_the_original!(AlwaysFloat, apply = float, vjp = vjp, shift = 0.0);
+like_the_original!(HalfPixelOff, apply = apply, vjp = vjp, shift = 0.5);
+
+impl LinearOperator for ScaledAdjoint {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        Ok(self.0.adjoint(v)? * 1.01)
+    }
+}
+
+impl LinearOperator for ShiftedAdjoint {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        Ok(self.0.adjoint(v)?.f_roll(1, 3)?)
+    }
+}

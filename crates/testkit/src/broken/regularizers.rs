@@ -1,0 +1,71 @@
+//! Broken regularizers.
+
+use smalti_base::Result;
+use smalti_priors::Regularizer;
+use std::cell::Cell;
+use tch::Tensor;
+
+/// A regularizer whose gradient is scaled by 1.01.
+pub struct ScaledGradient(pub Box<dyn Regularizer>);
+
+impl Regularizer for ScaledGradient {
+    fn value(&self, x: &Tensor) -> Result<f64> {
+        self.0.value(x)
+    }
+
+    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+        let (value, gradient) = self.0.value_and_grad(x)?;
+        Ok((value, gradient * 1.01))
+    }
+
+    fn refresh(&mut self, step: u64) -> Result<()> {
+        self.0.refresh(step)
+    }
+}
+
+/// A regularizer that is another function in every call: its values grow by 1e-3 each time, as those of one
+/// that draws its subset within `value` would jitter.
+pub struct Forgetful {
+    original: Box<dyn Regularizer>,
+    calls: Cell<u32>,
+}
+
+impl Forgetful {
+    /// The twin of `original`.
+    pub fn new(original: Box<dyn Regularizer>) -> Self {
+        Self { original, calls: Cell::new(0) }
+    }
+
+    fn drift(&self) -> f64 {
+        self.calls.set(self.calls.get() + 1);
+        1e-3 * f64::from(self.calls.get())
+    }
+}
+
+impl Regularizer for Forgetful {
+    fn value(&self, x: &Tensor) -> Result<f64> {
+        Ok(self.original.value(x)? * (1.0 + self.drift()))
+    }
+
+    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+        let ((value, gradient), scale) = (self.original.value_and_grad(x)?, 1.0 + self.drift());
+        Ok((value * scale, gradient * scale))
+    }
+
+    fn refresh(&mut self, step: u64) -> Result<()> {
+        self.original.refresh(step)
+    }
+}
+
+/// A regularizer that ignores `refresh` and keeps its first subset.
+pub struct NeverRefreshed(pub Box<dyn Regularizer>);
+
+impl Regularizer for NeverRefreshed {
+    fn value(&self, x: &Tensor) -> Result<f64> {
+        self.0.value(x)
+    }
+
+    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+        self.0.value_and_grad(x)
+    }
+}

@@ -1,0 +1,41 @@
+//! The laws, one file each.
+//!
+//! Of operators: [`adjoint`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
+//! [`likelihood_gradient`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
+//! [`trainable`]; of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
+//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`].
+
+mod adjoint;
+mod density_gradient;
+mod dtype;
+mod fresh_subsets;
+mod grid;
+mod integral;
+mod inverse;
+mod likelihood_gradient;
+mod linearity;
+mod log_det;
+mod measure;
+mod range;
+mod regularizer_gradient;
+mod repeatable;
+mod rows;
+mod trainable;
+mod vjp;
+
+pub use adjoint::adjoint;
+pub use density_gradient::density_gradient;
+pub use dtype::dtype;
+pub use fresh_subsets::fresh_subsets;
+pub use grid::grid;
+pub use integral::{density_integrates, flow_integrates};
+pub use inverse::inverse;
+pub use likelihood_gradient::likelihood_gradient;
+pub use linearity::linearity;
+pub use log_det::log_det;
+pub use range::range;
+pub use regularizer_gradient::regularizer_gradient;
+pub use repeatable::repeatable;
+pub use rows::{bijection_rows, density_rows};
+pub use trainable::trainable;
+pub use vjp::vjp;

@@ -1,0 +1,34 @@
+//! The likelihoods there are, each with noise-free and observed data that it makes sense for.
+
+use super::Named;
+use smalti_base::{Result, Seed};
+use smalti_operators::{Gaussian, Likelihood};
+use tch::{Kind, Tensor};
+
+/// A likelihood with a noise-free batch `u` and an observation `y`, float64.
+pub struct LikelihoodCase {
+    /// The likelihood.
+    pub likelihood: Named<dyn Likelihood>,
+    /// The noise-free observations.
+    pub u: Tensor,
+    /// The observations.
+    pub y: Tensor,
+}
+
+/// Every likelihood.
+///
+/// # Errors
+/// Those of the constructors; none with the settings used here.
+pub fn likelihoods() -> Result<Vec<LikelihoodCase>> {
+    let seed = Seed::new(12);
+    let draw = |purpose: &str| seed.at(purpose, 0).uniform(&[3, 2, 5, 7]).to_kind(Kind::Double);
+    let case = |name: &str, likelihood: Box<dyn Likelihood>| LikelihoodCase {
+        likelihood: Named::new(name, likelihood),
+        u: draw("noise-free"),
+        y: draw("observed"),
+    };
+    Ok(vec![
+        case("Gaussian, sigma 0.01", Box::new(Gaussian::new(0.01)?)),
+        case("Gaussian, sigma 2.5", Box::new(Gaussian::new(2.5)?)),
+    ])
+}

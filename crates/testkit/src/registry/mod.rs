@@ -1,0 +1,22 @@
+//! An instance of everything that the laws hold for, in sizes that keep the laws quick.
+//!
+//! One file for each kind of thing, each with functions that give a `Vec<Named<dyn Trait>>`. Whoever adds a
+//! type adds a line there; the tests walk over all.
+
+pub mod likelihoods;
+pub mod operators;
+
+/// An instance and the name that violations call it by.
+pub struct Named<T: ?Sized> {
+    /// The type and its settings.
+    pub name: String,
+    /// The instance.
+    pub subject: Box<T>,
+}
+
+impl<T: ?Sized> Named<T> {
+    /// `subject` by the name of `name`.
+    pub fn new(name: impl Into<String>, subject: Box<T>) -> Self {
+        Self { name: name.into(), subject }
+    }
+}

@@ -1,0 +1,80 @@
+//! The operators there are. Images are rectangular, with one to three channels.
+
+use super::Named;
+use smalti_base::{Result, Seed, Space};
+use smalti_operators::{
+    Compose, Convolution, Extension, Gradient, Identity, LinearOperator, Mask, Operator, kernel,
+};
+use tch::{Kind, Tensor};
+
+type Linear = Named<dyn LinearOperator>;
+
+/// Every operator, linear or not.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn operators() -> Result<Vec<Named<dyn Operator>>> {
+    let linear = linear_operators()?;
+    Ok(linear.into_iter().map(|Named { name, subject }| Named::<dyn Operator> { name, subject }).collect())
+}
+
+/// The linear operators.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn linear_operators() -> Result<Vec<Linear>> {
+    let mut all = blurs()?;
+    let small = Space::image(3, 12, 17);
+    let seed = Seed::new(11);
+    let free = seed.at("kernel", 0).normal(&[3, 6]);
+    let mask = seed.at("mask", 0).uniform(&[12, 17]).lt(0.6);
+    let forms = [
+        Extension::Valid,
+        Extension::WrapAfter,
+        Extension::Reflect { before: 4, after: 1 },
+        Extension::Replicate { before: 2, after: 5 },
+    ];
+    for form in forms {
+        let a = Convolution::blur(small, &free, form)?;
+        all.push(Linear::new(format!("blur with a free 3x6 kernel, {form:?}"), Box::new(a)));
+    }
+    // Positions that leave pixels over at the bottom and right.
+    let a = Convolution::new(small, &free, Extension::Reflect { before: 3, after: 2 }, 4)?;
+    all.push(Linear::new("free 3x6 kernel, stride 4, reflected", Box::new(a)));
+    all.push(Linear::new("mask", Box::new(Mask::new(3, &mask)?)));
+    all.push(Linear::new("gradient", Box::new(Gradient::new(small))));
+    let flat = Space::image(1, 1, 9);
+    all.push(Linear::new("gradient of a single row", Box::new(Gradient::new(flat))));
+    let seen = Compose::new(Mask::new(3, &mask)?, Convolution::blur(small, &free, Extension::WrapAfter)?)?;
+    all.push(Linear::new("blur of a masked image", Box::new(seen)));
+    Ok(all)
+}
+
+/// The operators whose output pixels see their surroundings symmetrically, on images that are large enough
+/// for the law of the grid; part of [`linear_operators`].
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn blurs() -> Result<Vec<Linear>> {
+    let image = Space::image(2, 72, 88);
+    let reflect = |n: i64| Extension::Reflect { before: n, after: n };
+    let mut all = vec![Linear::new("identity", Box::new(Identity::new(image)))];
+    let published = [
+        ("SiC x4", 2.0, 4, Extension::WrapAfter),
+        ("WPP x4", 2.0, 4, Extension::Valid),
+        ("zero-shot x2", 1.0, 2, reflect(7)),
+        ("zero-shot x4", 2.0, 4, reflect(6)),
+    ];
+    for (name, sigma, stride, form) in published {
+        let a = Convolution::superresolution(image, 16, sigma, stride, form)?;
+        all.push(Linear::new(format!("superresolution {name}, {form:?}"), Box::new(a)));
+    }
+    let uniform = Tensor::ones([3, 6], (Kind::Double, tch::Device::Cpu)) / 18.0;
+    let form = Extension::Reflect { before: 1, after: 4 };
+    all.push(Linear::new("3x6 box blur", Box::new(Convolution::blur(image, &uniform, form)?)));
+    let blur =
+        Convolution::blur(image, &kernel::gaussian(7, 1.5)?, Extension::Replicate { before: 3, after: 3 })?;
+    let half = Convolution::superresolution(image, 4, 1.0, 2, Extension::Valid)?;
+    all.push(Linear::new("blur, then half the size", Box::new(Compose::new(blur, half)?)));
+    Ok(all)
+}

@@ -1,0 +1,147 @@
+//! Every operator obeys every law of operators; each broken twin is rejected by the law it breaks.
+
+use smalti_base::{Result, Seed, Space};
+use smalti_operators::{Compose, Convolution, Extension, Grid, LinearOperator, Operator};
+use smalti_testkit::registry::operators::{blurs, linear_operators, operators};
+use smalti_testkit::{Violation, broken, laws};
+use tch::Tensor;
+
+const SEED: u64 = 2024;
+
+#[test]
+fn every_operator_obeys_the_laws() {
+    for (i, named) in operators().unwrap().into_iter().enumerate() {
+        let (name, f, seed) = (&named.name, named.subject.as_ref(), Seed::new(SEED + i as u64));
+        laws::range(name, f, seed).unwrap();
+        laws::vjp(name, f, seed).unwrap();
+        laws::dtype(name, f, seed).unwrap();
+    }
+}
+
+#[test]
+fn every_linear_operator_obeys_the_laws() {
+    for (i, named) in linear_operators().unwrap().into_iter().enumerate() {
+        let (name, a, seed) = (&named.name, named.subject.as_ref(), Seed::new(SEED + i as u64));
+        laws::adjoint(name, a, seed).unwrap();
+        laws::linearity(name, a, seed).unwrap();
+    }
+}
+
+#[test]
+fn every_blur_lies_on_its_grid() {
+    for named in blurs().unwrap() {
+        laws::grid(&named.name, named.subject.as_ref()).unwrap();
+    }
+}
+
+/// `F(x) = x^2 + x`, to see that compositions follow the chain rule where it is not linear.
+struct Parabola(Space);
+
+impl Operator for Parabola {
+    fn domain(&self) -> Space {
+        self.0
+    }
+    fn range(&self) -> Space {
+        self.0
+    }
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.check("x", x)?;
+        Ok(x.square() + x)
+    }
+    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+        Ok((x * 2.0 + 1.0) * v)
+    }
+    fn grid(&self) -> Grid {
+        Grid::IDENTITY
+    }
+}
+
+#[test]
+fn compositions_of_nonlinear_operators_obey_the_laws() {
+    let image = Space::image(2, 16, 20);
+    let blur = || Convolution::superresolution(image, 6, 1.5, 2, Extension::WrapAfter).unwrap();
+    let low = blur().range();
+    let before = Compose::new(Parabola(image), blur()).unwrap();
+    let after = Compose::new(blur(), Parabola(low)).unwrap();
+    let boxed: Box<dyn Operator> = Box::new(after);
+    let thrice = Compose::new(boxed, Parabola(low)).unwrap();
+    for (name, f) in
+        [("parabola, then blur", &before as &dyn Operator), ("blur, then two parabolas", &thrice)]
+    {
+        laws::range(name, f, Seed::new(SEED)).unwrap();
+        laws::vjp(name, f, Seed::new(SEED)).unwrap();
+        laws::dtype(name, f, Seed::new(SEED)).unwrap();
+        laws::linearity(name, f, Seed::new(SEED)).unwrap_err();
+    }
+}
+
+/// Asserts that every linear operator, broken by `twin`, is rejected by `law`.
+#[track_caller]
+fn rejected<T>(
+    law_name: &str,
+    twin: impl Fn(Box<dyn LinearOperator>) -> T,
+    law: impl Fn(&str, &T) -> Result<(), Violation>,
+) {
+    let passed: Vec<String> = linear_operators()
+        .into_iter()
+        .flatten()
+        .filter_map(|named| match law(&named.name, &twin(named.subject)) {
+            Err(violation) if violation.law == law_name => {
+                println!("{violation}");
+                None
+            }
+            other => Some(format!("{}: {other:?}", named.name)),
+        })
+        .collect();
+    assert!(passed.is_empty(), "not rejected by {law_name}: {passed:#?}");
+}
+
+#[test]
+fn scaled_adjoints_are_rejected_with_their_scale() {
+    let law = |name: &str, a: &broken::ScaledAdjoint| laws::adjoint(name, a, Seed::new(SEED));
+    rejected("the adjoint", broken::ScaledAdjoint, law);
+    let identity = blurs().unwrap().swap_remove(0).subject;
+    let violation = laws::adjoint("identity", &broken::ScaledAdjoint(identity), Seed::new(SEED)).unwrap_err();
+    assert!(violation.detail.contains("fitted scale 0.990099010"), "{violation}");
+}
+
+#[test]
+fn shifted_adjoints_are_rejected() {
+    let law = |name: &str, a: &broken::ShiftedAdjoint| laws::adjoint(name, a, Seed::new(SEED));
+    rejected("the adjoint", broken::ShiftedAdjoint, law);
+}
+
+#[test]
+fn bent_operators_are_rejected() {
+    let law = |name: &str, a: &broken::Bent| laws::linearity(name, a, Seed::new(SEED));
+    rejected("linearity", broken::Bent, law);
+    // The twin is broken in this one respect only.
+    let identity = blurs().unwrap().swap_remove(0).subject;
+    laws::vjp("bent identity", &broken::Bent(identity), Seed::new(SEED)).unwrap();
+}
+
+#[test]
+fn truncated_vector_jacobian_products_are_rejected() {
+    let law = |name: &str, a: &broken::TruncatedVjp| laws::vjp(name, a, Seed::new(SEED));
+    rejected("the vector-Jacobian product", broken::TruncatedVjp, law);
+}
+
+#[test]
+fn mixed_batches_are_rejected() {
+    let law = |name: &str, a: &broken::MixedBatch| laws::range(name, a, Seed::new(SEED));
+    rejected("the range", broken::MixedBatch, law);
+}
+
+#[test]
+fn forced_dtypes_are_rejected() {
+    let law = |name: &str, a: &broken::AlwaysFloat| laws::dtype(name, a, Seed::new(SEED));
+    rejected("the kept dtype", broken::AlwaysFloat, law);
+}
+
+#[test]
+fn grids_half_a_pixel_off_are_rejected() {
+    for named in blurs().unwrap() {
+        let violation = laws::grid(&named.name, &broken::HalfPixelOff(named.subject)).unwrap_err();
+        assert!((violation.measured - 0.5).abs() < 1e-3, "{violation}");
+    }
+}

@@ -1,0 +1,73 @@
+//! `cargo xtask bench` and `cargo xtask bench-peers`: our speed, and that of other packages beside it.
+
+use crate::{
+    child,
+    failure::{Failure, Result},
+    libtorch::Libtorch,
+    pip,
+    setup::setup,
+};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The peers and what they import; torch itself comes with libtorch, so FrEIA may not bring another.
+const PEERS: [&str; 3] = ["numpy", "scipy", "scikit-image"];
+const PEERS_ALONE: [&str; 1] = ["FrEIA==0.2"];
+
+/// Sets up, then becomes `cargo bench` of our benchmarks with these arguments.
+pub(crate) fn bench(root: &Path, arguments: &[OsString]) -> Result {
+    let mut cargo = setup(root)?.cargo(root, &["bench", "--package", "smalti-bench"])?;
+    cargo.args(arguments);
+    Err(child::replace(cargo))
+}
+
+/// Sets up libtorch and the peers' Python packages, then becomes `bench-peers`.
+pub(crate) fn bench_peers(root: &Path, only: &[String]) -> Result {
+    let libtorch = setup(root)?;
+    let path = python_path(root, &libtorch)?;
+    peers(root)?;
+    let run = ["run", "--release", "--package", "smalti-bench", "--bin", "bench-peers", "--"];
+    let mut cargo = libtorch.cargo(root, &run)?;
+    for name in only {
+        cargo.args(["--only", name]);
+    }
+    cargo.env("PYTHONPATH", path);
+    Err(child::replace(cargo))
+}
+
+fn folder(root: &Path) -> PathBuf {
+    root.join(".peers")
+}
+
+/// Where Python finds the peers and torch.
+fn python_path(root: &Path, libtorch: &Libtorch) -> Result<OsString> {
+    let peers = folder(root);
+    std::env::join_paths(std::iter::once(peers.as_path()).chain(libtorch.python_path()?))
+        .map_err(|_| Failure::new(format!("{} has a colon in its name; move the folder", root.display())))
+}
+
+/// Installs the peers into `.peers` unless they are there; a note inside says what was installed whole.
+fn peers(root: &Path) -> Result {
+    let (whole, part) = (folder(root), root.join(".peers-part"));
+    let note = PEERS.iter().chain(&PEERS_ALONE).map(|line| format!("{line}\n")).collect::<String>();
+    if fs::read_to_string(whole.join("requirements.txt")).is_ok_and(|there| there == note) {
+        return Ok(());
+    }
+    pip::check()?;
+    pip::remove(&part)?;
+    eprintln!("Installing the peers ({}) into .peers", note.trim().replace('\n', ", "));
+    let scratch = root.join(".peers-scratch");
+    let installed = pip::install(&part, &scratch, &PEERS, &[])
+        .and_then(|()| pip::install(&part, &scratch, &PEERS_ALONE, &["--no-deps"]));
+    if let Err(failure) = installed {
+        pip::remove(&part)?;
+        return Err(failure);
+    }
+    let file = part.join("requirements.txt");
+    fs::write(&file, note).map_err(|e| Failure::file(&file, "writing", &e))?;
+    pip::remove(&whole)?;
+    fs::rename(&part, &whole).map_err(|e| Failure::file(&part, "renaming to .peers", &e))
+}

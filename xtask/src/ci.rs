@@ -1,0 +1,150 @@
+//! `cargo xtask ci` and `cargo xtask test`: every check, the cheapest first.
+
+use crate::{
+    child,
+    failure::{Failure, Result},
+    libtorch::Libtorch,
+    setup::setup,
+    tables, tidy, workspace,
+};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// All tests and doctests of the workspace, after set-up.
+pub(crate) fn test(root: &Path) -> Result {
+    let libtorch = setup(root)?;
+    Err(child::replace(cargo(root, &libtorch, &TEST)?))
+}
+
+const TEST: [&str; 3] = ["test", "--workspace", "--release"];
+
+/// A cargo command in the root of the checkout.
+fn cargo(root: &Path, libtorch: &Libtorch, arguments: &[&str]) -> Result<Command> {
+    let mut command = libtorch.cargo(root, arguments)?;
+    command.current_dir(root);
+    Ok(command)
+}
+
+/// Runs every check and stops at the first that fails; the times are told either way.
+pub(crate) fn ci(root: &Path) -> Result {
+    let mut clock = Clock::default();
+    let done = steps(root, &mut clock);
+    eprintln!("\n{}", clock.summary());
+    done
+}
+
+fn steps(root: &Path, clock: &mut Clock) -> Result {
+    clock.step("fmt", || child::run(child::cargo(&["fmt", "--all", "--check"]).current_dir(root)))?;
+    clock.step("tidy", || tidy::tidy(root))?;
+    let libtorch = clock.step("setup", || setup(root))?;
+    clock.step("clippy", || {
+        let clippy = ["clippy", "--workspace", "--release", "--all-targets", "--", "-D", "warnings"];
+        child::run(&mut cargo(root, &libtorch, &clippy)?)
+    })?;
+    clock.step("test", || child::run(&mut cargo(root, &libtorch, &TEST)?))?;
+    for (package, example) in examples(root)? {
+        clock.step(&format!("example {example} of {package}"), || {
+            let run = ["run", "--release", "--package", &package, "--example", &example];
+            child::run(&mut cargo(root, &libtorch, &run)?)
+        })?;
+    }
+    for experiment in workspace::experiments(root)? {
+        clock.step(&format!("smoke {experiment}"), || smoke(root, &libtorch, &experiment))?;
+    }
+    Ok(())
+}
+
+/// One experiment in its smoke profile on the synthetic data, into a folder that goes away.
+fn smoke(root: &Path, libtorch: &Libtorch, experiment: &str) -> Result {
+    let out = tempfile::tempdir().map_err(|e| Failure::file(&std::env::temp_dir(), "making a folder", &e))?;
+    let options = tables::Options {
+        experiment: vec![experiment.to_owned()],
+        profile: Some(tables::Profile::Smoke),
+        out: Some(out.path().to_owned()),
+        ..tables::Options::default()
+    };
+    let mut command = tables::command(root, libtorch, &options)?;
+    child::run(command.env_remove("SMALTI_DATA").current_dir(root))
+}
+
+/// The examples of all packages, as (package, example).
+fn examples(root: &Path) -> Result<Vec<(String, String)>> {
+    let metadata = workspace::metadata(root)?;
+    let mut examples: Vec<_> = metadata
+        .workspace_packages()
+        .into_iter()
+        .flat_map(|package| package.targets.iter().map(move |target| (package, target)))
+        .filter(|(_, target)| target.is_example())
+        .map(|(package, target)| (package.name.to_string(), target.name.clone()))
+        .collect();
+    examples.sort();
+    Ok(examples)
+}
+
+/// The time that each step took.
+#[derive(Default)]
+struct Clock {
+    steps: Vec<(String, Duration, bool)>,
+}
+
+impl Clock {
+    /// Announces, runs and times a step.
+    fn step<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        eprintln!("\n==> {name}");
+        let start = Instant::now();
+        let result = work();
+        let elapsed = start.elapsed();
+        eprintln!("<== {name}: {} after {:.1} s", verdict(result.is_ok()), elapsed.as_secs_f64());
+        self.steps.push((name.to_owned(), elapsed, result.is_ok()));
+        result.map_err(|failure| Failure {
+            message: Some(format!("ci stopped at {name}: {failure}")),
+            ..failure
+        })
+    }
+
+    /// A table of the steps.
+    fn summary(&self) -> String {
+        let total: Duration = self.steps.iter().map(|(_, elapsed, _)| elapsed).sum();
+        let line = |name: &str, elapsed: &Duration, end: &str| {
+            format!("{:8.1} s  {name}{end}", elapsed.as_secs_f64())
+        };
+        let mut lines: Vec<String> = self
+            .steps
+            .iter()
+            .map(|(name, elapsed, good)| line(name, elapsed, if *good { "" } else { "  <- failed" }))
+            .collect();
+        lines.push(line("in all", &total, ""));
+        lines.join("\n")
+    }
+}
+
+fn verdict(good: bool) -> &'static str {
+    if good { "ok" } else { "failed" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_step_is_named_and_keeps_the_exit_code() {
+        let mut clock = Clock::default();
+        assert_eq!(clock.step("first", || Ok(5)).unwrap(), 5);
+        let failure = clock.step("second", || Err::<(), _>(Failure::child(101))).unwrap_err();
+        assert_eq!(failure.code, 101);
+        assert_eq!(failure.to_string(), "ci stopped at second: exit code 101");
+    }
+
+    #[test]
+    fn the_summary_has_every_step_and_their_sum() {
+        let steps = vec![
+            ("fmt".to_owned(), Duration::from_millis(1500), true),
+            ("tidy".to_owned(), Duration::from_secs(2), false),
+        ];
+        let summary = Clock { steps }.summary();
+        assert_eq!(summary, "     1.5 s  fmt\n     2.0 s  tidy  <- failed\n     3.5 s  in all");
+    }
+}

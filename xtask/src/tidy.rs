@@ -1,0 +1,79 @@
+//! `cargo xtask tidy`: the rules of the house that no compiler checks.
+
+mod data;
+mod layers;
+mod text;
+
+use crate::{
+    failure::{Failure, Result},
+    workspace,
+};
+use std::{fmt, path::Path};
+
+/// One breach of a rule.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Finding {
+    /// The file or package.
+    place: String,
+    /// The line, counted from 1, where there is one.
+    line: Option<usize>,
+    /// What is wrong, and what would be right.
+    problem: String,
+}
+
+impl Finding {
+    fn new(place: impl ToString, problem: impl Into<String>) -> Self {
+        Self { place: place.to_string(), line: None, problem: problem.into() }
+    }
+
+    fn at(place: impl ToString, line: usize, problem: impl Into<String>) -> Self {
+        Self { line: Some(line), ..Self::new(place, problem) }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.place, self.problem),
+            None => write!(f, "{}: {}", self.place, self.problem),
+        }
+    }
+}
+
+/// Checks the checkout and prints every breach.
+pub(crate) fn tidy(root: &Path) -> Result {
+    let findings = findings(root)?;
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    match findings.len() {
+        0 => Ok(()),
+        n => Err(Failure::new(format!("breaches of the rules: {n}, listed above; mend them"))),
+    }
+}
+
+fn findings(root: &Path) -> Result<Vec<Finding>> {
+    let files = workspace::files(root)?;
+    let mut findings = Vec::new();
+    for file in &files {
+        let path = root.join(file);
+        let bytes = std::fs::read(&path).map_err(|e| Failure::file(&path, "reading", &e))?;
+        if let Ok(text) = std::str::from_utf8(&bytes) {
+            findings.extend(text::check(file, text));
+        }
+    }
+    findings.extend(layers::check(&workspace::metadata(root)?)?);
+    findings.extend(data::check(root, &files)?);
+    findings.sort();
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_checkout_is_tidy() {
+        let findings = super::findings(&crate::workspace::root().unwrap()).unwrap();
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert!(findings.is_empty(), "\n{}", lines.join("\n"));
+    }
+}
