@@ -20,7 +20,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::create_dir_all(folder).map_err(fail)?;
     let mut temporary = temporary_in(folder).map_err(fail)?;
     temporary.as_file_mut().write_all(bytes).map_err(fail)?;
-    if let Ok(old) = fs::metadata(path.join("x")) {
+    if let Ok(old) = fs::metadata(path) {
         temporary.as_file().set_permissions(old.permissions()).map_err(fail)?;
     }
     temporary.as_file().sync_all().map_err(fail)?;

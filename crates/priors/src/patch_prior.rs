@@ -12,8 +12,9 @@ pub enum Sampling {
     All,
     /// So many distinct patches at random positions (the authors' choice).
     Random(usize),
-    /// All patches on a grid of this stride at a random offset: every pixel is covered equally often, and the
-    /// mean over the `stride^2` offsets is the mean over all patches.
+    /// All patches on a grid of this stride. Successive steps go through the `stride^2` offsets in random order,
+    /// shuffled anew every `stride^2` steps: every pixel is covered equally often, and the mean over all offsets
+    /// is the mean over all patches.
     Grid(i64),
 }
 
@@ -65,19 +66,22 @@ impl<D: PatchDensity> PatchPrior<D> {
 }
 
 fn draw(domain: Space, p: i64, sampling: Sampling, seed: Seed, step: u64) -> Result<(Patches, f64)> {
-    let mut stream = seed.at("patches of the prior", step);
+    let stream = |step| seed.at("patches of the prior", step);
     let all = Patches::positions(domain, p) as f64;
     match sampling {
         Sampling::All => Patches::all(domain, p).map(|s| (s, 1.0 / all)),
         Sampling::Random(n) => {
-            let sample = Patches::random(domain, p, n, &mut stream)?;
+            let sample = Patches::random(domain, p, n, &mut stream(step))?;
             let scale = 1.0 / sample.count() as f64;
             Ok((sample, scale))
         }
         Sampling::Grid(stride) => {
             // No stride beyond the number of positions: every offset must hold a patch.
             let stride = stride.min(domain.height - p + 1).min(domain.width - p + 1).max(1);
-            let offset = (stream.index(stride), stream.index(stride));
+            let offsets = (stride * stride) as u64;
+            let order = stream(step / offsets).permutation(offsets as usize);
+            let number = order[(step % offsets) as usize];
+            let offset = (number / stride, number % stride);
             Ok((Patches::grid(domain, p, stride, offset)?, (stride * stride) as f64 / all))
         }
     }

@@ -3,7 +3,8 @@
 use smalti_base::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// The folder `experiments/` of a checkout.
+/// The folder `experiments/` of a checkout. Its TOML files with a key `kind` are experiments; others, such as
+/// a manifest of data, may lie beside them.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     repository: PathBuf,
@@ -11,24 +12,20 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The first folder `experiments` that holds a TOML file, in `start` or the folders above it.
+    /// The first folder `experiments` that holds an experiment, in `start` or the folders above it.
     ///
     /// # Errors
     /// [`Error::Content`] where there is none.
     pub fn find(start: &Path) -> Result<Self> {
         for repository in start.ancestors() {
             let Ok(entries) = std::fs::read_dir(repository.join("experiments")) else { continue };
-            let names = entries.filter_map(|e| {
-                let name = e.ok()?.file_name().into_string().ok()?;
-                name.strip_suffix(".toml").map(str::to_owned)
-            });
-            let mut names: Vec<String> = names.collect();
+            let mut names: Vec<String> = entries.filter_map(|e| experiment(&e.ok()?.path())).collect();
             if !names.is_empty() {
                 names.sort();
                 return Ok(Self { repository: repository.to_owned(), names });
             }
         }
-        let problem = "there is no folder experiments/ with *.toml files here or in a folder above";
+        let problem = "there is no folder experiments/ with experiment files here or in a folder above";
         Err(Error::content(start, problem, "run the command within the Smalti checkout"))
     }
 
@@ -47,7 +44,7 @@ impl Catalogue {
         for name in asked {
             if !self.names.contains(name) {
                 let known = format!("one of {}", self.names.join(", "));
-                return Err(Error::value("--experiment", known, name));
+                return Err(Error::value("--experiment", known, format!("{name:?}")));
             }
             let path = self.repository.join("experiments").join(format!("{name}.toml"));
             if !paths.contains(&path) {
@@ -56,6 +53,18 @@ impl Catalogue {
         }
         Ok(paths)
     }
+}
+
+/// The name of the experiment in the file at `path`. A file whose syntax is wrong counts as one, so that the
+/// fault is shown and not passed over.
+fn experiment(path: &Path) -> Option<String> {
+    if path.extension()? != "toml" {
+        return None;
+    }
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let is_experiment =
+        toml::de::DeTable::parse(&text).map_or(true, |table| table.get_ref().contains_key("kind"));
+    is_experiment.then(|| path.file_stem()?.to_str().map(str::to_owned)).flatten()
 }
 
 #[cfg(test)]
@@ -68,8 +77,14 @@ mod tests {
         let below = root.path().join("crates/deep");
         std::fs::create_dir_all(&below).unwrap();
         std::fs::create_dir_all(root.path().join("experiments")).unwrap();
-        for name in ["b.toml", "a.toml", "notes.md"] {
-            std::fs::write(root.path().join("experiments").join(name), "").unwrap();
+        let files = [
+            ("b.toml", "kind = 'x'"),
+            ("a.toml", "kind ="),
+            ("data.toml", "files = []"),
+            ("c.md", "kind = 1"),
+        ];
+        for (name, text) in files {
+            std::fs::write(root.path().join("experiments").join(name), text).unwrap();
         }
         let catalogue = Catalogue::find(&below).unwrap();
         assert_eq!(catalogue.repository(), root.path());
@@ -77,6 +92,6 @@ mod tests {
         assert!(all.len() == 2 && all[0].ends_with("experiments/a.toml"));
         assert_eq!(catalogue.paths(&["b".into(), "b".into()]).unwrap().len(), 1);
         let error = catalogue.paths(&["c".into()]).unwrap_err().to_string();
-        assert!(error.contains("one of a, b") && error.contains('c'), "{error}");
+        assert!(error.contains("one of a, b, got \"c\""), "{error}");
     }
 }

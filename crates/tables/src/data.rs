@@ -66,7 +66,9 @@ impl DataSource {
         let source = Self::Folder { folder: folder.to_owned(), named_by };
         let learned = [&experiment.data.reference, &experiment.data.validation];
         let wanted: Vec<&String> = learned.into_iter().chain(sets.iter().flat_map(|s| &s.images)).collect();
-        if named_by == NamedBy::Repository && !wanted.iter().any(|w| source.matches(w).is_ok_and(|m| !m.is_empty())) {
+        if named_by == NamedBy::Repository
+            && !wanted.iter().any(|w| source.matches(w).is_ok_and(|m| !m.is_empty()))
+        {
             return Ok(Self::Synthetic);
         }
         for name in learned {
@@ -89,9 +91,11 @@ impl DataSource {
                 };
                 format!("Data: the image files in {} ({how}).", folder.display())
             }
-            Self::Synthetic => "Data: the built-in synthetic microstructures, because no data files were found; \
+            Self::Synthetic => {
+                "Data: the built-in synthetic microstructures, because no data files were found; \
                  compare these figures with each other, not with the published ones."
-                .to_owned(),
+                    .to_owned()
+            }
         }
     }
 
@@ -177,7 +181,8 @@ impl DataSource {
         for entry in entries {
             let entry = entry.map_err(|e| Error::file(&folder.join(within), "reading", e))?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let fits = name.len() >= start.len() + after.len() && name.starts_with(start) && name.ends_with(after);
+            let fits =
+                name.len() >= start.len() + after.len() && name.starts_with(start) && name.ends_with(after);
             if fits && entry.path().is_file() {
                 found.push(if within.is_empty() { name } else { format!("{within}/{name}") });
             }
@@ -188,8 +193,12 @@ impl DataSource {
 
     fn missing(&self, path: &Path, problem: String) -> Error {
         let remedy = match self {
-            Self::Folder { named_by: NamedBy::Option, .. } => "name another folder with --data, or leave it out",
-            Self::Folder { named_by: NamedBy::Environment, .. } => "set SMALTI_DATA to another folder, or unset it",
+            Self::Folder { named_by: NamedBy::Option, .. } => {
+                "name another folder with --data, or leave it out"
+            }
+            Self::Folder { named_by: NamedBy::Environment, .. } => {
+                "set SMALTI_DATA to another folder, or unset it"
+            }
             _ => "run `cargo xtask fetch-data`",
         };
         Error::content(path, problem, remedy)

@@ -56,7 +56,8 @@ fn main() -> ExitCode {
 /// Logs and progress bars on standard error; bars only where it is a terminal.
 fn log() {
     let bars = IndicatifLayer::new();
-    let lines = tracing_subscriber::fmt::layer().with_writer(bars.get_stderr_writer()).with_target(false).compact();
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(bars.get_stderr_writer()).with_target(false).compact();
     let level = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     tracing_subscriber::registry().with(level).with(lines).with(bars).init();
 }

@@ -178,7 +178,10 @@ fn protocol(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("Images", images),
         ("Score", format!("PSNR (range 1) and SSIM (7 × 7 uniform window) without the outer {crop} px")),
         ("Mean ± std", "over images; standard deviation of the population".to_owned()),
-        ("Prior learned from", format!("{} (validation: {})", experiment.data.reference, experiment.data.validation)),
+        (
+            "Prior learned from",
+            format!("{} (validation: {})", experiment.data.reference, experiment.data.validation),
+        ),
         ("Seed", options.seed.value().to_string()),
         ("Device", format!("{device}, {} threads", options.threads)),
         ("Version", format!("smalti-tables {}", env!("CARGO_PKG_VERSION"))),

@@ -73,7 +73,11 @@ fn evaluate(
             seconds_mean: over(2).map(|f| f.mean),
             published: set.published(method),
             data: label.clone(),
-            note: if scores.is_empty() { "not run: there is no solver for it yet".into() } else { String::new() },
+            note: if scores.is_empty() {
+                "not run: there is no solver for it yet".into()
+            } else {
+                String::new()
+            },
         });
     }
     Ok(())

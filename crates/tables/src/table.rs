@@ -36,7 +36,8 @@ pub fn csv(rows: &[Row]) -> String {
             fields.push(number(figure.and_then(|f| f.std), decimals));
         }
         fields.push(number(row.seconds_mean, 3));
-        for (figure, decimals) in [(row.published.psnr, 2), (row.published.ssim, 3), (row.published.lpips, 3)] {
+        for (figure, decimals) in [(row.published.psnr, 2), (row.published.ssim, 3), (row.published.lpips, 3)]
+        {
             fields.push(number(figure.map(|f| f.mean), decimals));
         }
         fields.extend([row.data.clone(), row.note.clone()]);
@@ -175,5 +176,9 @@ fn number(value: Option<f64>, decimals: usize) -> String {
 
 /// A CSV field: in quotes where it holds a comma, a quote or a line break.
 fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.into() }
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.into()
+    }
 }

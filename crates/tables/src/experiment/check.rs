@@ -1,6 +1,6 @@
 //! From the file as written to the checked experiment.
 
-use super::diagnose::{Failure, FileError, Source, locate, non_finite};
+use super::diagnose::{Failure, FileError, Place, Source, locate, non_finite};
 use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawSet};
 use super::settings::{Data, L2Tv, Operator, PatchNr, Schedule};
 use super::{ExperimentKind, Method, ProfileName};
@@ -96,25 +96,28 @@ impl Experiment {
         let raw: RawExperiment =
             serde_path_to_error::deserialize(Deserializer::from(spanned)).map_err(|e| {
                 let path = e.path().to_string();
-                let span = e.inner().span().unwrap_or_else(|| at(&path));
+                let span = e.inner().span().unwrap_or_else(|| at(&path).span);
                 let problem = match path.as_str() {
                     "." => e.inner().message().to_owned(),
                     _ => format!("{path}: {}", e.inner().message()),
                 };
                 source.fault(span, problem, "correct the name or the kind of the value")
             })?;
+        let out_of_range = |path: &str, problem: &str| {
+            let Place { path, span, value } = at(path);
+            let got = text.get(value).unwrap_or_default().lines().next().unwrap_or_default();
+            source.fault(span, format!("{path}: {problem}, got {got}"), "write a value in the range")
+        };
         if let Some(path) = non_finite(&table, "") {
-            let path = path.trim_start_matches('.');
-            return Err(source.fault(at(path), format!("{path}: not a finite number"), "write a number"));
+            return Err(out_of_range(&path, "not a finite number"));
         }
         if let Err(report) = raw.validate()
             && let Some((path, error)) = report.iter().next()
         {
-            let path = path.to_string();
-            return Err(source.fault(at(&path), format!("{path}: {error}"), "write a value in the range"));
+            return Err(out_of_range(&path.to_string(), error.message()));
         }
         checked(name, raw).map_err(|(path, problem)| {
-            source.fault(at(&path), format!("{path}: {problem}"), "make the settings fit together")
+            source.fault(at(&path).span, format!("{path}: {problem}"), "make the settings fit together")
         })
     }
 
@@ -183,7 +186,10 @@ fn checked_profile(
             return misfit("patchnr.training.warmup_steps", "only the cosine schedule has a warm-up".into());
         }
         if training.warmup_steps >= training.steps {
-            return misfit("patchnr.training.warmup_steps", format!("not less than all {} steps", training.steps));
+            return misfit(
+                "patchnr.training.warmup_steps",
+                format!("not less than all {} steps", training.steps),
+            );
         }
     }
     for (i, set) in raw.sets.iter().enumerate() {

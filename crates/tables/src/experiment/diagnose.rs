@@ -2,7 +2,7 @@
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
 use std::ops::Range;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// A fault in an experiment file.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -20,7 +20,7 @@ pub struct FileError {
     remedy: String,
     #[source_code]
     source_code: NamedSource<String>,
-    #[label("here")]
+    #[label]
     span: SourceSpan,
 }
 
@@ -48,10 +48,13 @@ impl Failure {
 impl FileError {
     /// The fault with the line in question and a caret under the key.
     pub fn render(&self) -> String {
+        let mut theme = GraphicalTheme::none();
+        theme.characters.error = "error:".into();
         let mut text = String::new();
-        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(110);
+        // The first line is not broken, however long it is.
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(10_000);
         match handler.render_report(&mut text, self) {
-            Ok(()) => format!("error: {self}\n{}", text.trim_end()),
+            Ok(()) => text.trim().to_owned(),
             Err(_) => format!("error: {self}"),
         }
     }
@@ -65,7 +68,12 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// The fault `problem` at the bytes `span` of the file.
-    pub(super) fn fault(&self, span: Range<usize>, problem: impl Into<String>, remedy: &str) -> Box<FileError> {
+    pub(super) fn fault(
+        &self,
+        span: Range<usize>,
+        problem: impl Into<String>,
+        remedy: &str,
+    ) -> Box<FileError> {
         let start = span.start.min(self.text.len());
         let before = self.text.get(..start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
@@ -85,34 +93,57 @@ impl Source<'_> {
     }
 }
 
-/// Where the key at `path` (such as `profile.smoke.sets[0].take`) stands: its name, or the element of an array;
-/// the innermost enclosing key where there is no such key.
-pub(super) fn locate(table: &DeTable<'_>, path: &str) -> Range<usize> {
+/// A place in the file.
+pub(super) struct Place {
+    /// The path of its key, such as `profile.smoke.sets[0].take`.
+    pub(super) path: String,
+    /// The name of the key, or the element of an array.
+    pub(super) span: Range<usize>,
+    /// What is written there.
+    pub(super) value: Range<usize>,
+}
+
+/// Where the key at `path` stands; the innermost enclosing key where there is no such key.
+pub(super) fn locate(table: &DeTable<'_>, path: &str) -> Place {
     let steps = path.split(['.', '[']).map(|s| s.trim_end_matches(']')).filter(|s| !s.is_empty());
-    let mut found = 0..0;
-    let (mut tables, mut items) = (Some(table), None::<&toml::de::DeArray<'_>>);
+    let mut place = Place { path: String::new(), span: 0..0, value: 0..0 };
+    let (mut keys, mut items) = (Some(table), None::<&DeArray<'_>>);
     for step in steps {
-        let value = if let Some((key, value)) = tables.and_then(|t| t.iter().find(|(k, _)| k.get_ref() == step)) {
-            found = key.span();
+        let index = step.parse::<usize>().ok();
+        // The only field of an enum's variant is called 0 by the checks, and by its variant in the file.
+        let only = |t: &&DeTable<'_>| index == Some(0) && t.len() == 1;
+        let entry = keys.and_then(|t| {
+            t.iter()
+                .find(|(k, _)| k.get_ref() == step)
+                .or_else(|| keys.filter(only).and_then(|t| t.iter().next()))
+        });
+        let value = if let Some((key, value)) = entry {
+            let dot = if place.path.is_empty() { "" } else { "." };
+            place.path.push_str(&format!("{dot}{}", key.get_ref()));
+            place.span = key.span();
             value
-        } else if let Some(value) = step.parse::<usize>().ok().and_then(|i| items?.get(i)) {
-            found = value.span();
+        } else if let Some((i, value)) = index.and_then(|i| Some((i, items?.get(i)?))) {
+            place.path.push_str(&format!("[{i}]"));
+            place.span = value.span();
             value
         } else {
             break;
         };
-        (tables, items) = match value.get_ref() {
+        place.value = value.span();
+        (keys, items) = match value.get_ref() {
             DeValue::Table(t) => (Some(t), None),
             DeValue::Array(a) => (None, Some(a)),
             _ => (None, None),
         };
     }
-    found
+    place
 }
 
 /// The path of the first float in `table` that is infinite or not a number, where there is one.
 pub(super) fn non_finite(table: &DeTable<'_>, path: &str) -> Option<String> {
-    table.iter().find_map(|(key, value)| non_finite_value(value.get_ref(), &format!("{path}.{}", key.get_ref())))
+    table
+        .iter()
+        .find_map(|(key, value)| non_finite_value(value.get_ref(), &format!("{path}.{}", key.get_ref())))
 }
 
 fn non_finite_value(value: &DeValue<'_>, path: &str) -> Option<String> {

@@ -63,7 +63,10 @@ pub(super) fn inset(truth: &Tensor, scored: Region) -> Result<Region> {
     if scored.height.min(scored.width) < 2 {
         return Ok(scored);
     }
-    let edges = part.f_diff(1, 2, None::<&Tensor>, None::<&Tensor>)?.f_narrow(3, 0, scored.width - 1)?.f_abs()?
+    let edges = part
+        .f_diff(1, 2, None::<&Tensor>, None::<&Tensor>)?
+        .f_narrow(3, 0, scored.width - 1)?
+        .f_abs()?
         + part.f_diff(1, 3, None::<&Tensor>, None::<&Tensor>)?.f_narrow(2, 0, scored.height - 1)?.f_abs()?;
     let window = (side - 1).max(1);
     let sums = edges.f_avg_pool2d([window, window], [1, 1], [0, 0], false, true, None::<i64>)?;

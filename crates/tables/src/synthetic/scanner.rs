@@ -6,7 +6,7 @@ use smalti_base::seed::Stream;
 
 /// Convolves the `height` x `width` image with a Gaussian of standard deviation `sigma` pixels, separably and
 /// with its border pixels repeated.
-pub(super) fn blur(pixels: &mut Vec<f32>, height: usize, width: usize, sigma: f64) {
+pub(super) fn blur(pixels: &mut [f32], height: usize, width: usize, sigma: f64) {
     let radius = (3.5 * sigma).ceil() as isize;
     let weight = |k: isize| (-0.5 * (k as f64 / sigma).powi(2)).exp();
     let total: f64 = (-radius..=radius).map(weight).sum();
@@ -22,7 +22,8 @@ pub(super) fn blur(pixels: &mut Vec<f32>, height: usize, width: usize, sigma: f6
     }
     for y in 0..height {
         for x in 0..width {
-            pixels[y * width + x] = taps.iter().map(|&(k, t)| t * rows[inside(y, k, height) * width + x]).sum();
+            pixels[y * width + x] =
+                taps.iter().map(|&(k, t)| t * rows[inside(y, k, height) * width + x]).sum();
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`InexactInverse`] | `T(z)` off by 1e-3 | [`inverse`](crate::laws::inverse) |
 //! | [`FlippedLogDet`] | sign of both log-determinants | [`log_det`](crate::laws::log_det), [`flow_integrates`](crate::laws::flow_integrates) |
 //! | [`SummedLogDet`] | log-determinant of the whole batch | [`log_det`](crate::laws::log_det), [`bijection_rows`](crate::laws::bijection_rows) |
+//! | [`BrokenLayer`] | gradients x 1.01, or without the log-determinant | [`pull_back`](crate::laws::pull_back) |
 //! | [`WrongSignDensity`] | `+ log det` in the density | [`density_integrates`](crate::laws::density_integrates) |
 //! | [`ScaledDensityGradient`] | gradient x 1.01 | [`density_gradient`](crate::laws::density_gradient) |
 //! | [`MixedPatches`] | the mean value removed | [`density_rows`](crate::laws::density_rows) |
@@ -24,12 +25,14 @@
 
 mod bijections;
 mod densities;
+mod layers;
 mod likelihoods;
 mod operators;
 mod regularizers;
 
 pub use bijections::{FlippedLogDet, InexactInverse, SummedLogDet};
 pub use densities::{MixedPatches, ScaledDensityGradient, WrongSignDensity};
+pub use layers::{BrokenLayer, Mistake};
 pub use likelihoods::WithoutVariance;
 pub use operators::{
     AlwaysFloat, Bent, HalfPixelOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,

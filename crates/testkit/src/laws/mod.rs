@@ -2,7 +2,7 @@
 //!
 //! Of operators: [`adjoint`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
 //! [`likelihood_gradient`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
-//! [`trainable`]; of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
+//! [`trainable`]; of flow layers: [`pull_back`]; of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
 //! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`].
 
 mod adjoint;
@@ -16,6 +16,7 @@ mod likelihood_gradient;
 mod linearity;
 mod log_det;
 mod measure;
+mod pull_back;
 mod range;
 mod regularizer_gradient;
 mod repeatable;
@@ -33,6 +34,7 @@ pub use inverse::inverse;
 pub use likelihood_gradient::likelihood_gradient;
 pub use linearity::linearity;
 pub use log_det::log_det;
+pub use pull_back::pull_back;
 pub use range::range;
 pub use regularizer_gradient::regularizer_gradient;
 pub use repeatable::repeatable;

@@ -3,8 +3,10 @@
 //! One file for each kind of thing, each with functions that give a `Vec<Named<dyn Trait>>`. Whoever adds a
 //! type adds a line there; the tests walk over all.
 
+pub mod flows;
 pub mod likelihoods;
 pub mod operators;
+pub mod priors;
 
 /// An instance and the name that violations call it by.
 pub struct Named<T: ?Sized> {

@@ -1,0 +1,161 @@
+//! Table and report: exact header, quoting, and a page that needs nothing else.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use smalti_base::Seed;
+use smalti_operators::Grid;
+use smalti_tables::data::DataSource;
+use smalti_tables::experiment::{Experiment, Method, ProfileName};
+use smalti_tables::outcome::{Figure, Figures, Outcome, Restored, Row, Shown, TrainingCurve};
+use smalti_tables::publish::Staged;
+use smalti_tables::report::{Facts, add};
+use smalti_tables::run::{RunOptions, run};
+use smalti_tables::synthetic::microstructure;
+use smalti_tables::table;
+use std::path::Path;
+
+const TEXT: &str = include_str!("../../../experiments/superres_sic.toml");
+
+fn rows() -> Vec<Row> {
+    let ours = Figures { psnr: Figure::over(&[28.0, 29.0]), ssim: Figure::over(&[0.75, 0.8]), lpips: None };
+    let published = Figures { psnr: Some(Figure { mean: 28.53, std: Some(0.49) }), ..Figures::default() };
+    let data = "sic/testset/img1.png to img2.png".to_owned();
+    vec![
+        Row {
+            method: "patchnr".into(),
+            images: 2,
+            ours,
+            seconds_mean: Some(12.3456),
+            published,
+            data: data.clone(),
+            note: String::new(),
+        },
+        Row {
+            method: "l2_tv".into(),
+            images: 0,
+            ours: Figures::default(),
+            seconds_mean: None,
+            published: Figures::default(),
+            data,
+            note: "stopped: \"NaN\", in iteration 3".into(),
+        },
+    ]
+}
+
+#[test]
+fn the_csv_is_exact() {
+    let expected = "method,images,psnr_mean,psnr_std,ssim_mean,ssim_std,lpips_mean,lpips_std,seconds_mean,\
+published_psnr,published_ssim,published_lpips,data,note\n\
+patchnr,2,28.5000,0.5000,0.77500,0.02500,,,12.346,28.53,,,sic/testset/img1.png to img2.png,\n\
+l2_tv,0,,,,,,,,,,,sic/testset/img1.png to img2.png,\"stopped: \"\"NaN\"\", in iteration 3\"\n";
+    assert_eq!(table::csv(&rows()), expected);
+}
+
+#[test]
+fn readers_see_rounded_figures_and_notes() {
+    let markdown = table::markdown(&rows());
+    let lines: Vec<&str> = markdown.lines().collect();
+    assert_eq!(lines[0], "| method | images | PSNR [dB] | SSIM | s / image | published PSNR | data |");
+    assert!(
+        lines[2].starts_with("| patchNR | 2 | 28.50 ± 0.50 | 0.775 ± 0.025 | 12.3 | 28.53 ± 0.49 |"),
+        "{}",
+        lines[2]
+    );
+    assert!(markdown.ends_with("\n- L2-TV: stopped: \"NaN\", in iteration 3\n"), "{markdown}");
+    let terminal = table::terminal(&rows());
+    let starts: Vec<usize> =
+        terminal.lines().filter_map(|l| l.find("sic/testset").map(|b| l[..b].chars().count())).collect();
+    assert!(starts.len() == 2 && starts[0] == starts[1], "columns are aligned\n{terminal}");
+    // A bar in a cell does not end the cell.
+    let mut barred = rows();
+    barred[0].data = "a|b".into();
+    assert!(table::markdown(&barred).contains("a\\|b"));
+}
+
+fn options(folder: &Path) -> RunOptions {
+    RunOptions {
+        profile: ProfileName::Smoke,
+        seed: Seed::new(4),
+        device: tch::Device::Cpu,
+        threads: 1,
+        folder: folder.to_owned(),
+        command_line: "smalti-tables --experiment <b>&".into(),
+    }
+}
+
+fn outcome() -> Outcome {
+    let truth = microstructure(160, 200, Seed::new(9), 0).unwrap();
+    let observation = truth.avg_pool2d([4, 4], [4, 4], [0, 0], false, true, None::<i64>);
+    let grid = Grid { origin: (1.5, 1.5), spacing: (4.0, 4.0) };
+    let results =
+        [(Method::Bicubic, 0.03), (Method::L2Tv, 0.02), (Method::Patchnr, 0.01)].map(|(method, level)| {
+            let noise = Seed::new(1).at(method.key(), 0).normal(&truth.size());
+            Restored { method, image: &truth + noise * level, psnr: -20.0 * f64::log10(level), ssim: 0.8 }
+        });
+    let loss = |i: u64| 400.0 * (-(i as f64) / 40.0).exp() - 90.0;
+    Outcome {
+        rows: rows(),
+        shown: vec![Shown { name: "sic/test.png".into(), truth, observation, grid, results: results.into() }],
+        curve: Some(TrainingCurve {
+            training: (0..1000).map(|i| (i, loss(i))).collect(),
+            validation: (0..10).map(|i| (100 * i, loss(100 * i) + 2.0)).collect(),
+        }),
+    }
+}
+
+#[test]
+fn the_report_holds_all_that_it_shows() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("results");
+    let experiment = Experiment::parse("superres_sic", "superres_sic.toml", TEXT).unwrap();
+    let (profile, data) = (experiment.profile(ProfileName::Smoke), DataSource::Synthetic);
+    let options = options(&folder);
+    let facts = Facts { experiment: &experiment, profile, data: &data, options: &options };
+    let mut staged = Staged::beside(&folder).unwrap();
+    add(&mut staged, &facts, &outcome()).unwrap();
+    staged.publish().unwrap();
+
+    let page = std::fs::read_to_string(folder.join("report.html")).unwrap();
+    let body = &page[page.find("<body>").unwrap()..];
+    let first = body.lines().nth(1).unwrap();
+    assert!(first.contains("Data: the built-in synthetic microstructures"), "{first}");
+    // 5 versions with overview and inset, 3 of them with an error map; nothing else is loaded.
+    assert_eq!(page.matches("src=").count(), 13);
+    assert_eq!(page.matches("src=\"data:image/png;base64,").count(), 13);
+    for outside in ["http:", "https:", "<link", "<script", "@import", "url(h", "srcset"] {
+        let found = page.replace("http://www.w3.org/2000/svg", "").contains(outside);
+        assert!(!found, "the report refers to {outside}");
+    }
+    assert!(page.contains("<svg") && page.contains("28.50 ± 0.50") && page.contains("28.53 ± 0.49"));
+    assert!(page.contains("smalti-tables --experiment &lt;b&gt;&amp;"), "the command line is escaped");
+    for name in ["truth", "observation", "bicubic", "l2_tv-inset", "patchnr-error"] {
+        let picture = smalti_base::image_file::load_gray(&folder.join(format!("images/sic-test/{name}.png")));
+        assert!(picture.is_ok(), "{name}: {picture:?}");
+    }
+    let truth = smalti_base::image_file::load_gray(&folder.join("images/sic-test/truth.png")).unwrap();
+    let distance = (truth - &outcome().shown[0].truth).abs().max().double_value(&[]);
+    assert!(distance <= 0.5 / 255.0 + 1e-6, "{distance}");
+    if let Some(copy) = std::env::var_os("SMALTI_REPORT_COPY") {
+        std::fs::copy(folder.join("report.html"), copy).unwrap();
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("results");
+    let changed = TEXT
+        .replace("sic/test.png", "sic/lost.png")
+        .replacen(
+            r#""l2_tv", "patchnr"], published = "example", show"#,
+            r#"], published = "example", show"#,
+            1,
+        )
+        .replace(r#"["bicubic", ]"#, r#"["bicubic"]"#);
+    let experiment = Experiment::parse("superres_sic", "superres_sic.toml", &changed).unwrap();
+    let data =
+        DataSource::Folder { folder: root.path().into(), named_by: smalti_tables::data::NamedBy::Option };
+    let error =
+        run(&experiment, experiment.profile(ProfileName::Smoke), &data, &options(&folder)).unwrap_err();
+    assert!(error.to_string().contains("lost.png"), "{error}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing half-written");
+}
