@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::Device;
 
 /// The device as a user writes it: `auto`, `cpu` or `cuda:N`.
@@ -82,10 +83,25 @@ fn load_cuda() -> Result<(), String> {
 
 /// Settings of the process, for the start of `main` (a second call only changes the number of threads).
 ///
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Number of threads of [`crate::parallel::map`]: what [`prepare_process`] was given, else one for every core
+/// that the process may use.
+pub fn threads() -> usize {
+    match THREADS.load(Ordering::Relaxed) {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n,
+    }
+}
+
+/// Settings of the process, to be called once at the start of `main`.
+///
 /// Keeps large freed tensors in the process: glibc otherwise gives them back to the kernel on every free,
 /// which took a third of a training loop's time. All threads share one heap for this, since glibc's heaps for
-/// other threads cannot hold more than 64 MiB; threads that have allocated before keep theirs. Sets the number of threads that libtorch computes with:
-/// `threads` (at least 1), else what `OMP_NUM_THREADS` says, else one for every core that the process may use.
+/// other threads cannot hold more than 64 MiB; threads that have allocated before keep theirs.
+///
+/// Makes libtorch single-threaded: large work is spread over `threads` threads (default: all cores) by
+/// [`crate::parallel::map`].
 #[allow(unsafe_code)]
 pub fn prepare_process(threads: Option<usize>) {
     // SAFETY: mallopt only sets numbers of the allocator. Older glibc refuses thresholds above 32 MiB.
@@ -97,13 +113,8 @@ pub fn prepare_process(threads: Option<usize>) {
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
-    // The number of inter-op threads is left alone: libtorch uses them for TorchScript only, and throws when
-    // they are set twice or after their first use.
-    let from_environment = std::env::var_os("OMP_NUM_THREADS").is_some();
-    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-    if let Some(n) = threads.or_else(|| (!from_environment).then(cores)) {
-        tch::set_num_threads(i32::try_from(n.max(1)).unwrap_or(i32::MAX));
-    }
+    THREADS.store(threads.map_or(0, |n| n.max(1)), Ordering::Relaxed);
+    tch::set_num_threads(1);
 }
 
 #[cfg(test)]

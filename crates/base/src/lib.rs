@@ -12,7 +12,7 @@
 //! space.check("noise", &noise).unwrap();
 //! ```
 //!
-//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`files`], [`image_file`], [`metrics`],
+//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`files`], [`image_file`], [`metrics`],
 //! [`checkpoint`].
 
 pub mod checkpoint;
@@ -21,6 +21,7 @@ pub mod error;
 pub mod files;
 pub mod image_file;
 pub mod metrics;
+pub mod parallel;
 pub mod seed;
 pub mod space;
 

@@ -1,7 +1,7 @@
 //! Settings of the process: a program of its own without the test harness, since they are made in `main`.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-use smalti_base::device::prepare_process;
+use smalti_base::device::{prepare_process, threads};
 use tch::{Device, Kind, Tensor};
 
 fn main() {
@@ -19,12 +19,12 @@ fn may_come_late_and_twice() {
     // Parallel work has started before: some settings of libtorch can then no longer be made.
     let x = Tensor::ones([512, 512], (Kind::Float, Device::Cpu));
     let _ = x.matmul(&x);
-    prepare_process(Some(1));
-    assert_eq!(tch::get_num_threads(), 1);
+    prepare_process(Some(3));
+    assert_eq!((threads(), tch::get_num_threads()), (3, 1), "libtorch itself computes with one thread");
     prepare_process(Some(0));
-    assert_eq!(tch::get_num_threads(), 1, "no thread at all is one");
-    prepare_process(Some(2));
-    assert_eq!(tch::get_num_threads(), 2);
+    assert_eq!(threads(), 1, "no thread at all is one");
+    prepare_process(None);
+    assert_eq!(threads(), std::thread::available_parallelism().unwrap().get());
 }
 
 /// Fresh from the kernel, a tensor takes a page fault for every 4 KiB.

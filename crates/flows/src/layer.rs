@@ -77,7 +77,7 @@ pub enum Precision {
     /// That of the parameters (float32, or float64 in the laws).
     #[default]
     Full,
-    /// bfloat16 operands with float32 accumulation.
+    /// bfloat16 operands with float32 accumulation between hidden layers; [`Precision::Full`] elsewhere.
     Bf16,
 }
 

@@ -43,19 +43,17 @@ impl Mlp {
     /// # Errors
     /// Where `x` does not have the width of the first layer.
     pub fn forward(&self, x: &Tensor, mut tape: Option<&mut Tape>) -> Result<Tensor> {
-        let mut h = match self.layers.first() {
-            Some(first) => x.to_kind(first.operands().0.kind()),
-            None => return Ok(x.shallow_clone()),
-        };
+        let mut h = x.shallow_clone();
         for (k, layer) in self.layers.iter().enumerate() {
             let (weight, bias) = layer.operands();
+            h = h.f_to_kind(weight.kind())?;
             let out = h.f_linear(weight, Some(bias))?;
             if let Some(tape) = tape.as_deref_mut() {
                 tape.push(h);
             }
             h = if k + 1 < self.layers.len() { out.f_relu()? } else { out };
         }
-        Ok(h.to_kind(x.kind()))
+        Ok(h.f_to_kind(x.kind())?)
     }
 
     /// `dL/dx` from `dL/d out`; the parameters' gradients are appended to `weights` in the order of
@@ -70,12 +68,10 @@ impl Mlp {
         weights: Option<&mut Vec<Tensor>>,
     ) -> Result<Tensor> {
         let mut reversed = weights.as_ref().map(|_| Vec::with_capacity(2 * self.layers.len()));
-        let mut g = match self.layers.first() {
-            Some(first) => grad.to_kind(first.operands().0.kind()),
-            None => return Ok(grad.shallow_clone()),
-        };
+        let mut g = grad.shallow_clone();
         for (k, layer) in self.layers.iter().enumerate().rev() {
             let input = tape.pop()?;
+            g = g.f_to_kind(input.kind())?;
             if let Some(out) = &mut reversed {
                 out.push(g.f_sum_dim_intlist(0i64, false, None::<Kind>)?);
                 out.push(g.tr().f_matmul(&input)?);
@@ -88,7 +84,7 @@ impl Mlp {
         if let (Some(weights), Some(reversed)) = (weights, reversed) {
             weights.extend(reversed.into_iter().rev());
         }
-        Ok(g.to_kind(grad.kind()))
+        Ok(g.f_to_kind(grad.kind())?)
     }
 
     /// Weights and biases with the names that PyTorch gives them in a `Sequential` with ReLU between.
@@ -107,15 +103,15 @@ impl Mlp {
     }
 
     /// Remakes the operands of the matrix products from the parameters.
+    ///
+    /// With [`Precision::Bf16`] only products between hidden layers run in bfloat16: rounding a patch or a shift
+    /// to 8 bits would cost more accuracy than these small products cost time.
     pub fn refresh(&mut self, precision: Precision) {
-        for layer in &mut self.layers {
-            layer.cast = match precision {
-                Precision::Full => None,
-                Precision::Bf16 => Some((
-                    layer.weight.detach().to_kind(Kind::BFloat16),
-                    layer.bias.detach().to_kind(Kind::BFloat16),
-                )),
-            };
+        let last = self.layers.len().saturating_sub(1);
+        for (k, layer) in self.layers.iter_mut().enumerate() {
+            let bf16 = |t: &Tensor| t.detach().to_kind(Kind::BFloat16);
+            let hidden = k > 0 && k < last;
+            layer.cast = (hidden && precision == Precision::Bf16).then(|| (bf16(&layer.weight), bf16(&layer.bias)));
         }
     }
 }

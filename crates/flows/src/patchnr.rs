@@ -6,7 +6,7 @@ use crate::clamp::{ClampForm, SoftClamp};
 use crate::coupling::Coupling;
 use crate::layer::{Layer, Precision, Tape, check_vectors};
 use crate::permutation::Permutation;
-use smalti_base::{Error, Result, Seed, seed::Stream};
+use smalti_base::{Error, Result, Seed, parallel, seed::Stream};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
@@ -104,7 +104,7 @@ impl PatchNr {
             permutations,
             flat: Tensor::new(),
             precision: Precision::Full,
-            chunk: 2048,
+            chunk: 1024,
             provenance: BTreeMap::new(),
         };
         flow.adopt(Kind::Float, Device::Cpu);
@@ -190,60 +190,75 @@ impl PatchNr {
         mapped.value.square().sum_dim_intlist(1i64, false, None::<Kind>) * 0.5 - &mapped.log_det
     }
 
+    /// The numbers of the first patch and of the patches of every chunk.
+    fn chunks(&self, n: i64) -> Vec<(i64, i64)> {
+        // A GPU is filled by large chunks; a few hundred patches for every thread are enough on a CPU.
+        let chunk = if self.device().is_cuda() { 16 * self.chunk } else { self.chunk };
+        (0..n).step_by(chunk as usize).map(|at| (at, chunk.min(n - at))).collect()
+    }
+
     /// `|z|^2 / 2 - log |det|` of every patch: `[N, d] -> [N]`, in chunks and without a graph.
     ///
     /// # Errors
     /// [`Error::Shape`] where patches do not have `d` values.
     pub fn nll(&self, patches: &Tensor) -> Result<Tensor> {
         check_vectors("patches", patches, self.shape.dim())?;
-        let _no_grad = tch::no_grad_guard();
-        let parts = patches.split(self.chunk, 0);
-        let nll: Result<Vec<Tensor>> =
-            parts.iter().map(|part| Ok(Self::nll_of(&self.chain.to_latent(part, None)?))).collect();
-        Ok(Tensor::f_cat(&nll?, 0)?)
+        let chunks = self.chunks(patches.size()[0]);
+        let parts = parallel::map(chunks.len(), |k| {
+            let part = patches.narrow(0, chunks[k].0, chunks[k].1);
+            Ok(Self::nll_of(&self.chain.to_latent(&part, None)?))
+        })?;
+        Ok(Tensor::f_cat(&parts, 0)?)
     }
 
     /// [`PatchNr::nll`] and its gradient in every patch: `[N, d] -> ([N], [N, d])`.
     ///
     /// The gradient is analytic: one pass forth and one back for every chunk, no gradient of weights, and
-    /// memory for the activations of one chunk only.
+    /// memory for the activations of one chunk a thread only.
     ///
     /// # Errors
     /// [`Error::Shape`] where patches do not have `d` values.
     pub fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)> {
         check_vectors("patches", patches, self.shape.dim())?;
-        let _no_grad = tch::no_grad_guard();
         let n = patches.size()[0];
         let nll = Tensor::empty([n], (patches.kind(), patches.device()));
         let grad = Tensor::empty([n, self.shape.dim()], (patches.kind(), patches.device()));
-        let mut at = 0;
-        while at < n {
-            let m = self.chunk.min(n - at);
+        let chunks = self.chunks(n);
+        parallel::map(chunks.len(), |k| {
+            let (at, m) = chunks[k];
             let mut tape = Tape::default();
             let mapped = self.chain.to_latent_taped(&patches.narrow(0, at, m), &mut tape)?;
             nll.narrow(0, at, m).copy_(&Self::nll_of(&mapped));
             let back = self.chain.pull_back(&mapped.value, -1.0, &mut tape, None)?;
             grad.narrow(0, at, m).copy_(&back);
-            at += m;
-        }
+            Ok(())
+        })?;
         Ok((nll, grad))
     }
 
     /// The training loss `mean_i (|z_i|^2 / 2 - log |det|_i)` of a batch `[N, d]` and its gradients in the
-    /// parameters, in the order of [`PatchNr::parameters`]. (Altekrueger et al. 2023, eq. (3).)
+    /// parameters: one list for every part of the batch that a thread took, each in the order of
+    /// [`PatchNr::parameters`], to be added up. (Altekrueger et al. 2023, eq. (3).)
     ///
     /// # Errors
     /// [`Error::Shape`] where patches do not have `d` values.
-    pub fn loss_and_weight_grads(&self, patches: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+    pub fn loss_and_weight_grads(&self, patches: &Tensor) -> Result<(f64, Vec<Vec<Tensor>>)> {
         check_vectors("patches", patches, self.shape.dim())?;
-        let _no_grad = tch::no_grad_guard();
-        let n = patches.size()[0] as f64;
-        let mut tape = Tape::default();
-        let mapped = self.chain.to_latent_taped(patches, &mut tape)?;
-        let mut grads = Vec::new();
-        let grad_latent = &mapped.value / n;
-        let _grad_input = self.chain.pull_back(&grad_latent, -1.0 / n, &mut tape, Some(&mut grads))?;
-        Ok((Self::nll_of(&mapped).mean(None::<Kind>), grads))
+        let n = patches.size()[0];
+        let parts = if self.device().is_cuda() { 1 } else { parallel::workers() as i64 };
+        let size = (n + parts - 1) / parts.max(1);
+        let starts: Vec<i64> = (0..n).step_by(size.max(1) as usize).collect();
+        let parts = parallel::map(starts.len(), |k| {
+            let part = patches.narrow(0, starts[k], size.min(n - starts[k]));
+            let mut tape = Tape::default();
+            let mapped = self.chain.to_latent_taped(&part, &mut tape)?;
+            let mut grads = Vec::new();
+            let latent = &mapped.value / n as f64;
+            let _in_patches = self.chain.pull_back(&latent, -1.0 / n as f64, &mut tape, Some(&mut grads))?;
+            Ok((Self::nll_of(&mapped).sum(Kind::Double).double_value(&[]), grads))
+        })?;
+        let (losses, grads): (Vec<f64>, Vec<Vec<Tensor>>) = parts.into_iter().unzip();
+        Ok((losses.iter().sum::<f64>() / n as f64, grads))
     }
 
     /// `log p(x) = log N(T^-1(x); 0, I) + log |det J_{T^-1}(x)|`, with its constant: `[N, d] -> [N]`.

@@ -1,6 +1,6 @@
 //! Adam with a state that can be saved.
 
-use smalti_base::{Error, Result, checkpoint::Checkpoint};
+use smalti_base::{Error, Result, checkpoint::Checkpoint, parallel};
 use tch::{Kind, Tensor};
 
 /// Adam with bias correction (Kingma and Ba 2015, algorithm 1); `eps` is added to the corrected root.
@@ -16,8 +16,8 @@ pub struct Adam {
     second: Vec<Tensor>,
 }
 
-/// Values updated at once: the six tensors involved then stay in the cache.
-const BLOCK: i64 = 1 << 17;
+/// Values updated at once: the tensors involved then stay in the cache.
+const BLOCK: i64 = 1 << 16;
 
 impl Adam {
     /// Adam with betas (0.9, 0.999) and eps 1e-8 for parameters like these.
@@ -26,36 +26,49 @@ impl Adam {
         Self { betas: (0.9, 0.999), eps: 1e-8, steps: 0, first: zeros(), second: zeros() }
     }
 
-    /// One update of `parameters` in place, with learning rate `rate`.
+    /// One update of `parameters` in place, with learning rate `rate`. The gradient is the sum of `parts`, each
+    /// one tensor for every parameter.
     ///
     /// # Errors
     /// [`Error::Shape`] where gradients and parameters do not belong together.
-    pub fn step(&mut self, parameters: &[Tensor], gradients: &[Tensor], rate: f64) -> Result<()> {
-        if parameters.len() != self.first.len() || gradients.len() != self.first.len() {
-            return Err(Error::shape("gradients", self.first.len(), gradients.len()));
-        }
-        let _no_grad = tch::no_grad_guard();
-        self.steps += 1;
-        let (b1, b2) = self.betas;
-        let correct = |b: f64| 1.0 - b.powi(self.steps);
-        let (rate, root) = (rate / correct(b1), correct(b2).sqrt());
-        for (k, (p, g)) in parameters.iter().zip(gradients).enumerate() {
-            if p.size() != g.size() {
+    pub fn step(&mut self, parameters: &[Tensor], parts: &[Vec<Tensor>], rate: f64) -> Result<()> {
+        for part in parts {
+            if parameters.len() != self.first.len() || part.len() != self.first.len() {
+                return Err(Error::shape("gradients", self.first.len(), part.len()));
+            }
+            if let Some((p, g)) = parameters.iter().zip(part).find(|(p, g)| p.size() != g.size()) {
                 return Err(Error::shape("gradient", p.size(), g.size()));
             }
-            let flat = |t: &Tensor| t.f_view([-1]);
-            let (p, g) = (flat(p)?, g.to_kind(p.kind()).reshape([-1]));
-            let (m, v) = (flat(&self.first[k])?, flat(&self.second[k])?);
-            let n = p.size()[0];
-            for at in (0..n).step_by(BLOCK as usize) {
-                let part = |t: &Tensor| t.narrow(0, at, BLOCK.min(n - at));
-                let (mut p, g, mut m, mut v) = (part(&p), part(&g), part(&m), part(&v));
+        }
+        self.steps += 1;
+        let blocks: Vec<(usize, i64)> = parameters
+            .iter()
+            .enumerate()
+            .flat_map(|(k, p)| (0..p.numel() as i64).step_by(BLOCK as usize).map(move |at| (k, at)))
+            .collect();
+        // A few pieces of work for every thread; blocks are disjoint, so no thread reads what another writes.
+        let size = blocks.len().div_ceil(4 * parallel::workers()).max(1);
+        let shares: Vec<&[(usize, i64)]> = blocks.chunks(size).collect();
+        let (b1, b2) = self.betas;
+        let correct = |b: f64| 1.0 - b.powi(self.steps);
+        let (rate, bias, eps) = (rate / correct(b1), correct(b2).sqrt(), self.eps);
+        parallel::map(shares.len(), |share| {
+            for &(k, at) in shares[share] {
+                let n = BLOCK.min(parameters[k].numel() as i64 - at);
+                let part = |t: &Tensor| -> Result<Tensor> { Ok(t.f_reshape([-1])?.f_narrow(0, at, n)?) };
+                let (mut p, mut m, mut v) =
+                    (part(&parameters[k])?, part(&self.first[k])?, part(&self.second[k])?);
+                let mut g = Tensor::zeros_like(&p);
+                for gradient in parts {
+                    let _ = g.f_add_(&part(&gradient[k])?)?;
+                }
                 let _ = m.f_lerp_(&g, 1.0 - b1)?;
                 let _ = v.f_lerp_(&g.square(), 1.0 - b2)?;
-                let root = v.sqrt().f_div_scalar_(root)?.f_add_scalar_(self.eps)?;
+                let root = v.sqrt().f_div_scalar_(bias)?.f_add_scalar_(eps)?;
                 let _ = p.f_sub_(&m.f_div(&root)?.f_mul_scalar_(rate)?)?;
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 

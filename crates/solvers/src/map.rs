@@ -89,7 +89,7 @@ impl Iteration for Map<'_> {
         let data_grad = p.operator.vjp(&self.x, &p.likelihood.grad(&u, p.observation)?)? / n;
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
         let grad = data_grad + prior_grad * p.weight;
-        self.adam.step(&[self.x.shallow_clone()], &[grad], rate)?;
+        self.adam.step(&[self.x.shallow_clone()], &[vec![grad]], rate)?;
         let terms = vec![("objective", data + p.weight * prior), ("data term", data), ("prior", prior)];
         Ok(Step { terms, done: None })
     }

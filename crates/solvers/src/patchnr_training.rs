@@ -62,7 +62,8 @@ pub struct PatchNrTraining {
     adam: Adam,
     seed: Seed,
     curve: Vec<CurvePoint>,
-    running: Tensor,
+    /// Sum and number of the training losses since the last validation.
+    running: (f64, f64),
     best: Option<(f64, Tensor)>,
     worse: u32,
 }
@@ -117,9 +118,19 @@ impl PatchNrTraining {
         flow.provenance.insert("value_range".into(), "[0, 1]".into());
         let parameters: Vec<Tensor> = flow.parameters().into_iter().map(|(_, t)| t.shallow_clone()).collect();
         let adam = Adam::new(&parameters);
-        let running = Tensor::zeros([2], (Kind::Double, device));
-        let (curve, best) = (Vec::new(), None);
-        Ok(Self { flow, settings, images, validation, parameters, adam, seed, curve, running, best, worse: 0 })
+        Ok(Self {
+            flow,
+            settings,
+            images,
+            validation,
+            parameters,
+            adam,
+            seed,
+            curve: Vec::new(),
+            running: (0.0, 0.0),
+            best: None,
+            worse: 0,
+        })
     }
 
     /// The batch of step `k`: `[batch, d]`, from one of the images.
@@ -132,9 +143,8 @@ impl PatchNrTraining {
     }
 
     fn validate(&mut self, step: u64) -> Result<Step> {
-        let sums = Vec::<f64>::try_from(self.running.to_device(tch::Device::Cpu))?;
-        let train = sums[0] / sums[1].max(1.0);
-        let _ = self.running.zero_();
+        let train = self.running.0 / self.running.1.max(1.0);
+        self.running = (0.0, 0.0);
         let validation = match &self.validation {
             Some(patches) => Some(self.flow.nll(patches)?.mean(Kind::Double).double_value(&[])),
             None => None,
@@ -170,8 +180,7 @@ impl Iteration for PatchNrTraining {
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
         self.adam.step(&self.parameters, &gradients, rate)?;
         self.flow.refresh();
-        let _ = self.running.narrow(0, 0, 1).f_add_(&loss.to_kind(Kind::Double))?;
-        let _ = self.running.narrow(0, 1, 1).f_add_scalar_(1.0)?;
+        self.running = (self.running.0 + loss, self.running.1 + 1.0);
         if (k + 1).is_multiple_of(self.settings.validate_every) || k + 1 == self.settings.steps {
             self.validate(k + 1)
         } else {
@@ -195,7 +204,8 @@ impl Iteration for PatchNrTraining {
     fn save(&self) -> Option<Checkpoint> {
         let mut file = self.flow.to_checkpoint();
         self.adam.save(&mut file);
-        file.tensors.insert("training.running".into(), self.running.copy());
+        let running = Tensor::from_slice(&[self.running.0, self.running.1]);
+        file.tensors.insert("training.running".into(), running);
         let curve: Vec<f64> = self
             .curve
             .iter()
@@ -218,7 +228,8 @@ impl Iteration for PatchNrTraining {
             parameter.shallow_clone().f_copy_(&value)?;
         }
         self.adam.restore(&mut state)?;
-        self.running = state.take("training.running", &[2], Kind::Double)?.to_device(self.flow.device());
+        let running = state.take("training.running", &[2], Kind::Double)?;
+        self.running = (running.double_value(&[0]), running.double_value(&[1]));
         let points: i64 = state.meta_parsed("training.points")?;
         let curve = Vec::<f64>::try_from(state.take("training.curve", &[3 * points], Kind::Double)?)?;
         self.curve = curve

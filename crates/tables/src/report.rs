@@ -142,8 +142,12 @@ fn groups(outcome: &Outcome) -> Vec<(String, Vec<Vec<String>>)> {
 
 /// Where published figures come from, each once.
 fn sources(profile: &Profile) -> Vec<String> {
-    let mut sources: Vec<String> = profile.sets.iter().filter_map(|s| s.published_source.clone()).collect();
-    sources.dedup();
+    let mut sources: Vec<String> = Vec::new();
+    for source in profile.sets.iter().filter_map(|s| s.published_source.as_ref()) {
+        if !sources.contains(source) {
+            sources.push(source.clone());
+        }
+    }
     sources
 }
 
@@ -161,6 +165,9 @@ fn protocol(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         None => "whole".to_owned(),
     };
     let crop = experiment.crop;
+    let named =
+        |name: &String| facts.data.names(std::slice::from_ref(name), None).unwrap_or_default().join("");
+    let (reference, validation) = (named(&experiment.data.reference), named(&experiment.data.validation));
     let device = match options.device {
         Device::Cpu => "cpu".to_owned(),
         Device::Cuda(n) => format!("cuda:{n}"),
@@ -178,12 +185,9 @@ fn protocol(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("Images", images),
         ("Score", format!("PSNR (range 1) and SSIM (7 × 7 uniform window) without the outer {crop} px")),
         ("Mean ± std", "over images; standard deviation of the population".to_owned()),
-        (
-            "Prior learned from",
-            format!("{} (validation: {})", experiment.data.reference, experiment.data.validation),
-        ),
+        ("Prior learned from", format!("{reference} (validation: {validation})")),
         ("Seed", options.seed.value().to_string()),
-        ("Device", format!("{device}, {} threads", options.threads)),
+        ("Device", format!("{device}; threads: {}", options.threads)),
         ("Version", format!("smalti-tables {}", env!("CARGO_PKG_VERSION"))),
         ("Command", options.command_line.clone()),
     ]

@@ -59,8 +59,8 @@ fn plot(
         .y_label_formatter(&|y| format!("{y:.0}"))
         .draw()?;
     for (points, colour) in lines {
-        let cut = points.iter().map(|&(x, y)| (x, y.clamp(heights.start, heights.end)));
-        chart.draw_series(LineSeries::new(cut, colour.stroke_width(2)))?;
+        let within = points.iter().copied().filter(|(_, y)| heights.contains(y));
+        chart.draw_series(LineSeries::new(within, colour.stroke_width(2)))?;
     }
     root.present()?;
     Ok(())

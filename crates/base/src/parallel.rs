@@ -1,0 +1,85 @@
+//! Our own threads for libtorch work.
+//!
+//! libtorch's OpenMP threads meet after every small operation, and a thread that waits there for a core that is
+//! busy with something else makes an operation of half a millisecond take hundreds. Here every thread does a
+//! large piece of work alone, with libtorch single-threaded inside of it.
+
+use crate::device::threads;
+use crate::error::{Error, Result};
+use rayon::prelude::*;
+use std::sync::OnceLock;
+
+/// A value that threads may read at the same time.
+///
+/// Tensors are not `Sync` because tch can change them through a shared reference. Reading them from several
+/// threads is safe in libtorch, whose reference counts are atomic: the closure given to [`map`] must not change
+/// in place a tensor that another call of it reads.
+struct Shared<T>(T);
+
+// SAFETY: `map` is the only user; its contract is the one above.
+#[allow(unsafe_code)]
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+fn pool() -> Result<&'static rayon::ThreadPool> {
+    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
+    let build = || {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads());
+        builder.start_handler(|_| tch::set_num_threads(1)).build().ok()
+    };
+    POOL.get_or_init(build).as_ref().ok_or_else(|| {
+        Error::value("worker threads", "some that the system can start", "none; close other programs")
+    })
+}
+
+/// Number of threads that [`map`] spreads its work over.
+pub fn workers() -> usize {
+    threads()
+}
+
+/// `f(0), ..., f(n - 1)`, computed by several threads, in order.
+///
+/// Gradients are off in `f`. `f` reads shared tensors freely, and writes only into tensors (or parts of them)
+/// that no other call reads or writes.
+///
+/// # Errors
+/// The error of the first call, by number, that fails.
+pub fn map<R: Send>(n: usize, f: impl Fn(usize) -> Result<R>) -> Result<Vec<R>> {
+    if n <= 1 || threads() == 1 {
+        let _no_grad = tch::no_grad_guard();
+        return (0..n).map(f).collect();
+    }
+    let f = Shared(f);
+    pool()?.install(|| {
+        let results: Vec<Result<R>> = (0..n)
+            .into_par_iter()
+            .map(|i| {
+                let _no_grad = tch::no_grad_guard();
+                (f.get())(i)
+            })
+            .collect();
+        results.into_iter().collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::map;
+    use crate::Error;
+    use tch::Tensor;
+
+    #[test]
+    fn results_come_in_order_and_the_first_error_wins() {
+        let x = Tensor::arange(100, tch::kind::FLOAT_CPU);
+        let sums = map(10, |i| Ok(x.narrow(0, 10 * i as i64, 10).sum(tch::Kind::Float).double_value(&[])));
+        let sums = sums.unwrap();
+        assert_eq!((sums[0], sums[9], sums.len()), (45.0, 945.0, 10));
+        let failing = |i: usize| if i >= 3 { Err(Error::value("i", "below 3", i)) } else { Ok(i) };
+        assert!(map(8, failing).unwrap_err().to_string().contains("got 3"));
+    }
+}
