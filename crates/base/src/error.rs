@@ -60,6 +60,12 @@ pub enum Error {
         /// `NaN`, `inf` or `-inf`.
         value: f64,
     },
+    /// Somebody asked to stop.
+    #[error("stopped on request; {kept}")]
+    Cancelled {
+        /// What was kept of the work, and how to go on.
+        kept: String,
+    },
     /// The device asked for is not there.
     #[error("device {asked}: {problem}; use --device cpu or auto")]
     Device {

@@ -25,16 +25,18 @@
 //! ```
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`synthetic`], [`run`],
-//! [`superres`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
+//! [`superres`], [`methods`], [`state`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
 
 pub mod catalogue;
 pub mod data;
 pub mod experiment;
+pub mod methods;
 pub mod outcome;
 pub mod png;
 pub mod publish;
 pub mod report;
 pub mod run;
+pub mod state;
 pub mod superres;
 pub mod synthetic;
 pub mod table;

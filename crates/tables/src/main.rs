@@ -3,6 +3,7 @@
 use clap::Parser;
 use smalti_base::device::prepare_process;
 use smalti_base::{DeviceChoice, Error, Seed};
+use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
@@ -48,7 +49,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{}", failure.render());
-            ExitCode::FAILURE
+            // 130 is what shells give a program that Ctrl-C ended.
+            if failure.cancelled() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -66,6 +68,7 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
     let threads = arguments.threads.map(usize::from);
     prepare_process(threads);
     let device = arguments.device.resolve()?;
+    let cancel = Cancel::on_ctrl_c()?;
     let here = std::env::current_dir().map_err(|e| Error::file(".".as_ref(), "reading", e))?;
     let catalogue = Catalogue::find(&here)?;
     let environment = std::env::var_os("SMALTI_DATA").filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -87,7 +90,8 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             profile: arguments.profile,
             seed: Seed::new(arguments.seed),
             device,
-            threads: tch::get_num_threads().max(1) as usize,
+            threads: smalti_base::device::threads(),
+            cancel: cancel.clone(),
             folder,
             command_line: std::env::args().collect::<Vec<String>>().join(" "),
         };

@@ -6,6 +6,7 @@ use crate::outcome::Outcome;
 use crate::publish::Staged;
 use crate::{report, superres, table};
 use smalti_base::{Result, Seed};
+use smalti_solvers::Cancel;
 use std::path::PathBuf;
 use tch::Device;
 
@@ -18,8 +19,10 @@ pub struct RunOptions {
     pub seed: Seed,
     /// Where tensors are computed.
     pub device: Device,
-    /// Threads of libtorch.
+    /// Threads that compute.
     pub threads: usize,
+    /// A request to stop.
+    pub cancel: Cancel,
     /// The folder of this run's results and checkpoints, `OUT/NAME/PROFILE`.
     pub folder: PathBuf,
     /// The command as it was typed, for the report.
@@ -47,5 +50,6 @@ pub fn run(
     staged.add("table.md", markdown.as_bytes())?;
     report::add(&mut staged, &report::Facts { experiment, profile, data, options }, &outcome)?;
     staged.publish()?;
+    crate::state::State::of(options).discard();
     Ok(outcome)
 }

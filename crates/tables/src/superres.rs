@@ -3,15 +3,17 @@
 use crate::data::DataSource;
 use crate::experiment::settings::{Form, Operator as OperatorSettings};
 use crate::experiment::{EvaluationSet, Experiment, Method, Profile};
+use crate::methods::{Methods, Task};
 use crate::outcome::{Figure, Figures, Outcome, Restored, Row, Shown};
 use crate::run::RunOptions;
+use crate::state::Reconstruction;
 use smalti_base::metrics::{crop, psnr, ssim};
 use smalti_base::{Error, Result, Space};
-use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
-use std::time::Instant;
+use smalti_operators::{Convolution, Extension, Operator};
 use tch::Tensor;
 
-/// Runs the sets of `profile`.
+/// Trains what is needed, then runs the sets of `profile`. An image that stands in several sets is observed
+/// with the same noise and reconstructed once.
 ///
 /// # Errors
 /// What loading, observing and the methods meet.
@@ -21,15 +23,18 @@ pub fn run(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<Outcome> {
+    let methods = Methods::prepare(experiment, profile, data, options)?;
     let mut outcome = Outcome::default();
     for set in &profile.sets {
-        evaluate(set, experiment, profile, data, options, &mut outcome)?;
+        evaluate(set, &methods, experiment, profile, data, options, &mut outcome)?;
     }
+    outcome.curve = methods.prior.map(|prior| prior.curve);
     Ok(outcome)
 }
 
 fn evaluate(
     set: &EvaluationSet,
+    methods: &Methods<'_>,
     experiment: &Experiment,
     profile: &Profile,
     data: &DataSource,
@@ -45,23 +50,19 @@ fn evaluate(
         let exact = operator.apply(&truth)?;
         let noise = options.seed.derive(name, 0).at("observation noise", 0).normal(&exact.size());
         let observation = exact + noise.to_device(options.device) * experiment.operator.noise;
+        let task = Task { name, operator: &operator, observation: &observation };
         let mut results = Vec::new();
-        for (k, &method) in set.methods.iter().enumerate().filter(|&(_, &m)| m == Method::Bicubic) {
-            let start = Instant::now();
-            let border = match experiment.operator.form {
-                Form::WrapAfter => Border::Periodic,
-                _ => Border::Clamp,
-            };
-            let image = interpolate(&observation, operator.grid(), operator.domain(), border)?;
-            let seconds = start.elapsed().as_secs_f64();
+        for (&method, scores) in set.methods.iter().zip(&mut scores) {
+            let Reconstruction { image, seconds } = methods.reconstruct(method, &task)?;
             let (x, t) = (crop(&image, experiment.crop)?, crop(&truth, experiment.crop)?);
             let (psnr, ssim) = (psnr(&x, &t, 1.0)?, ssim(&x, &t, 1.0)?);
-            scores[k].push([psnr, ssim, seconds]);
+            tracing::info!("{}: {} {psnr:.2} dB, SSIM {ssim:.3}", name, method.title());
+            scores.push([psnr, ssim, seconds]);
             results.push(Restored { method, image, psnr, ssim });
         }
         if i < set.show {
-            let name = name.clone();
-            outcome.shown.push(Shown { name, truth, observation, grid: operator.grid(), results });
+            let (name, grid) = (name.clone(), operator.grid());
+            outcome.shown.push(Shown { name, truth, observation, grid, results });
         }
     }
     for (&method, scores) in set.methods.iter().zip(scores) {
@@ -73,14 +74,22 @@ fn evaluate(
             seconds_mean: over(2).map(|f| f.mean),
             published: set.published(method),
             data: label.clone(),
-            note: if scores.is_empty() {
-                "not run: there is no solver for it yet".into()
-            } else {
-                String::new()
-            },
+            note: note(method, methods),
         });
     }
     Ok(())
+}
+
+/// What the seconds of a row do not hold.
+fn note(method: Method, methods: &Methods<'_>) -> String {
+    match (&methods.prior, method) {
+        (Some(prior), Method::Patchnr) => {
+            let nll = prior.curve.validation.last().map_or(f64::NAN, |&(_, value)| value);
+            let steps = prior.curve.training.last().map_or(0, |&(step, _)| step);
+            format!("trained once: {steps} steps in {:.0} s, validation NLL {nll:.1}", prior.seconds)
+        }
+        _ => String::new(),
+    }
 }
 
 /// The central square of `size` pixels of an image, or all of it.

@@ -77,6 +77,7 @@ fn options(folder: &Path) -> RunOptions {
         seed: Seed::new(4),
         device: tch::Device::Cpu,
         threads: 1,
+        cancel: smalti_solvers::Cancel::default(),
         folder: folder.to_owned(),
         command_line: "smalti-tables --experiment <b>&".into(),
     }

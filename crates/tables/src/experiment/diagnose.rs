@@ -36,6 +36,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether somebody asked for the end.
+    pub fn cancelled(&self) -> bool {
+        matches!(self, Self::Other(smalti_base::Error::Cancelled { .. }))
+    }
+
     /// The failure for a terminal: one line, and for an experiment file the line in question with a caret.
     pub fn render(&self) -> String {
         match self {

@@ -82,12 +82,29 @@ pub struct PatchNr {
     /// Bound of the log-scale of a coupling, 0.1 to 10.
     #[garde(range(min = 0.1, max = 10.0))]
     pub clamp: f64,
+    /// The dtype of matrix products between hidden layers.
+    #[serde(default)]
+    #[garde(skip)]
+    pub precision: PrecisionChoice,
     /// How the flow is trained.
     #[garde(dive)]
     pub training: Training,
     /// How an image is reconstructed with it.
     #[garde(dive)]
     pub map: Map,
+}
+
+/// The dtype of matrix products between hidden layers; everything else is float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrecisionChoice {
+    /// float32.
+    #[default]
+    Float32,
+    /// bfloat16 with float32 accumulation.
+    Bfloat16,
+    /// bfloat16 where the device has fast products in it, else float32.
+    Auto,
 }
 
 /// How a learning rate goes on over the steps.
@@ -138,6 +155,10 @@ pub struct Map {
     /// Weight of the mean over patches against the sum over the observation, above 0, at most 1e9.
     #[garde(range(min = 1e-12, max = 1e9))]
     pub lambda: f64,
+    /// Side in pixels of the square images that `lambda` was chosen for, 16 to 100,000: as it weighs a mean
+    /// against a sum, its effect depends on the size; images of another size get the equivalent weight.
+    #[garde(range(min = 16, max = 100_000))]
+    pub lambda_size: i64,
     /// Iterations, 1 to 1 million.
     #[garde(range(min = 1, max = 1_000_000))]
     pub iterations: u64,

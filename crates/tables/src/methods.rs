@@ -1,0 +1,249 @@
+//! The methods of the superresolution table.
+
+use crate::data::DataSource;
+use crate::experiment::settings::{self, Form, Patches, PrecisionChoice};
+use crate::experiment::{Experiment, Method, Profile};
+use crate::outcome::TrainingCurve;
+use crate::run::RunOptions;
+use crate::state::{Reconstruction, State};
+use smalti_base::checkpoint::data_hash;
+use smalti_base::{Error, Result, Seed};
+use smalti_flows::{ClampForm, PatchNr, PatchNrShape, Precision, SoftClamp};
+use smalti_operators::{Border, Convolution, Gaussian, Operator, interpolate};
+use smalti_priors::{PatchPrior, Sampling, weight};
+use smalti_solvers::{
+    AdamSettings, Budget, Iteration, Map, Observer, PatchNrTraining, Problem, Schedule, TrainingSettings,
+    TvPrimalDual, run,
+};
+use std::path::Path;
+use std::time::Instant;
+use tch::{Kind, Tensor};
+
+/// One image to reconstruct.
+pub struct Task<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The forward operator.
+    pub operator: &'a Convolution,
+    /// The observation, `[1, 1, h, w]`.
+    pub observation: &'a Tensor,
+}
+
+/// A patchNR flow trained for the run.
+pub struct Prior {
+    flow: PatchNr,
+    /// Training and validation loss over the steps.
+    pub curve: TrainingCurve,
+    /// Seconds of the training.
+    pub seconds: f64,
+}
+
+/// The methods with what they learned before the first image.
+pub struct Methods<'a> {
+    experiment: &'a Experiment,
+    profile: &'a Profile,
+    options: &'a RunOptions,
+    state: State,
+    /// The trained prior, where the profile needs one.
+    pub prior: Option<Prior>,
+}
+
+impl<'a> Methods<'a> {
+    /// Trains what the methods of the profile need.
+    ///
+    /// # Errors
+    /// Those of the data and of the training.
+    pub fn prepare(
+        experiment: &'a Experiment,
+        profile: &'a Profile,
+        data: &DataSource,
+        options: &'a RunOptions,
+    ) -> Result<Self> {
+        let state = State::of(options);
+        let needed = profile.sets.iter().any(|set| set.methods.contains(&Method::Patchnr));
+        let prior = match &profile.patchnr {
+            Some(settings) if needed => Some(train(settings, experiment, data, options, &state)?),
+            _ => None,
+        };
+        Ok(Self { experiment, profile, options, state, prior })
+    }
+
+    /// Reconstructs one image.
+    ///
+    /// # Errors
+    /// Those of the method; [`Error::Cancelled`] on request.
+    pub fn reconstruct(&self, method: Method, task: &Task<'_>) -> Result<Reconstruction> {
+        self.state.check()?;
+        if method == Method::Bicubic {
+            let start = Instant::now();
+            let image = self.bicubic(task)?;
+            return Ok(Reconstruction { image, seconds: start.elapsed().as_secs_f64() });
+        }
+        let name = format!("{} {}", method.key(), task.name);
+        let hash = data_hash(&[task.observation])?;
+        let settings = (&self.profile.l2_tv, &self.profile.patchnr, &self.experiment.operator);
+        let identity = format!("{hash} {settings:?} seed {}", self.options.seed.value());
+        let size = task.operator.domain().batch(1);
+        if let Some(done) = self.state.reconstruction(&name, &identity, &size)? {
+            return Ok(done);
+        }
+        let start = Instant::now();
+        let observer = self.state.observer(&name, &identity);
+        tracing::info!("{} of {}", method.title(), task.name);
+        let image = match method {
+            Method::Bicubic => self.bicubic(task)?,
+            Method::L2Tv => self.l2_tv(task, &observer)?,
+            Method::Patchnr => self.patchnr(task, &observer)?,
+        };
+        let done = Reconstruction { image, seconds: start.elapsed().as_secs_f64() };
+        self.state.keep_reconstruction(&name, &identity, &done)?;
+        Ok(done)
+    }
+
+    /// Bicubic interpolation at the operator's pixel centres; the other methods start from it.
+    fn bicubic(&self, task: &Task<'_>) -> Result<Tensor> {
+        let border = match self.experiment.operator.form {
+            Form::WrapAfter => Border::Periodic,
+            _ => Border::Clamp,
+        };
+        interpolate(task.observation, task.operator.grid(), task.operator.domain(), border)
+    }
+
+    fn l2_tv(&self, task: &Task<'_>, observer: &Observer) -> Result<Tensor> {
+        let settings = self.profile.l2_tv.as_ref().ok_or_else(|| missing("l2_tv"))?;
+        let start = self.bicubic(task)?;
+        let mut tv = TvPrimalDual::new(
+            task.operator,
+            task.observation,
+            settings.weight,
+            settings.tolerance,
+            &start,
+        )?;
+        self.state.go_on(&run(&mut tv, Budget::steps(settings.iterations), observer)?)?;
+        tv.finish()
+    }
+
+    fn patchnr(&self, task: &Task<'_>, observer: &Observer) -> Result<Tensor> {
+        let settings = &self.profile.patchnr.as_ref().ok_or_else(|| missing("patchnr"))?.map;
+        let prior = self.prior.as_ref().ok_or_else(|| missing("patchnr"))?;
+        let sampling = match settings.patches {
+            Patches::All => Sampling::All,
+            Patches::Random(n) => Sampling::Random(n.max(1) as usize),
+            Patches::Grid(stride) => Sampling::Grid(stride),
+        };
+        let seed = self.options.seed.derive(task.name, 0);
+        let mut regularizer = PatchPrior::new(&prior.flow, task.operator.domain(), sampling, seed)?;
+        // The noise level only sets the scale of the objective: published weights refer to |F(x) - y|^2.
+        let sigma = self.experiment.operator.noise.max(1e-3);
+        let likelihood = Gaussian::new(sigma)?;
+        let n = (settings.lambda_size / self.experiment.operator.stride).max(1).pow(2);
+        let problem = Problem {
+            operator: task.operator,
+            likelihood: &likelihood,
+            observation: task.observation,
+            prior: &mut regularizer,
+            weight: weight::from_squared_error_sum(settings.lambda, n, sigma)?,
+        };
+        let adam = AdamSettings {
+            steps: settings.iterations,
+            rate: settings.learning_rate,
+            schedule: schedule(settings.schedule, 0),
+        };
+        let mut map = Map::new(problem, &self.bicubic(task)?, adam)?;
+        self.state.go_on(&run(&mut map, Budget::steps(settings.iterations), observer)?)?;
+        map.finish()
+    }
+}
+
+fn missing(section: &str) -> Error {
+    Error::value(format!("profile section {section}"), "one, for the method is in a set", "none")
+}
+
+fn schedule(choice: settings::Schedule, warmup: u64) -> Schedule {
+    match choice {
+        settings::Schedule::Constant => Schedule::Constant,
+        settings::Schedule::Cosine => Schedule::Cosine { warmup },
+    }
+}
+
+/// Patches of the validation image that measure the training.
+const VALIDATION_PATCHES: usize = 10_000;
+
+fn train(
+    settings: &settings::PatchNr,
+    experiment: &Experiment,
+    data: &DataSource,
+    options: &RunOptions,
+    state: &State,
+) -> Result<Prior> {
+    let reference = data.load(&experiment.data.reference)?;
+    let validation = data.load(&experiment.data.validation)?;
+    let hash = data_hash(&[&reference, &validation])?;
+    let precision = match settings.precision {
+        PrecisionChoice::Float32 => Precision::Full,
+        PrecisionChoice::Bfloat16 => Precision::Bf16,
+        PrecisionChoice::Auto => Precision::fastest(options.device),
+    };
+    let identity = format!("{hash} {settings:?} {precision:?} seed {}", options.seed.value());
+    if let Some(file) = state.finished("patchnr", &identity)? {
+        return restored(file, options, precision);
+    }
+    let clamp = SoftClamp::new(ClampForm::AlphaAtan, settings.clamp)?;
+    let (patch_size, hidden) = (settings.patch_size, settings.hidden);
+    let shape = PatchNrShape { patch_size, blocks: settings.blocks.max(1) as usize, hidden, clamp };
+    let seed: Seed = options.seed.derive("patchNR", 0);
+    let mut flow = PatchNr::new(shape, seed)?;
+    flow.to(options.device, Kind::Float);
+    flow.set_precision(precision);
+    let training = &settings.training;
+    let wanted = TrainingSettings {
+        steps: training.steps,
+        batch: training.batch.max(1) as usize,
+        rate: training.learning_rate,
+        schedule: schedule(training.schedule, training.warmup_steps),
+        validate_every: training.validation_every,
+        validation_patches: VALIDATION_PATCHES,
+        early_stop: training.early_stop_after.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+    };
+    let mut iteration = PatchNrTraining::new(flow, &[reference], Some(&validation), wanted, seed)?;
+    let observer = state.observer("patchnr", &identity);
+    let summary = run(&mut iteration, Budget::steps(training.steps), &observer)?;
+    state.go_on(&summary)?;
+    let trained = iteration.finish()?;
+    let seconds = summary.elapsed.as_secs_f64();
+    let mut curve = TrainingCurve::default();
+    for point in &trained.curve {
+        curve.training.push((point.step, point.train));
+        curve.validation.extend(point.validation.map(|value| (point.step, value)));
+    }
+    let mut file = trained.flow.to_checkpoint();
+    file.set_meta("seconds", seconds);
+    for (name, points) in [("curve.training", &curve.training), ("curve.validation", &curve.validation)] {
+        let flat: Vec<f64> = points.iter().flat_map(|&(step, value)| [step as f64, value]).collect();
+        file.set_meta(name, points.len());
+        file.tensors.insert(name.into(), Tensor::from_slice(&flat));
+    }
+    state.finish("patchnr", &identity, file)?;
+    trained.flow.save(&options.folder.join("patchnr.safetensors"))?;
+    Ok(Prior { flow: trained.flow, curve, seconds })
+}
+
+/// The prior of a run that was interrupted after its training.
+fn restored(
+    mut file: smalti_base::checkpoint::Checkpoint,
+    options: &RunOptions,
+    precision: Precision,
+) -> Result<Prior> {
+    let mut points = |name: &str| -> Result<Vec<(u64, f64)>> {
+        let n: i64 = file.meta_parsed(name)?;
+        let flat = Vec::<f64>::try_from(file.take(name, &[2 * n], Kind::Double)?)?;
+        Ok(flat.chunks_exact(2).map(|p| (p[0] as u64, p[1])).collect())
+    };
+    let curve =
+        TrainingCurve { training: points("curve.training")?, validation: points("curve.validation")? };
+    let seconds = file.meta_parsed("seconds")?;
+    let mut flow = PatchNr::from_checkpoint(file, Path::new("state of the run"))?;
+    flow.to(options.device, Kind::Float);
+    flow.set_precision(precision);
+    Ok(Prior { flow, curve, seconds })
+}

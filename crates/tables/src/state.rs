@@ -1,0 +1,121 @@
+//! What an unfinished run leaves behind so that the same command can go on from there.
+
+use crate::run::RunOptions;
+use smalti_base::{Error, Result};
+use smalti_base::checkpoint::Checkpoint;
+use smalti_solvers::{Ended, Keep, Observer, Summary};
+use std::path::PathBuf;
+use std::time::Duration;
+use tch::{Device, Kind, Tensor};
+
+/// The folder `state/` within the folder of results. It is removed when the run has published its results: a
+/// finished run is computed anew.
+#[derive(Debug, Clone)]
+pub struct State {
+    folder: PathBuf,
+    observer: Observer,
+}
+
+/// A reconstruction and the seconds that it took.
+pub struct Reconstruction {
+    /// The image, `[1, 1, H, W]`.
+    pub image: Tensor,
+    /// Wall-clock seconds, those before an interruption counted in.
+    pub seconds: f64,
+}
+
+/// Time between two checkpoints of a long computation.
+const EVERY: Duration = Duration::from_secs(60);
+
+impl State {
+    /// The state of the run that `options` describe.
+    pub fn of(options: &RunOptions) -> Self {
+        let observer = Observer { cancel: options.cancel.clone(), keep: None };
+        Self { folder: options.folder.join("state"), observer }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        self.folder.join(format!("{plain}.safetensors"))
+    }
+
+    /// An observer that cancels on request and keeps the computation `name` under `identity`.
+    pub fn observer(&self, name: &str, identity: &str) -> Observer {
+        let keep = Keep { path: self.path(name), every: EVERY, identity: identity.into() };
+        Observer { keep: Some(keep), ..self.observer.clone() }
+    }
+
+    /// Turns a cancelled run into the error that ends the program.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] where `summary` says so.
+    pub fn go_on(&self, summary: &Summary) -> Result<()> {
+        match &summary.ended {
+            Ended::Cancelled(_) => self.cancelled(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the program where somebody asked to stop.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        if self.observer.cancel.requested() { self.cancelled() } else { Ok(()) }
+    }
+
+    fn cancelled(&self) -> Result<()> {
+        let kept = format!("{} holds the state: the same command goes on from there", self.folder.display());
+        Err(Error::Cancelled { kept })
+    }
+
+    /// A finished piece of work `name`, where one with this `identity` was kept.
+    ///
+    /// # Errors
+    /// [`Error::Content`] where the file is damaged.
+    pub fn finished(&self, name: &str, identity: &str) -> Result<Option<Checkpoint>> {
+        let path = self.path(&format!("{name} done"));
+        if !path.exists() {
+            return Ok(None);
+        }
+        let file = Checkpoint::load(&path)?;
+        Ok((file.meta("identity")? == identity).then_some(file))
+    }
+
+    /// Keeps a finished piece of work and drops its intermediate state.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn finish(&self, name: &str, identity: &str, mut file: Checkpoint) -> Result<()> {
+        file.set_meta("identity", identity);
+        file.save(&self.path(&format!("{name} done")))?;
+        smalti_solvers::run::discard(&self.path(name));
+        Ok(())
+    }
+
+    /// [`State::finished`] for a reconstruction.
+    ///
+    /// # Errors
+    /// [`Error::Content`] where the file is damaged.
+    pub fn reconstruction(&self, name: &str, identity: &str, size: &[i64]) -> Result<Option<Reconstruction>> {
+        let Some(mut file) = self.finished(name, identity)? else { return Ok(None) };
+        let image = file.take("image", size, Kind::Float)?;
+        Ok(Some(Reconstruction { image, seconds: file.meta_parsed("seconds")? }))
+    }
+
+    /// [`State::finish`] for a reconstruction.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn keep_reconstruction(&self, name: &str, identity: &str, done: &Reconstruction) -> Result<()> {
+        let mut file = Checkpoint::default();
+        file.tensors.insert("image".into(), done.image.to_device(Device::Cpu));
+        file.set_meta("seconds", done.seconds);
+        self.finish(name, identity, file)
+    }
+
+    /// Removes the folder: the results are published.
+    pub fn discard(&self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
