@@ -81,8 +81,7 @@ fn load_cuda() -> Result<(), String> {
     library.map(std::mem::forget).map_err(|e| format!("libtorch_cuda.so cannot be loaded ({e})"))
 }
 
-/// Settings of the process, for the start of `main` (a second call only changes the number of threads).
-///
+/// What [`prepare_process`] was given; 0 stands for one for every core.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Number of threads of [`crate::parallel::map`]: what [`prepare_process`] was given, else one for every core
@@ -94,7 +93,7 @@ pub fn threads() -> usize {
     }
 }
 
-/// Settings of the process, to be called once at the start of `main`.
+/// Settings of the process, for the start of `main` (a second call only changes the number of threads).
 ///
 /// Keeps large freed tensors in the process: glibc otherwise gives them back to the kernel on every free,
 /// which took a third of a training loop's time. All threads share one heap for this, since glibc's heaps for

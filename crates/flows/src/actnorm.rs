@@ -24,17 +24,19 @@ impl ActNorm {
     /// channel: `exp(a) = 1/std`, `b = -mean/std`.
     ///
     /// # Errors
-    /// [`Error::Value`] where a channel of the batch is constant.
+    /// [`Error::Value`] where a channel of the batch is constant or not finite.
     pub fn from_batch(batch: &Tensor) -> Result<Self> {
         let dim = match batch.size()[..] {
             [_, d, ..] => d,
             _ => return Err(Error::shape("batch for actnorm", "[B, d, ...]", batch.size())),
         };
-        let flat = batch.transpose(0, 1).reshape([dim, -1]);
-        let mean = flat.mean_dim(1i64, false, None::<Kind>);
-        let std = flat.std_dim(1i64, false, false);
-        if std.min().double_value(&[]) <= 0.0 {
-            return Err(Error::value("batch for actnorm", "channels that vary", "a constant channel"));
+        let values = batch.size()[2..].iter().product::<i64>() * batch.size()[0];
+        let flat = batch.f_transpose(0, 1)?.f_reshape([dim, values])?;
+        let mean = flat.f_mean_dim(1i64, false, None::<Kind>)?;
+        let std = flat.f_std_dim(1i64, false, false)?;
+        if (std.f_gt(0.0)?.f_logical_and(&std.f_isfinite()?)?).f_all()?.f_int64_value(&[])? == 0 {
+            let expected = "channels that vary, of finite values";
+            return Err(Error::value("batch for actnorm", expected, "a constant channel, NaN or infinity"));
         }
         Ok(Self { log_scale: -std.log(), bias: -mean / std })
     }

@@ -100,8 +100,11 @@ pub(crate) fn refuse_condition(cond: Option<&Tensor>) -> Result<()> {
     }
 }
 
-/// Checks that `x` is `[B, dim]`.
+/// Checks that `x` is `[B, dim]`, floating-point.
 pub(crate) fn check_vectors(what: &str, x: &Tensor, dim: i64) -> Result<()> {
+    if !x.is_floating_point() {
+        return Err(Error::value(what, "floating-point values (convert with to_kind)", format!("{:?}", x.kind())));
+    }
     match x.size()[..] {
         [_, d] if d == dim => Ok(()),
         _ => Err(Error::Shape {

@@ -88,6 +88,9 @@ impl PatchNr {
             let got = format!("{} permutations for {} blocks", permutations.len(), shape.blocks);
             return Err(Error::value("blocks of patchNR", "at least 1, each with one permutation", got));
         }
+        if shape.patch_size < 2 {
+            return Err(Error::value("patch size of patchNR", "at least 2", shape.patch_size));
+        }
         let dim = shape.dim();
         let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(2 * shape.blocks);
         for (k, perm) in permutations.iter().enumerate() {
@@ -203,12 +206,16 @@ impl PatchNr {
     /// [`Error::Shape`] where patches do not have `d` values.
     pub fn nll(&self, patches: &Tensor) -> Result<Tensor> {
         check_vectors("patches", patches, self.shape.dim())?;
-        let chunks = self.chunks(patches.size()[0]);
-        let parts = parallel::map(chunks.len(), |k| {
-            let part = patches.narrow(0, chunks[k].0, chunks[k].1);
-            Ok(Self::nll_of(&self.chain.to_latent(&part, None)?))
+        let n = patches.size()[0];
+        let nll = Tensor::empty([n], (patches.kind(), patches.device()));
+        let chunks = self.chunks(n);
+        parallel::map(chunks.len(), |k| {
+            let (at, m) = chunks[k];
+            let mapped = self.chain.to_latent(&patches.narrow(0, at, m), None)?;
+            nll.narrow(0, at, m).copy_(&Self::nll_of(&mapped));
+            Ok(())
         })?;
-        Ok(Tensor::f_cat(&parts, 0)?)
+        Ok(nll)
     }
 
     /// [`PatchNr::nll`] and its gradient in every patch: `[N, d] -> ([N], [N, d])`.
@@ -241,10 +248,13 @@ impl PatchNr {
     /// [`PatchNr::parameters`], to be added up. (Altekrueger et al. 2023, eq. (3).)
     ///
     /// # Errors
-    /// [`Error::Shape`] where patches do not have `d` values.
+    /// [`Error::Shape`] where patches do not have `d` values, or there are none.
     pub fn loss_and_weight_grads(&self, patches: &Tensor) -> Result<(f64, Vec<Vec<Tensor>>)> {
         check_vectors("patches", patches, self.shape.dim())?;
         let n = patches.size()[0];
+        if n == 0 {
+            return Err(Error::shape("training patches", "at least one", patches.size()));
+        }
         let parts = if self.device().is_cuda() { 1 } else { parallel::workers() as i64 };
         let size = (n + parts - 1) / parts.max(1);
         let starts: Vec<i64> = (0..n).step_by(size.max(1) as usize).collect();
@@ -273,8 +283,11 @@ impl PatchNr {
     /// `n` patches `T(z)`, `z ~ N(0, I)`: `[n, d]`.
     ///
     /// # Errors
-    /// Those of libtorch.
+    /// [`Error::Value`] where `n` is negative; those of libtorch.
     pub fn sample(&self, n: i64, stream: &mut Stream) -> Result<Tensor> {
+        if n < 0 {
+            return Err(Error::value("number of samples", "0 or more", n));
+        }
         let _no_grad = tch::no_grad_guard();
         let z = stream.normal(&[n, self.shape.dim()]).to_kind(self.kind()).to_device(self.device());
         Ok(self.chain.to_data(&z, None)?.value)

@@ -152,7 +152,7 @@ fn integers(t: &Tensor, path: &Path) -> Result<Vec<i64>> {
 /// All float and int64 tensors of a PyTorch file, with any common top-level key cut off their names.
 fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bad = |e: String| {
-        Error::content(path, format!("not a readable PyTorch file ({e})"), "give a file written by torch.save")
+        Error::content(path, format!("not a readable PyTorch file ({e})"), "give a file written by torch.save, or save it again under a name of another length")
     };
     if let Err(e) = std::fs::metadata(path) {
         return Err(Error::file(path, "reading", e));

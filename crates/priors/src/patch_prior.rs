@@ -13,8 +13,9 @@ pub enum Sampling {
     /// So many distinct patches at random positions (the authors' choice).
     Random(usize),
     /// All patches on a grid of this stride. Successive steps go through the `stride^2` offsets in random order,
-    /// shuffled anew every `stride^2` steps: every pixel is covered equally often, and the mean over all offsets
-    /// is the mean over all patches.
+    /// shuffled anew every `stride^2` steps: every patch is taken equally often, and the mean over all offsets
+    /// is the mean over all patches. A stride beyond the number of positions of a patch along the image's shorter
+    /// side is lowered to it.
     Grid(i64),
 }
 

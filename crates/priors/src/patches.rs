@@ -93,8 +93,10 @@ impl Patches {
     pub fn listed(domain: Space, size: i64, numbers: &[i64]) -> Result<Self> {
         Self::checked(domain, size)?;
         let all = Self::positions(domain, size);
-        if numbers.is_empty() || numbers.iter().any(|i| !(0..all).contains(i)) {
-            return Err(Error::value("patch numbers", format!("at least one, each in 0..{all}"), "others"));
+        let outside = numbers.iter().find(|i| !(0..all).contains(*i));
+        if numbers.is_empty() || outside.is_some() {
+            let got = outside.map_or("none".to_owned(), i64::to_string);
+            return Err(Error::value("patch numbers", format!("at least one, each in 0..{all}"), got));
         }
         let across = domain.width - size + 1;
         let corners: Vec<i64> = numbers.iter().map(|i| i / across * domain.width + i % across).collect();

@@ -29,10 +29,13 @@ impl TotalVariation {
         }
     }
 
-    /// `D x` and the smoothed length of every pixel's gradient, `[B, 2, C, H, W]` and `[B, 1, C, H, W]`.
+    /// `D x` and the smoothed length of every pixel's gradient, `[1, 2, C, H, W]` and `[1, 1, C, H, W]`.
     fn lengths(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let d = self.gradient.domain();
-        let g = self.gradient.apply(x)?.reshape([-1, 2, d.channels, d.height, d.width]);
+        if x.size() != d.batch(1) {
+            return Err(Error::shape("image", d.batch(1), x.size()));
+        }
+        let g = self.gradient.apply(x)?.reshape([1, 2, d.channels, d.height, d.width]);
         let squared = g.square().sum_dim_intlist(1i64, true, None::<Kind>);
         Ok((g, (squared + self.eps.powi(2)).sqrt()))
     }
@@ -49,7 +52,7 @@ impl Regularizer for TotalVariation {
 
     fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
         let (g, lengths) = self.lengths(x)?;
-        let unit = (g / &lengths).reshape(self.gradient.range().batch(x.size()[0]));
+        let unit = (g / &lengths).reshape(self.gradient.range().batch(1));
         let pixels = self.gradient.domain().len() as f64;
         Ok((self.mean(&lengths), self.gradient.adjoint(&unit)? / pixels))
     }

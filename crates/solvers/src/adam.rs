@@ -22,7 +22,7 @@ const BLOCK: i64 = 1 << 16;
 impl Adam {
     /// Adam with betas (0.9, 0.999) and eps 1e-8 for parameters like these.
     pub fn new(parameters: &[Tensor]) -> Self {
-        let zeros = || parameters.iter().map(|p| p.detach().zeros_like()).collect();
+        let zeros = || parameters.iter().map(|p| Tensor::zeros(p.size(), (p.kind(), p.device()))).collect();
         Self { betas: (0.9, 0.999), eps: 1e-8, steps: 0, first: zeros(), second: zeros() }
     }
 
@@ -30,10 +30,17 @@ impl Adam {
     /// one tensor for every parameter.
     ///
     /// # Errors
-    /// [`Error::Shape`] where gradients and parameters do not belong together.
+    /// [`Error::Shape`] where gradients and parameters do not belong together; [`Error::Value`] where a parameter
+    /// is not contiguous, which cannot be changed block by block.
     pub fn step(&mut self, parameters: &[Tensor], parts: &[Vec<Tensor>], rate: f64) -> Result<()> {
+        if parameters.len() != self.first.len() {
+            return Err(Error::shape("parameters", self.first.len(), parameters.len()));
+        }
+        if let Some(p) = parameters.iter().find(|p| !p.is_contiguous()) {
+            return Err(Error::value("parameter", "a contiguous tensor", format!("strides {:?}", p.stride())));
+        }
         for part in parts {
-            if parameters.len() != self.first.len() || part.len() != self.first.len() {
+            if part.len() != self.first.len() {
                 return Err(Error::shape("gradients", self.first.len(), part.len()));
             }
             if let Some((p, g)) = parameters.iter().zip(part).find(|(p, g)| p.size() != g.size()) {

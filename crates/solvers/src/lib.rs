@@ -31,6 +31,7 @@
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`tv`], [`patchnr_training`].
 
 pub mod adam;
+mod check;
 pub mod map;
 pub mod patchnr_training;
 pub mod run;

@@ -1,6 +1,7 @@
 //! MAP estimation.
 
 use crate::adam::Adam;
+use crate::check;
 use crate::run::{Iteration, Step};
 use crate::schedule::{Schedule, check_rate};
 use smalti_base::{Error, Result, checkpoint::Checkpoint};
@@ -49,23 +50,15 @@ impl<'a> Map<'a> {
     ///
     /// # Errors
     /// [`Error::Shape`] where image or observation do not fit the operator; [`Error::Value`] where they are not
-    /// finite or a setting is out of range.
+    /// finite, differ in dtype or device, or a setting is out of range.
     pub fn new(problem: Problem<'a>, initial: &Tensor, settings: AdamSettings) -> Result<Self> {
-        problem.operator.domain().check("initial image", initial)?;
-        problem.operator.range().check("observation", problem.observation)?;
-        for (what, t) in [("initial image", initial), ("observation", problem.observation)] {
-            if t.size()[0] != 1 {
-                return Err(Error::value(format!("batch of the {what}"), "1", t.size()[0]));
-            }
-            if t.isfinite().all().int64_value(&[]) == 0 {
-                return Err(Error::value(what, "finite values", "NaN or infinity in it"));
-            }
-        }
+        check::images(problem.operator, initial, problem.observation)?;
         check_rate(settings.rate)?;
         if !(problem.weight >= 0.0 && problem.weight.is_finite()) {
             return Err(Error::value("weight of the regularizer", "a number >= 0", problem.weight));
         }
-        let x = initial.detach().copy();
+        // Contiguous, as Adam needs it, whatever the strides of the initial image.
+        let x = initial.detach().contiguous().copy();
         let adam = Adam::new(&[x.shallow_clone()]);
         Ok(Self { problem, settings, x, adam })
     }

@@ -14,7 +14,7 @@ use tch::{Kind, Tensor};
 pub struct TrainingSettings {
     /// Number of steps, which the schedule refers to.
     pub steps: u64,
-    /// Patches a step, drawn uniformly with replacement.
+    /// Patches a step, drawn uniformly with replacement from one image, which is drawn uniformly among all.
     pub batch: usize,
     /// Learning rate of Adam.
     pub rate: f64,
@@ -24,7 +24,7 @@ pub struct TrainingSettings {
     pub validate_every: u64,
     /// Validation patches, a fixed random set.
     pub validation_patches: usize,
-    /// Stop after so many validations in a row without a new best value; the best flow is kept.
+    /// Stop after so many (at least 1) validations in a row without a new best value; the best flow is kept.
     pub early_stop: Option<u32>,
 }
 
@@ -81,31 +81,45 @@ impl PatchNrTraining {
         seed: Seed,
     ) -> Result<Self> {
         check_rate(settings.rate)?;
-        if settings.batch == 0 || settings.validate_every == 0 {
-            return Err(Error::value("batch and validation interval", "at least 1", 0));
+        for (what, zero) in [
+            ("batch", settings.batch == 0),
+            ("validation interval", settings.validate_every == 0),
+            ("validation patches", validation.is_some() && settings.validation_patches == 0),
+            ("validations before an early stop", settings.early_stop == Some(0)),
+        ] {
+            if zero {
+                return Err(Error::value(what, "at least 1", 0));
+            }
         }
         if settings.early_stop.is_some() && validation.is_none() {
             return Err(Error::value("early stopping", "a validation image", "none"));
         }
         let (kind, device) = (flow.kind(), flow.device());
         let p = flow.shape().patch_size;
-        let prepare = |image: &Tensor| -> Result<Tensor> {
-            let space = Space::of("training image", image)?;
-            Space::image(1, space.height, space.width).check("training image", image)?;
+        let prepare = |what: &str, image: &Tensor| -> Result<Tensor> {
+            let space = Space::of(what, image)?;
+            let size = Space { channels: 1, ..space }.batch(1);
+            if image.size() != size {
+                return Err(Error::shape(what, size, image.size()));
+            }
+            if !image.is_floating_point() {
+                return Err(Error::value(what, "floating-point values in [0, 1]", format!("{:?}", image.kind())));
+            }
             if image.isfinite().all().int64_value(&[]) == 0 {
-                return Err(Error::value("training image", "finite values", "NaN or infinity in it"));
+                return Err(Error::value(what, "finite values", "NaN or infinity in it"));
             }
             // Fails early where patches do not fit.
             Patches::all(space, p)?;
-            Ok(image.to_kind(kind).to_device(device))
+            Ok(image.detach().f_to_kind(kind)?.f_to_device(device)?)
         };
-        let images: Vec<Tensor> = images.iter().map(prepare).collect::<Result<_>>()?;
+        let images: Vec<Tensor> =
+            images.iter().map(|image| prepare("training image", image)).collect::<Result<_>>()?;
         if images.is_empty() {
             return Err(Error::value("training images", "at least 1", 0));
         }
         let validation = validation
             .map(|image| {
-                let image = prepare(image)?;
+                let image = prepare("validation image", image)?;
                 let mut stream = seed.at("validation patches", 0);
                 let space = Space::of("validation image", &image)?;
                 Patches::random(space, p, settings.validation_patches, &mut stream)?.rows(&image)
@@ -184,7 +198,7 @@ impl Iteration for PatchNrTraining {
         if (k + 1).is_multiple_of(self.settings.validate_every) || k + 1 == self.settings.steps {
             self.validate(k + 1)
         } else {
-            Ok(Step::default())
+            Ok(Step { terms: vec![("training NLL", loss)], done: None })
         }
     }
 
@@ -202,7 +216,8 @@ impl Iteration for PatchNrTraining {
     }
 
     fn save(&self) -> Option<Checkpoint> {
-        let mut file = self.flow.to_checkpoint();
+        let mut file = Checkpoint::default();
+        file.tensors.insert("training.parameters".into(), self.flow.flat_parameters().copy());
         self.adam.save(&mut file);
         let running = Tensor::from_slice(&[self.running.0, self.running.1]);
         file.tensors.insert("training.running".into(), running);
@@ -223,10 +238,9 @@ impl Iteration for PatchNrTraining {
 
     fn restore(&mut self, mut state: Checkpoint) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        for (name, parameter) in self.flow.parameters() {
-            let value = state.take(&name, &parameter.size(), parameter.kind())?;
-            parameter.shallow_clone().f_copy_(&value)?;
-        }
+        let like = self.flow.flat_parameters();
+        let flat = state.take("training.parameters", &like.size(), like.kind())?;
+        like.shallow_clone().f_copy_(&flat)?;
         self.adam.restore(&mut state)?;
         let running = state.take("training.running", &[2], Kind::Double)?;
         self.running = (running.double_value(&[0]), running.double_value(&[1]));

@@ -160,7 +160,7 @@ pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer)
         Some(keep) if keep.path.exists() => resume(iteration, keep)?,
         _ => 0,
     };
-    let span = tracing::info_span!("run", what = %iteration.name());
+    let span = tracing::info_span!("run");
     span.pb_set_length(budget.steps);
     span.pb_set_position(k);
     span.pb_set_message(&iteration.name());
@@ -185,7 +185,7 @@ pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer)
         k += 1;
         span.pb_inc(1);
         if k % (budget.steps / 10).max(1) == 0 || k == budget.steps {
-            tracing::info!(step = k, of = budget.steps, terms = ?step.terms, "{}", iteration.name());
+            tracing::info!("{}: {k} of {}{}", iteration.name(), budget.steps, described(&step.terms));
         }
         if let Some(reason) = step.done {
             break Ended::Done(reason);
@@ -200,24 +200,33 @@ pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer)
     Ok(Summary { ended, steps: k, elapsed: start.elapsed() })
 }
 
+/// `, objective 1.2345, prior -3.4` for logs.
+fn described(terms: &[(&str, f64)]) -> String {
+    terms.iter().map(|(name, value)| format!(", {name} {value:.5}")).collect()
+}
+
 fn save<I: Iteration>(iteration: &I, keep: &Keep, k: u64) -> Result<Option<PathBuf>> {
     let Some(mut state) = iteration.save() else { return Ok(None) };
     state.metadata.insert("run.steps".into(), k.to_string());
     state.metadata.insert("run.identity".into(), keep.identity.clone());
     state.save(&keep.path)?;
-    tracing::info!(step = k, path = %keep.path.display(), "state kept");
+    tracing::info!("state after step {k} kept in {}", keep.path.display());
     Ok(Some(keep.path.clone()))
 }
 
 fn resume<I: Iteration>(iteration: &mut I, keep: &Keep) -> Result<u64> {
-    let state = Checkpoint::load(&keep.path)?;
+    const START_ANEW: &str = "delete it to start anew";
+    let state = Checkpoint::load(&keep.path).map_err(|error| match error {
+        Error::Content { path, problem, .. } => Error::content(&path, problem, START_ANEW),
+        other => other,
+    })?;
     if state.meta("run.identity")? != keep.identity {
         let problem = "was made by a run with other settings or data";
-        return Err(Error::content(&keep.path, problem, "delete it to start anew, or go back to its settings"));
+        return Err(Error::content(&keep.path, problem, format!("{START_ANEW}, or go back to its settings")));
     }
     let k = state.meta_parsed("run.steps")?;
     iteration.restore(state)?;
-    tracing::info!(step = k, path = %keep.path.display(), "resumed");
+    tracing::info!("going on after step {k}, from {}", keep.path.display());
     Ok(k)
 }
 

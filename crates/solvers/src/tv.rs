@@ -1,5 +1,6 @@
 //! Total-variation reconstruction by a primal-dual method.
 
+use crate::check;
 use crate::run::{Iteration, Step};
 use smalti_base::{Error, Result, Seed, checkpoint::Checkpoint};
 use smalti_operators::{Gradient, LinearOperator, Operator, PowerIteration};
@@ -9,9 +10,9 @@ use tch::{Kind, Tensor};
 ///
 /// Solved by the primal-dual method of Chambolle and Pock (2011, algorithm 1) on the saddle point
 /// `<c A x, p> + <D x, q>`, both terms dualised, the two operators brought to the same norm by `c`. The norm of
-/// `A` is found by power iteration. It is done when primal and dual residual
-/// `|x_k - x_{k+1}| / tau` and `|(p, q)_k - (p, q)_{k+1}| / sigma`, each relative to the iterate divided by its
-/// step size, fall below the tolerance; the objective is exact (no smoothing).
+/// `A` is found by power iteration. It is done when the relative changes of one iteration,
+/// `|x_{k+1} - x_k| / |x_{k+1}|` and likewise those of `p` and of `q`, are all below the tolerance, which is looked
+/// at in every 10th iteration; the objective is exact (no smoothing).
 pub struct TvPrimalDual<'a> {
     operator: &'a dyn LinearOperator,
     gradient: Gradient,
@@ -30,7 +31,8 @@ impl<'a> TvPrimalDual<'a> {
     /// The method for `alpha > 0`, started from `initial: [1, C, H, W]`, stopping at `tolerance`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where image or observation do not fit; [`Error::Value`] where a setting is out of range.
+    /// [`Error::Shape`] where image or observation do not fit; [`Error::Value`] where they are not finite, differ
+    /// in dtype or device, or a setting is out of range.
     pub fn new(
         operator: &'a dyn LinearOperator,
         observation: &'a Tensor,
@@ -38,8 +40,7 @@ impl<'a> TvPrimalDual<'a> {
         tolerance: f64,
         initial: &Tensor,
     ) -> Result<Self> {
-        operator.domain().check("initial image", initial)?;
-        operator.range().check("observation", observation)?;
+        check::images(operator, initial, observation)?;
         for (what, value) in [("TV weight alpha", alpha), ("tolerance", tolerance)] {
             if !(value > 0.0 && value.is_finite()) {
                 return Err(Error::value(what, "a positive number", value));
@@ -85,6 +86,9 @@ impl<'a> TvPrimalDual<'a> {
     }
 }
 
+/// By how much grey values change on the way from the initial image, in order of magnitude.
+const GREY_VALUES: f64 = 0.03;
+
 /// How often the objective and the stopping rule are evaluated.
 const EVERY: u64 = 10;
 
@@ -97,9 +101,10 @@ impl Iteration for TvPrimalDual<'_> {
 
     fn step(&mut self, k: u64) -> Result<Step> {
         let _no_grad = tch::no_grad_guard();
-        // With step sizes tau = ratio * step and sigma = step / ratio; images vary less than duals here.
-        const RATIO: f64 = 0.3;
-        let (tau, sigma, c) = (self.step * RATIO, self.step / RATIO, self.balance);
+        // Step sizes tau = ratio step and sigma = step / ratio, in the proportion of what they move: grey values by
+        // some hundredths, duals of the total variation by up to alpha (and hardly more than 1, however large it is).
+        let ratio = GREY_VALUES / self.alpha.min(1.0);
+        let (tau, sigma, c) = (self.step * ratio, self.step / ratio, self.balance);
         // prox of the conjugate of p -> 1/2 |p/c - y|^2, that is |.|^2 c^2/2 + c <., y>.
         let forward = self.operator.apply(&self.ahead)? * c;
         let p = (&self.p + (forward - self.observation * c) * sigma) / (1.0 + sigma * c * c);

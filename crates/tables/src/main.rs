@@ -9,6 +9,7 @@ use smalti_tables::data::DataSource;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
 use smalti_tables::run::{RunOptions, run};
 use smalti_tables::table;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_indicatif::IndicatifLayer;
@@ -58,8 +59,12 @@ fn main() -> ExitCode {
 /// Logs and progress bars on standard error; bars only where it is a terminal.
 fn log() {
     let bars = IndicatifLayer::new();
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(bars.get_stderr_writer()).with_target(false).compact();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(bars.get_stderr_writer())
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .compact();
     let level = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     tracing_subscriber::registry().with(level).with(lines).with(bars).init();
 }

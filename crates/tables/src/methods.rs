@@ -1,7 +1,7 @@
 //! The methods of the superresolution table.
 
 use crate::data::DataSource;
-use crate::experiment::settings::{self, Form, Patches, PrecisionChoice};
+use crate::experiment::settings::{self, ClampChoice, Form, Patches, PrecisionChoice};
 use crate::experiment::{Experiment, Method, Profile};
 use crate::outcome::TrainingCurve;
 use crate::run::RunOptions;
@@ -32,10 +32,25 @@ pub struct Task<'a> {
 /// A patchNR flow trained for the run.
 pub struct Prior {
     flow: PatchNr,
+    /// Hash of the weights, and the precision that they compute in.
+    identity: String,
     /// Training and validation loss over the steps.
     pub curve: TrainingCurve,
     /// Seconds of the training.
     pub seconds: f64,
+}
+
+impl Prior {
+    fn new(
+        flow: PatchNr,
+        curve: TrainingCurve,
+        seconds: f64,
+        options: &RunOptions,
+        precision: Precision,
+    ) -> Result<Self> {
+        let identity = format!("{} {precision:?}", data_hash(&[flow.flat_parameters()])?);
+        Ok(Self { flow: placed(flow, options, precision), identity, curve, seconds })
+    }
 }
 
 /// The methods with what they learned before the first image.
@@ -82,9 +97,11 @@ impl<'a> Methods<'a> {
         let name = format!("{} {}", method.key(), task.name);
         let hash = data_hash(&[task.observation])?;
         let settings = (&self.profile.l2_tv, &self.profile.patchnr, &self.experiment.operator);
-        let identity = format!("{hash} {settings:?} seed {}", self.options.seed.value());
+        let learned = self.prior.as_ref().map_or("", |prior| prior.identity.as_str());
+        let identity = format!("{hash} {settings:?} {learned} seed {}", self.options.seed.value());
         let size = task.operator.domain().batch(1);
-        if let Some(done) = self.state.reconstruction(&name, &identity, &size)? {
+        if let Some(mut done) = self.state.reconstruction(&name, &identity, &size)? {
+            done.image = done.image.to_device(self.options.device);
             return Ok(done);
         }
         let start = Instant::now();
@@ -188,13 +205,19 @@ fn train(
     if let Some(file) = state.finished("patchnr", &identity)? {
         return restored(file, options, precision);
     }
-    let clamp = SoftClamp::new(ClampForm::AlphaAtan, settings.clamp)?;
+    let form = match settings.clamp_form {
+        ClampChoice::AlphaAtan => ClampForm::AlphaAtan,
+        ClampChoice::AtanOverAlpha => ClampForm::AtanOverAlpha,
+    };
+    let clamp = SoftClamp::new(form, settings.clamp)?;
+    if let Some(file) = &settings.weights {
+        let flow = given(Path::new(file), clamp, settings.patch_size)?;
+        return Prior::new(flow, TrainingCurve::default(), 0.0, options, precision);
+    }
     let (patch_size, hidden) = (settings.patch_size, settings.hidden);
     let shape = PatchNrShape { patch_size, blocks: settings.blocks.max(1) as usize, hidden, clamp };
     let seed: Seed = options.seed.derive("patchNR", 0);
-    let mut flow = PatchNr::new(shape, seed)?;
-    flow.to(options.device, Kind::Float);
-    flow.set_precision(precision);
+    let flow = placed(PatchNr::new(shape, seed)?, options, precision);
     let training = &settings.training;
     let wanted = TrainingSettings {
         steps: training.steps,
@@ -225,7 +248,7 @@ fn train(
     }
     state.finish("patchnr", &identity, file)?;
     trained.flow.save(&options.folder.join("patchnr.safetensors"))?;
-    Ok(Prior { flow: trained.flow, curve, seconds })
+    Prior::new(trained.flow, curve, seconds, options, precision)
 }
 
 /// The prior of a run that was interrupted after its training.
@@ -242,8 +265,21 @@ fn restored(
     let curve =
         TrainingCurve { training: points("curve.training")?, validation: points("curve.validation")? };
     let seconds = file.meta_parsed("seconds")?;
-    let mut flow = PatchNr::from_checkpoint(file, Path::new("state of the run"))?;
+    let flow = PatchNr::from_checkpoint(file, Path::new("state of the run"))?;
+    Prior::new(flow, curve, seconds, options, precision)
+}
+
+/// The flow on the device of the run, computing in its precision.
+fn placed(mut flow: PatchNr, options: &RunOptions, precision: Precision) -> PatchNr {
     flow.to(options.device, Kind::Float);
     flow.set_precision(precision);
-    Ok(Prior { flow, curve, seconds })
+    flow
+}
+
+/// A flow that was trained before, on patches of the given size.
+fn given(path: &Path, clamp: SoftClamp, patch_size: i64) -> Result<PatchNr> {
+    let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");
+    let flow = if state_dict { PatchNr::import_freia(path, clamp)? } else { PatchNr::load(path)? };
+    flow.expect_patch_size(patch_size, path)?;
+    Ok(flow)
 }

@@ -6,7 +6,7 @@ mod pictures;
 use crate::data::DataSource;
 use crate::experiment::settings::{Form, Operator};
 use crate::experiment::{Experiment, Profile};
-use crate::outcome::{Outcome, Shown};
+use crate::outcome::{Figures, Outcome, Shown};
 use crate::png::{Picture, data_uri};
 use crate::publish::Staged;
 use crate::run::RunOptions;
@@ -52,7 +52,7 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<
         groups => groups(outcome),
         notes => notes(&outcome.rows),
         protocol => protocol(facts),
-        sources => sources(facts.profile),
+        sources => sources(facts.profile, outcome),
         settings => settings(facts),
         images,
         curve => curve.map(Value::from_safe_string),
@@ -141,8 +141,11 @@ fn groups(outcome: &Outcome) -> Vec<(String, Vec<Vec<String>>)> {
 }
 
 /// Where published figures come from, each once.
-fn sources(profile: &Profile) -> Vec<String> {
+fn sources(profile: &Profile, outcome: &Outcome) -> Vec<String> {
     let mut sources: Vec<String> = Vec::new();
+    if outcome.rows.iter().all(|row| row.published == Figures::default()) {
+        return sources;
+    }
     for source in profile.sets.iter().filter_map(|s| s.published_source.as_ref()) {
         if !sources.contains(source) {
             sources.push(source.clone());

@@ -20,7 +20,7 @@ pub struct State {
 pub struct Reconstruction {
     /// The image, `[1, 1, H, W]`.
     pub image: Tensor,
-    /// Wall-clock seconds, those before an interruption counted in.
+    /// Wall-clock seconds of the process that finished it.
     pub seconds: f64,
 }
 

@@ -23,6 +23,13 @@ pub fn run(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<Outcome> {
+    // What is wrong with an image is said before the training, not after it.
+    for set in &profile.sets {
+        for name in data.names(&set.images, set.take)? {
+            let truth = centre(&data.load(&name)?, profile.size)?;
+            operator(&experiment.operator, Space::of(&name, &truth)?)?;
+        }
+    }
     let methods = Methods::prepare(experiment, profile, data, options)?;
     let mut outcome = Outcome::default();
     for set in &profile.sets {
@@ -65,6 +72,8 @@ fn evaluate(
             outcome.shown.push(Shown { name, truth, observation, grid, results });
         }
     }
+    // Published figures stand beside figures on whole images of the published data only.
+    let comparable = !matches!(data, DataSource::Synthetic) && profile.size.is_none();
     for (&method, scores) in set.methods.iter().zip(scores) {
         let over = |k: usize| Figure::over(&scores.iter().map(|s| s[k]).collect::<Vec<f64>>());
         outcome.rows.push(Row {
@@ -72,7 +81,7 @@ fn evaluate(
             images: scores.len(),
             ours: Figures { psnr: over(0), ssim: over(1), lpips: None },
             seconds_mean: over(2).map(|f| f.mean),
-            published: set.published(method),
+            published: if comparable { set.published(method) } else { Figures::default() },
             data: label.clone(),
             note: note(method, methods),
         });
@@ -83,6 +92,7 @@ fn evaluate(
 /// What the seconds of a row do not hold.
 fn note(method: Method, methods: &Methods<'_>) -> String {
     match (&methods.prior, method) {
+        (Some(prior), Method::Patchnr) if prior.curve.training.is_empty() => "trained before this run".into(),
         (Some(prior), Method::Patchnr) => {
             let nll = prior.curve.validation.last().map_or(f64::NAN, |&(_, value)| value);
             let steps = prior.curve.training.last().map_or(0, |&(step, _)| step);

@@ -46,7 +46,7 @@ fn shows(from: &str, to: &str, under: &str, message: &str) {
 fn the_shipped_file_is_right() {
     let e = Experiment::parse("superres_sic", FILE, TEXT).unwrap();
     assert_eq!((e.name.as_str(), e.crop, e.operator.form), ("superres_sic", 40, Form::WrapAfter));
-    let paper = e.profile(ProfileName::Paper).patchnr.unwrap();
+    let paper = e.profile(ProfileName::Paper).patchnr.clone().unwrap();
     assert_eq!((paper.training.steps, paper.training.batch), (750_000, 32));
     assert_eq!((paper.map.lambda, paper.map.patches), (0.15, Patches::Random(130_000)));
     assert_eq!(paper.map.schedule, Schedule::Constant);

@@ -177,11 +177,11 @@ fn checked_profile(
         if size < 2 * crop + LEAST_INTERIOR {
             return misfit("size", format!("a crop of {crop} leaves too little of {size} pixels to score"));
         }
-        if raw.patchnr.is_some_and(|p| p.patch_size > size) {
+        if raw.patchnr.as_ref().is_some_and(|p| p.patch_size > size) {
             return misfit("patchnr.patch_size", format!("larger than the images of {size} pixels"));
         }
     }
-    if let Some(training) = raw.patchnr.map(|p| p.training).filter(|t| t.warmup_steps > 0) {
+    if let Some(training) = raw.patchnr.as_ref().map(|p| p.training).filter(|t| t.warmup_steps > 0) {
         if training.schedule == Schedule::Constant {
             return misfit("patchnr.training.warmup_steps", "only the cosine schedule has a warm-up".into());
         }

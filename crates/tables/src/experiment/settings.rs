@@ -67,7 +67,7 @@ pub struct L2Tv {
 }
 
 /// Settings of patchNR: the flow, its training and the reconstruction with it.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct PatchNr {
     /// Side of a patch in pixels, 2 to 16.
@@ -82,6 +82,15 @@ pub struct PatchNr {
     /// Bound of the log-scale of a coupling, 0.1 to 10.
     #[garde(range(min = 0.1, max = 10.0))]
     pub clamp: f64,
+    /// Which function of a subnet's output the log-scale is.
+    #[serde(default)]
+    #[garde(skip)]
+    pub clamp_form: ClampChoice,
+    /// A trained flow to use instead of training one: a `.safetensors` file of this program, or a `.pth` state
+    /// dict as FrEIA names it (its clamp is the one given here). Relative to the current folder.
+    #[serde(default)]
+    #[garde(inner(length(min = 1)))]
+    pub weights: Option<String>,
     /// The dtype of matrix products between hidden layers.
     #[serde(default)]
     #[garde(skip)]
@@ -92,6 +101,17 @@ pub struct PatchNr {
     /// How an image is reconstructed with it.
     #[garde(dive)]
     pub map: Map,
+}
+
+/// The form of the soft clamp, see `smalti_flows::ClampForm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClampChoice {
+    /// `s = 0.636 clamp atan(r)`, FrEIA 0.2 from PyPI.
+    #[default]
+    AlphaAtan,
+    /// `s = 0.636 clamp atan(r / clamp)`, another build of it.
+    AtanOverAlpha,
 }
 
 /// The dtype of matrix products between hidden layers; everything else is float32.
@@ -181,6 +201,6 @@ pub enum Patches {
     All,
     /// So many, drawn afresh in every iteration, 1 to 100 million.
     Random(#[garde(range(min = 1, max = 100_000_000))] i64),
-    /// Those on a grid of this spacing in pixels, shifted at random in every iteration; 1 to 64.
+    /// Those on a grid of this spacing in pixels; iterations go through its offsets in random order; 1 to 64.
     Grid(#[garde(range(min = 1, max = 64))] i64),
 }

@@ -1,0 +1,150 @@
+//! What users and their data can get wrong, and runs that are interrupted.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use smalti_base::{Seed, image_file};
+use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
+use smalti_tables::synthetic::microstructure;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const TEXT: &str = include_str!("../../../experiments/superres_sic.toml");
+
+/// A folder with the shipped experiment, changed by `edit`, and a data folder with three synthetic images.
+fn checkout(edit: impl Fn(&str) -> String) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("experiments")).unwrap();
+    let text = edit(TEXT);
+    assert!(text != TEXT || edit("x") == "x", "the edit changed nothing");
+    std::fs::write(root.path().join("experiments/small.toml"), text).unwrap();
+    for (k, name) in ["ref", "val", "test"].into_iter().enumerate() {
+        let image = microstructure(128, 136, Seed::new(3), k as u64).unwrap();
+        image_file::save_png8(&root.path().join(format!("images/sic/{name}.png")), &image).unwrap();
+    }
+    root
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smalti-tables"));
+    command.current_dir(folder).env_remove("SMALTI_DATA").env_remove("RUST_LOG");
+    command.args(["--profile", "smoke", "--device", "cpu"]).args(arguments);
+    command.stdin(Stdio::null());
+    command
+}
+
+fn with_data(folder: &Path) -> Output {
+    command(folder, &["--data", "images"]).output().unwrap()
+}
+
+/// The complaint of a run that must fail with exit code 1 and leave no results.
+fn complaint(folder: &Path) -> String {
+    let output = with_data(folder);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(!folder.join("results/small/smoke/table.csv").exists());
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(text.ends_with(&format!("{}\n", lines[0])), "nothing follows the complaint: {text}");
+    assert!(!text.contains("training"), "input is looked at before the work begins: {text}");
+    lines[0].to_owned()
+}
+
+fn same(text: &str) -> String {
+    text.to_owned()
+}
+
+#[test]
+fn a_corrupt_image_is_named() {
+    let root = checkout(same);
+    let path = root.path().join("images/sic/ref.png");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let line = complaint(root.path());
+    assert!(line.contains("images/sic/ref.png"), "{line}");
+}
+
+#[test]
+fn a_missing_image_is_named() {
+    let root = checkout(same);
+    std::fs::remove_file(root.path().join("images/sic/val.png")).unwrap();
+    let line = complaint(root.path());
+    assert!(line.contains("sic/val.png"), "{line}");
+}
+
+#[test]
+fn nan_in_an_image_is_counted_and_placed() {
+    let root = checkout(same);
+    let image = microstructure(128, 136, Seed::new(3), 9).unwrap();
+    let _ = image.get(0).get(0).get(5).get(7).fill_(f64::NAN);
+    image_file::save_tiff_f32(&root.path().join("images/sic/test.png"), &image).unwrap();
+    let line = complaint(root.path());
+    assert!(line.contains("sic/test.png") && line.contains("NaN") && line.contains("row 5, column 7"), "{line}");
+}
+
+#[test]
+fn an_image_that_the_factor_does_not_divide_is_refused() {
+    let root = checkout(|text| text.replacen("size = 120 # images are cut to their centre\n", "", 1));
+    let image = microstructure(130, 136, Seed::new(3), 9).unwrap();
+    image_file::save_png8(&root.path().join("images/sic/test.png"), &image).unwrap();
+    let line = complaint(root.path());
+    assert!(line.contains("130") && line.contains('4'), "{line}");
+}
+
+fn with_weights(text: &str) -> String {
+    text.replacen("hidden = 64\n", "hidden = 64\nweights = \"flow.safetensors\"\n", 1)
+}
+
+#[test]
+fn a_flow_for_other_patches_is_refused() {
+    let root = checkout(with_weights);
+    let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
+    let shape = |patch_size| PatchNrShape { patch_size, blocks: 2, hidden: 8, clamp };
+    let path = root.path().join("flow.safetensors");
+    PatchNr::new(shape(5), Seed::new(1)).unwrap().save(&path).unwrap();
+    let line = complaint(root.path());
+    assert!(line.contains("5x5") && line.contains("6x6") && line.contains("flow.safetensors"), "{line}");
+    std::fs::write(&path, "no flow").unwrap();
+    assert!(complaint(root.path()).contains("flow.safetensors"));
+    std::fs::remove_file(&path).unwrap();
+    assert!(complaint(root.path()).contains("flow.safetensors"));
+    // The right one is used without training.
+    PatchNr::new(shape(6), Seed::new(1)).unwrap().save(&path).unwrap();
+    let output = with_data(root.path());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !text.contains("training patchNR"), "{text}");
+}
+
+/// The table without its column of seconds and its notes, which hold seconds as well.
+fn figures(root: &Path) -> Vec<Vec<String>> {
+    let csv = std::fs::read_to_string(root.join("results/small/smoke/table.csv")).unwrap();
+    csv.lines().map(|row| row.split(',').take(6).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_figures() {
+    let whole = checkout(same);
+    assert!(with_data(whole.path()).status.success());
+    let root = checkout(same);
+    let mut child = command(root.path(), &["--data", "images"]).stderr(Stdio::piped()).spawn().unwrap();
+    // As soon as the training has begun.
+    std::thread::sleep(Duration::from_millis(700));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "the request to stop was not heard");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // A very fast machine may have finished before the signal.
+    if !status.success() {
+        assert_eq!(status.code(), Some(130));
+        assert!(!root.path().join("results/small/smoke/table.csv").exists());
+        assert!(root.path().join("results/small/smoke/state").exists(), "nothing was kept");
+    }
+    assert!(with_data(root.path()).status.success());
+    assert_eq!(figures(root.path()), figures(whole.path()));
+    assert!(!root.path().join("results/small/smoke/state").exists());
+}
