@@ -29,15 +29,15 @@ const RATE: f64 = 1e-4;
 ///
 /// # Errors
 /// [`Error::Value`] for a name that is not in [`NAMES`]; where the inputs cannot be written.
-pub fn comparison(name: &str, patches: usize, rounds: u64, folder: &Path) -> Result<Comparison> {
-    let grad = |name, precision, tolerance| gradient(name, precision, tolerance, patches, rounds, folder);
-    let train = |name, batch, steps, peer| training(name, batch, steps, peer, rounds, folder);
-    match NAMES.into_iter().position(|known| known == name) {
-        Some(0) => grad(NAMES[0], Precision::Full, 1e-3),
-        Some(1) => grad(NAMES[1], Precision::Bf16, 5e-3),
-        Some(2) => train(NAMES[2], 32, 10, "unfold"),
-        Some(3) => train(NAMES[3], 512, 5, "keep"),
-        _ => Err(Error::value("--only", NAMES.join(", "), name)),
+pub fn comparison(name: &'static str, patches: usize, rounds: u64, folder: &Path) -> Result<Comparison> {
+    let grad = |precision, tolerance| gradient(name, precision, tolerance, patches, rounds, folder);
+    let train = |batch, steps, peer| training(name, batch, steps, peer, rounds, folder);
+    match name {
+        "patchnr_grad_f32_130k" => grad(Precision::Full, 1e-3),
+        "patchnr_grad_bf16_130k" => grad(Precision::Bf16, 5e-3),
+        "patchnr_train_32" => train(32, 10, "unfold"),
+        "patchnr_train_512" => train(512, 5, "keep"),
+        _ => Err(Error::value("name of the comparison", NAMES.join(", "), name)),
     }
 }
 

@@ -25,7 +25,7 @@ fn all_patches_come_in_the_order_of_unfold() {
         assert_eq!(patches.count(), Patches::positions(domain, size));
         assert_eq!(patches.dim(), domain.channels * size * size);
         let one = x.narrow(0, 1, 1);
-        assert!(patches.rows(&one).unwrap().equal(&unfolded(&one, size, 1).squeeze()));
+        assert!(patches.rows(&one).unwrap().equal(&unfolded(&one, size, 1).reshape([-1, patches.dim()])));
     }
 }
 
@@ -100,7 +100,7 @@ fn random_patches_are_distinct_or_independent() {
 fn what_does_not_fit_is_refused_in_one_line() {
     let domain = Space::image(1, 6, 9);
     let mut stream = Seed::new(6).at("patches", 0);
-    let mut line = |patches: smalti_base::Result<Patches>, named: &str| {
+    let line = |patches: smalti_base::Result<Patches>, named: &str| {
         let line = patches.unwrap_err().to_string();
         assert!(line.contains(named) && line.lines().count() == 1, "{line}");
     };
