@@ -70,7 +70,9 @@ impl Layer for Chain {
     fn parameters(&self) -> Vec<(String, &Tensor)> {
         let mut all = Vec::new();
         for (k, layer) in self.layers.iter().enumerate() {
-            all.extend(layer.parameters().into_iter().map(|(name, t)| (format!("module_list.{k}.{name}"), t)));
+            all.extend(
+                layer.parameters().into_iter().map(|(name, t)| (format!("module_list.{k}.{name}"), t)),
+            );
         }
         all
     }

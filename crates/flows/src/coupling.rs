@@ -37,7 +37,8 @@ impl Coupling {
         }
         let (n1, n2) = (dim / 2, dim - dim / 2);
         let mut net = |from: i64, to: i64| {
-            let widths: Vec<i64> = std::iter::once(from).chain(hidden.iter().copied()).chain([2 * to]).collect();
+            let widths: Vec<i64> =
+                std::iter::once(from).chain(hidden.iter().copied()).chain([2 * to]).collect();
             Mlp::new(&widths, stream)
         };
         Ok(Self { dim, net1: net(n1, n2), net2: net(n2, n1), clamp })
@@ -54,7 +55,13 @@ impl Coupling {
     }
 
     /// `x = (y - t) exp(-s)`, `(s, t) = net(given)`: the new half and `sum s`.
-    fn undo(&self, net: &Mlp, given: &Tensor, y: &Tensor, tape: Option<&mut Tape>) -> Result<(Tensor, Tensor)> {
+    fn undo(
+        &self,
+        net: &Mlp,
+        given: &Tensor,
+        y: &Tensor,
+        tape: Option<&mut Tape>,
+    ) -> Result<(Tensor, Tensor)> {
         let n = y.size()[1];
         let mut tape = tape;
         let out = net.forward(given, tape.as_deref_mut())?;
@@ -132,9 +139,11 @@ impl Layer for Coupling {
     ) -> Result<Tensor> {
         let (g1, g2) = self.split(grad);
         let mut of_net = weights.as_ref().map(|_| (Vec::new(), Vec::new()));
-        let (in2, y1) = self.undo_back(&self.net2, &g1, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.1))?;
+        let (in2, y1) =
+            self.undo_back(&self.net2, &g1, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.1))?;
         let g2 = g2 + in2;
-        let (in1, y2) = self.undo_back(&self.net1, &g2, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.0))?;
+        let (in1, y2) =
+            self.undo_back(&self.net1, &g2, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.0))?;
         if let (Some(weights), Some((first, second))) = (weights, of_net) {
             weights.extend(first);
             weights.extend(second);

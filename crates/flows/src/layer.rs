@@ -96,14 +96,20 @@ impl Precision {
 pub(crate) fn refuse_condition(cond: Option<&Tensor>) -> Result<()> {
     match cond {
         None => Ok(()),
-        Some(c) => Err(Error::value("condition", "none: this flow is unconditional", format!("{:?}", c.size()))),
+        Some(c) => {
+            Err(Error::value("condition", "none: this flow is unconditional", format!("{:?}", c.size())))
+        }
     }
 }
 
 /// Checks that `x` is `[B, dim]`, floating-point.
 pub(crate) fn check_vectors(what: &str, x: &Tensor, dim: i64) -> Result<()> {
     if !x.is_floating_point() {
-        return Err(Error::value(what, "floating-point values (convert with to_kind)", format!("{:?}", x.kind())));
+        return Err(Error::value(
+            what,
+            "floating-point values (convert with to_kind)",
+            format!("{:?}", x.kind()),
+        ));
     }
     match x.size()[..] {
         [_, d] if d == dim => Ok(()),

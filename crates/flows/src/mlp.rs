@@ -111,7 +111,8 @@ impl Mlp {
         for (k, layer) in self.layers.iter_mut().enumerate() {
             let bf16 = |t: &Tensor| t.detach().to_kind(Kind::BFloat16);
             let hidden = k > 0 && k < last;
-            layer.cast = (hidden && precision == Precision::Bf16).then(|| (bf16(&layer.weight), bf16(&layer.bias)));
+            layer.cast =
+                (hidden && precision == Precision::Bf16).then(|| (bf16(&layer.weight), bf16(&layer.bias)));
         }
     }
 }

@@ -75,7 +75,8 @@ impl PatchNr {
     /// [`Error::Value`] where a number of the architecture is out of range.
     pub fn new(shape: PatchNrShape, seed: Seed) -> Result<Self> {
         let mut stream = seed.at("permutations of patchNR", 0);
-        let permutations = (0..shape.blocks).map(|_| stream.permutation(shape.dim().max(0) as usize)).collect();
+        let permutations =
+            (0..shape.blocks).map(|_| stream.permutation(shape.dim().max(0) as usize)).collect();
         Self::with_permutations(shape, permutations, seed)
     }
 
@@ -121,7 +122,8 @@ impl PatchNr {
         for buffer in self.chain.buffers_mut() {
             *buffer = buffer.to_device(device);
         }
-        let parts: Vec<Tensor> = self.chain.parameters().iter().map(|(_, t)| t.detach().reshape([-1])).collect();
+        let parts: Vec<Tensor> =
+            self.chain.parameters().iter().map(|(_, t)| t.detach().reshape([-1])).collect();
         self.flat = Tensor::cat(&parts, 0).to_kind(kind).to_device(device);
         let mut at = 0;
         for parameter in self.chain.parameters_mut() {

@@ -60,7 +60,11 @@ impl PatchNr {
     pub fn from_checkpoint(mut file: Checkpoint, path: &Path) -> Result<Self> {
         if file.meta("kind")? != KIND {
             let found = file.meta("kind")?;
-            return Err(Error::content(path, format!("holds a {found}, not a {KIND}"), "give a patchNR file"));
+            return Err(Error::content(
+                path,
+                format!("holds a {found}, not a {KIND}"),
+                "give a patchNR file",
+            ));
         }
         let form: ClampForm = file.meta_parsed("clamp_form")?;
         let shape = PatchNrShape {
@@ -91,7 +95,11 @@ impl PatchNr {
             return Ok(());
         }
         let problem = format!("the flow is for {found}x{found} patches, expected {patch_size}x{patch_size}");
-        Err(Error::content(path, problem, "set the patch size of the experiment to that of the file, or train anew"))
+        Err(Error::content(
+            path,
+            problem,
+            "set the patch size of the experiment to that of the file, or train anew",
+        ))
     }
 
     /// Reads the authors' `.pth` state dict, as FrEIA names it (`module_list.K.subnetJ.L.weight`, `.perm`),
@@ -122,7 +130,11 @@ impl PatchNr {
             let tensor = dict.get(name).ok_or_else(|| missing(name))?;
             if tensor.size() != size {
                 let problem = format!("{name}: expected {size:?}, got {:?}", tensor.size());
-                return Err(Error::content(path, problem, "give a flow whose subnets have two equal hidden layers"));
+                return Err(Error::content(
+                    path,
+                    problem,
+                    "give a flow whose subnets have two equal hidden layers",
+                ));
             }
             Ok(tensor.to_kind(Kind::Float))
         })?;
@@ -152,7 +164,11 @@ fn integers(t: &Tensor, path: &Path) -> Result<Vec<i64>> {
 /// All float and int64 tensors of a PyTorch file, with any common top-level key cut off their names.
 fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bad = |e: String| {
-        Error::content(path, format!("not a readable PyTorch file ({e})"), "give a file written by torch.save, or save it again under a name of another length")
+        Error::content(
+            path,
+            format!("not a readable PyTorch file ({e})"),
+            "give a file written by torch.save, or save it again under a name of another length",
+        )
     };
     if let Err(e) = std::fs::metadata(path) {
         return Err(Error::file(path, "reading", e));

@@ -1,4 +1,5 @@
 //! patchNR flows written by FrEIA give FrEIA's own negative log-likelihood and gradient.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_flows::{Bijection, ClampForm, PatchNr, SoftClamp};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,11 @@ fn compare(form: ClampForm, name: &str) {
         flow.to(Device::Cpu, kind);
         let (nll, grad) = flow.nll_and_grad(&patches.to_kind(kind)).unwrap();
         assert!(error(&nll, &golden("nll")) < tolerance, "{kind:?} nll: {}", error(&nll, &golden("nll")));
-        assert!(error(&grad, &golden("grad")) < tolerance, "{kind:?} grad: {}", error(&grad, &golden("grad")));
+        assert!(
+            error(&grad, &golden("grad")) < tolerance,
+            "{kind:?} grad: {}",
+            error(&grad, &golden("grad"))
+        );
         assert!(error(&flow.nll(&patches.to_kind(kind)).unwrap(), &golden("nll")) < tolerance);
         let latent = flow.to_latent(&patches.to_kind(kind), None).unwrap().value;
         assert!(error(&latent, &golden("latent")) < tolerance);

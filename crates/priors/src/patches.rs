@@ -56,7 +56,11 @@ impl Patches {
         let steps = |length: i64, o: i64| (length - size - o).div_euclid(stride) + 1;
         let (rows, columns) = (steps(domain.height, offset.0), steps(domain.width, offset.1));
         if rows < 1 || columns < 1 {
-            return Err(Error::value("patch grid", "at least one patch in the image", format!("offset {offset:?}")));
+            return Err(Error::value(
+                "patch grid",
+                "at least one patch in the image",
+                format!("offset {offset:?}"),
+            ));
         }
         Ok(Self { domain, size, selection: Selection::Grid { offset, stride, rows, columns } })
     }
@@ -217,4 +221,3 @@ impl LinearOperator for Patches {
         }
     }
 }
-

@@ -1,4 +1,5 @@
 //! The patch prior: every sampling estimates the mean over all patches.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_priors::{PatchDensity, PatchPrior, Patches, Regularizer, Sampling};

@@ -1,4 +1,5 @@
 //! Patches: the order of torch's unfold, every selection against it, what does not fit.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Seed, Space};
 use smalti_operators::{LinearOperator, Operator};

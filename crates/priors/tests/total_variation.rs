@@ -1,4 +1,5 @@
 //! Total variation against a loop over pixels.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Error, Seed, Space};
 use smalti_priors::{Regularizer, TotalVariation};

@@ -1,4 +1,5 @@
 //! Published weights: the converted problem has the same minimisers.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Seed, Space};
 use smalti_operators::{Gaussian, Likelihood};

@@ -72,7 +72,7 @@ fn main() -> Result<()> {
         likelihood: &Gaussian::new(sigma)?,
         observation: &observation,
         prior: &mut prior,
-        weight: 1.0,
+        weight: 0.3,
     };
     let settings = AdamSettings { steps: 200, rate: 0.02, schedule: Schedule::Cosine { warmup: 0 } };
     let mut map = Map::new(problem, &start, settings)?;

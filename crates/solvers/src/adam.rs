@@ -37,7 +37,11 @@ impl Adam {
             return Err(Error::shape("parameters", self.first.len(), parameters.len()));
         }
         if let Some(p) = parameters.iter().find(|p| !p.is_contiguous()) {
-            return Err(Error::value("parameter", "a contiguous tensor", format!("strides {:?}", p.stride())));
+            return Err(Error::value(
+                "parameter",
+                "a contiguous tensor",
+                format!("strides {:?}", p.stride()),
+            ));
         }
         for part in parts {
             if part.len() != self.first.len() {
@@ -48,10 +52,13 @@ impl Adam {
             }
         }
         self.steps += 1;
+        // A GPU has no use for small pieces.
+        let on_gpu = parameters.iter().any(|p| p.device().is_cuda());
+        let block = if on_gpu { i64::MAX } else { BLOCK };
         let blocks: Vec<(usize, i64)> = parameters
             .iter()
             .enumerate()
-            .flat_map(|(k, p)| (0..p.numel() as i64).step_by(BLOCK as usize).map(move |at| (k, at)))
+            .flat_map(|(k, p)| (0..p.numel() as i64).step_by(block as usize).map(move |at| (k, at)))
             .collect();
         // A few pieces of work for every thread; blocks are disjoint, so no thread reads what another writes.
         let size = blocks.len().div_ceil(4 * parallel::workers()).max(1);
@@ -61,7 +68,7 @@ impl Adam {
         let (rate, bias, eps) = (rate / correct(b1), correct(b2).sqrt(), self.eps);
         parallel::map(shares.len(), |share| {
             for &(k, at) in shares[share] {
-                let n = BLOCK.min(parameters[k].numel() as i64 - at);
+                let n = block.min(parameters[k].numel() as i64 - at);
                 let part = |t: &Tensor| -> Result<Tensor> { Ok(t.f_reshape([-1])?.f_narrow(0, at, n)?) };
                 let (mut p, mut m, mut v) =
                     (part(&parameters[k])?, part(&self.first[k])?, part(&self.second[k])?);

@@ -15,7 +15,11 @@ pub(crate) fn images(operator: &dyn Operator, initial: &Tensor, observation: &Te
             return Err(Error::value(format!("batch of the {what}"), "1", t.size()[0]));
         }
         if !t.is_floating_point() {
-            return Err(Error::value(what, "floating-point values (convert with to_kind)", format!("{:?}", t.kind())));
+            return Err(Error::value(
+                what,
+                "floating-point values (convert with to_kind)",
+                format!("{:?}", t.kind()),
+            ));
         }
         if t.isfinite().all().int64_value(&[]) == 0 {
             return Err(Error::value(what, "finite values", "NaN or infinity in it"));

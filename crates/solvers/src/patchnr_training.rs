@@ -103,7 +103,11 @@ impl PatchNrTraining {
                 return Err(Error::shape(what, size, image.size()));
             }
             if !image.is_floating_point() {
-                return Err(Error::value(what, "floating-point values in [0, 1]", format!("{:?}", image.kind())));
+                return Err(Error::value(
+                    what,
+                    "floating-point values in [0, 1]",
+                    format!("{:?}", image.kind()),
+                ));
             }
             if image.isfinite().all().int64_value(&[]) == 0 {
                 return Err(Error::value(what, "finite values", "NaN or infinity in it"));

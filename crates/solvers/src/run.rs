@@ -130,7 +130,7 @@ pub enum Ended {
     Steps,
     /// The computation said it was done, and why.
     Done(String),
-    /// The time of the budget was over.
+    /// The time of the budget was over; the file holds the state, where one is kept.
     Time,
     /// Somebody asked; the file holds the state, where one is kept.
     Cancelled(Option<PathBuf>),
@@ -176,6 +176,9 @@ pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer)
             break Ended::Cancelled(path);
         }
         if budget.time.is_some_and(|time| start.elapsed() >= time) {
+            if let Some(keep) = keep {
+                save(iteration, keep, k)?;
+            }
             break Ended::Time;
         }
         let step = iteration.step(k)?;

@@ -1,4 +1,5 @@
 //! Adam: libtorch's steps, parts of a gradient, large parameters, its state.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::Seed;
 use smalti_base::checkpoint::Checkpoint;

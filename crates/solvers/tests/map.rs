@@ -1,4 +1,5 @@
 //! MAP estimation: descent, a closed form, fresh patches, bad input.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Convolution, Extension, Gaussian, Identity, Likelihood, Operator};

@@ -1,4 +1,5 @@
 //! A run that is cancelled and resumed ends with the very bits of an uninterrupted one.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Result, Seed, Space};

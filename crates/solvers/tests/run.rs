@@ -1,4 +1,5 @@
 //! The run loop: budgets, stops, cancellation, state files.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result};

@@ -1,4 +1,5 @@
 //! L2-TV by the primal-dual method: duality, optimality, the stopping rule, limits, bad input.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Seed, Space};
 use smalti_operators::{

@@ -38,6 +38,8 @@ pub struct Prior {
     pub curve: TrainingCurve,
     /// Seconds of the training.
     pub seconds: f64,
+    /// The dtype of its matrix products.
+    pub precision: Precision,
 }
 
 impl Prior {
@@ -49,7 +51,7 @@ impl Prior {
         precision: Precision,
     ) -> Result<Self> {
         let identity = format!("{} {precision:?}", data_hash(&[flow.flat_parameters()])?);
-        Ok(Self { flow: placed(flow, options, precision), identity, curve, seconds })
+        Ok(Self { flow: placed(flow, options, precision), identity, curve, seconds, precision })
     }
 }
 
@@ -129,13 +131,8 @@ impl<'a> Methods<'a> {
     fn l2_tv(&self, task: &Task<'_>, observer: &Observer) -> Result<Tensor> {
         let settings = self.profile.l2_tv.as_ref().ok_or_else(|| missing("l2_tv"))?;
         let start = self.bicubic(task)?;
-        let mut tv = TvPrimalDual::new(
-            task.operator,
-            task.observation,
-            settings.weight,
-            settings.tolerance,
-            &start,
-        )?;
+        let mut tv =
+            TvPrimalDual::new(task.operator, task.observation, settings.weight, settings.tolerance, &start)?;
         self.state.go_on(&run(&mut tv, Budget::steps(settings.iterations), observer)?)?;
         tv.finish()
     }

@@ -2,6 +2,7 @@
 
 mod curve;
 mod pictures;
+mod strip;
 
 use crate::data::DataSource;
 use crate::experiment::settings::{Form, Operator};
@@ -77,6 +78,7 @@ fn image(staged: &mut Staged, shown: &Shown, crop: i64, scale: f64) -> Result<Va
     let scored = scored(&shown.truth, crop)?;
     let place = inset(&shown.truth, scored)?;
     let folder = format!("images/{}", file_name(&shown.name));
+    staged.add(&format!("{folder}/side-by-side.png"), &strip::side_by_side(shown, place)?.to_png()?)?;
     let mut embed = |name: String, picture: &Picture| -> Result<Value> {
         let png = picture.to_png()?;
         staged.add(&format!("{folder}/{name}.png"), &png)?;

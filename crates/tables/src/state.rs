@@ -1,8 +1,8 @@
 //! What an unfinished run leaves behind so that the same command can go on from there.
 
 use crate::run::RunOptions;
-use smalti_base::{Error, Result};
 use smalti_base::checkpoint::Checkpoint;
+use smalti_base::{Error, Result};
 use smalti_solvers::{Ended, Keep, Observer, Summary};
 use std::path::PathBuf;
 use std::time::Duration;

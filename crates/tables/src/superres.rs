@@ -9,6 +9,7 @@ use crate::run::RunOptions;
 use crate::state::Reconstruction;
 use smalti_base::metrics::{crop, psnr, ssim};
 use smalti_base::{Error, Result, Space};
+use smalti_flows::Precision;
 use smalti_operators::{Convolution, Extension, Operator};
 use tch::Tensor;
 
@@ -96,7 +97,14 @@ fn note(method: Method, methods: &Methods<'_>) -> String {
         (Some(prior), Method::Patchnr) => {
             let nll = prior.curve.validation.last().map_or(f64::NAN, |&(_, value)| value);
             let steps = prior.curve.training.last().map_or(0, |&(step, _)| step);
-            format!("trained once: {steps} steps in {:.0} s, validation NLL {nll:.1}", prior.seconds)
+            let products = match prior.precision {
+                Precision::Full => "float32",
+                Precision::Bf16 => "bfloat16 between hidden layers",
+            };
+            let seconds = prior.seconds;
+            format!(
+                "trained once: {steps} steps in {seconds:.0} s, validation NLL {nll:.1}; products in {products}"
+            )
         }
         _ => String::new(),
     }

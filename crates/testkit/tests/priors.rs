@@ -24,11 +24,17 @@ fn densities_have_their_gradients() {
         laws::density_rows(&density.name, density.subject.as_ref(), &patches, seed()).unwrap();
     }
     for density in densities().unwrap() {
-        laws::density_gradient(&density.name, &ScaledDensityGradient(density.subject), &draw(&[12, 9]), seed())
-            .unwrap_err();
+        laws::density_gradient(
+            &density.name,
+            &ScaledDensityGradient(density.subject),
+            &draw(&[12, 9]),
+            seed(),
+        )
+        .unwrap_err();
     }
     for density in densities().unwrap() {
-        laws::density_rows(&density.name, &MixedPatches(density.subject), &draw(&[12, 9]), seed()).unwrap_err();
+        laws::density_rows(&density.name, &MixedPatches(density.subject), &draw(&[12, 9]), seed())
+            .unwrap_err();
     }
 }
 

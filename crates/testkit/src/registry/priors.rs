@@ -13,14 +13,17 @@ pub fn densities() -> Result<Vec<Named<dyn PatchDensity>>> {
     Ok(vec![Named::new("patchNR flow", Box::new(flows::patchnr(3)?))])
 }
 
-/// The regularizers with the domain of their images, and whether `refresh` draws a new subset.
+/// A regularizer, the domain of its images, and whether `refresh` draws a new subset.
+pub type RegularizerCase = (Named<dyn Regularizer>, Space, bool);
+
+/// The regularizers.
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
-pub fn regularizers() -> Result<Vec<(Named<dyn Regularizer>, Space, bool)>> {
+pub fn regularizers() -> Result<Vec<RegularizerCase>> {
     let domain = Space::image(1, 13, 18);
     let colour = Space::image(3, 9, 7);
-    let mut all: Vec<(Named<dyn Regularizer>, Space, bool)> = Vec::new();
+    let mut all: Vec<RegularizerCase> = Vec::new();
     for sampling in [Sampling::All, Sampling::Random(40), Sampling::Grid(3), Sampling::Grid(4)] {
         let prior = PatchPrior::new(flows::patchnr(3)?, domain, sampling, Seed::new(31))?;
         let fresh = sampling != Sampling::All;
@@ -47,7 +50,10 @@ pub fn extractions() -> Result<Vec<Named<dyn LinearOperator>>> {
         ("patches on a grid", Patches::grid(grey, 4, 3, (2, 1))?),
         ("patches on a grid with gaps, in colour", Patches::grid(colour, 2, 4, (0, 3))?),
         ("random patches", Patches::random(grey, 5, 20, &mut stream)?),
-        ("random patches that repeat, in colour", Patches::random_with_replacement(colour, 3, 90, &mut stream)?),
+        (
+            "random patches that repeat, in colour",
+            Patches::random_with_replacement(colour, 3, 90, &mut stream)?,
+        ),
     ];
     Ok(all
         .into_iter()
