@@ -82,21 +82,26 @@ fn missing_keys_are_refused() {
 fn wrong_types_are_refused() {
     shows("stride = 4", "stride = \"four\"", "\"four\"", "operator.stride");
     shows("form = \"wrap-after\"", "form = \"wrap\"", "\"wrap\"", "`wrap-after`");
-    shows("patches = { random = 4_000 }", "patches = { grit = 2 }", "", "grit");
+    shows("patches = { grid = 3 }", "patches = { grit = 2 }", "", "grit");
 }
 
 #[test]
 fn values_out_of_range_are_refused() {
     shows(
-        "weight = 0.0015\niterations = 1_000",
+        "weight = 0.0005 # chosen on sic/val.png\niterations = 1_000",
         "weight = -1.0\niterations = 1_000",
         "weight",
         "l2_tv.weight: lower than 0.000000000001, got -1.0",
     );
     shows("stride = 4", "stride = 0", "stride", "operator.stride");
     shows("sigma = 2.0", "sigma = nan", "sigma", "not a finite number");
-    shows("random = 4_000", "random = 0", "random", "map.patches.random: lower than 1, got 0");
-    shows("steps = 400", "steps = 0", "steps", "profile.smoke.patchnr.training.steps");
+    shows("random = 130_000", "random = 0", "random", "map.patches.random: lower than 1, got 0");
+    shows(
+        "steps = 1_000\nbatch = 64",
+        "steps = 0\nbatch = 64",
+        "steps",
+        "profile.smoke.patchnr.training.steps",
+    );
     shows("psnr = [28.29]", "psnr = []", "psnr", "published.example.rows.patchnr.psnr");
 }
 
@@ -108,7 +113,13 @@ fn parts_must_fit_together() {
     let error = fault(from, to);
     assert!(error.to_string().contains("there is example, slices"), "{error}");
     assert_eq!(error.line, line_of(TEXT, from));
-    let error = fault("[profile.quick.l2_tv]\nweight = 0.0015\niterations = 1_000\ntolerance = 1e-5\n", "");
+    let error = fault(
+        &format!(
+            "[profile.quick.l2_tv]\n{}\ntolerance = 1e-4\n",
+            "weight = 0.0005 # chosen on sic/val.png\niterations = 1_000"
+        ),
+        "",
+    );
     assert!(error.to_string().contains("l2_tv has no section l2_tv"), "{error}");
     let error = fault("images = [\"sic/test.png\"]", "images = [\"../secret.png\"]");
     assert!(error.to_string().contains("inside of the data folder"), "{error}");
