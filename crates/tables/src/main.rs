@@ -16,6 +16,11 @@ use tracing_indicatif::IndicatifLayer;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::prelude::*;
 
+/// Serves all of the process, libtorch included: the threads of `smalti_base::parallel` allocate tensors all the
+/// time, and glibc's allocator made them wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the experiments in experiments/*.toml and writes OUT/NAME/PROFILE/{table.csv,table.md,report.html,images/}.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
