@@ -2,7 +2,7 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::layer::{Layer, Precision, Tape};
-use smalti_base::Result;
+use smalti_base::{Result, parallel};
 use tch::Tensor;
 
 /// `T = T_K o ... o T_1`, latent to data; log-determinants add up.
@@ -85,9 +85,14 @@ impl Layer for Chain {
         self.layers.iter_mut().flat_map(|layer| layer.buffers_mut()).collect()
     }
 
-    fn refresh(&mut self, precision: Precision) {
+    fn set_precision(&mut self, precision: Precision) {
         for layer in &mut self.layers {
-            layer.refresh(precision);
+            layer.set_precision(precision);
         }
+    }
+
+    fn refresh(&self) -> Result<()> {
+        parallel::map(self.layers.len(), |k| self.layers[k].refresh())?;
+        Ok(())
     }
 }

@@ -163,8 +163,13 @@ impl Layer for Coupling {
         all
     }
 
-    fn refresh(&mut self, precision: Precision) {
-        self.net1.refresh(precision);
-        self.net2.refresh(precision);
+    fn set_precision(&mut self, precision: Precision) {
+        self.net1.set_precision(precision);
+        self.net2.set_precision(precision);
+    }
+
+    fn refresh(&self) -> Result<()> {
+        self.net1.refresh()?;
+        self.net2.refresh()
     }
 }

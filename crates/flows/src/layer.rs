@@ -66,8 +66,16 @@ pub trait Layer: Bijection {
         Vec::new()
     }
 
-    /// Tells the layer that its parameters changed, or which dtype its matrix products use from now on.
-    fn refresh(&mut self, _precision: Precision) {}
+    /// Chooses the dtype that matrix products use from now on.
+    fn set_precision(&mut self, _precision: Precision) {}
+
+    /// Brings copies of the parameters in another dtype up to date; must follow every change of the parameters.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    fn refresh(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The dtype of matrix products. Parameters, sums over patches and gradients in the patches stay in the

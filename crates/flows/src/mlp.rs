@@ -102,11 +102,11 @@ impl Mlp {
         self.layers.iter_mut().flat_map(|l| [&mut l.weight, &mut l.bias]).collect()
     }
 
-    /// Remakes the operands of the matrix products from the parameters.
+    /// Chooses the dtype of matrix products.
     ///
     /// With [`Precision::Bf16`] only products between hidden layers run in bfloat16: rounding a patch or a shift
     /// to 8 bits would cost more accuracy than these small products cost time.
-    pub fn refresh(&mut self, precision: Precision) {
+    pub fn set_precision(&mut self, precision: Precision) {
         let last = self.layers.len().saturating_sub(1);
         for (k, layer) in self.layers.iter_mut().enumerate() {
             let bf16 = |t: &Tensor| t.detach().to_kind(Kind::BFloat16);
@@ -114,5 +114,19 @@ impl Mlp {
             layer.cast =
                 (hidden && precision == Precision::Bf16).then(|| (bf16(&layer.weight), bf16(&layer.bias)));
         }
+    }
+
+    /// Brings the operands of the matrix products up to date with the parameters.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn refresh(&self) -> Result<()> {
+        for layer in &self.layers {
+            if let Some((weight, bias)) = &layer.cast {
+                weight.shallow_clone().copy_(&layer.weight.detach());
+                bias.shallow_clone().copy_(&layer.bias.detach());
+            }
+        }
+        Ok(())
     }
 }

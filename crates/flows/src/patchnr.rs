@@ -131,7 +131,7 @@ impl PatchNr {
             *parameter = self.flat.narrow(0, at, n).reshape(parameter.size());
             at += n;
         }
-        self.chain.refresh(self.precision);
+        self.chain.set_precision(self.precision);
     }
 
     /// Moves the flow to a device, in a dtype.
@@ -141,14 +141,18 @@ impl PatchNr {
 
     /// Chooses the dtype of matrix products from now on.
     pub fn set_precision(&mut self, precision: Precision) {
+        let _no_grad = tch::no_grad_guard();
         self.precision = precision;
-        self.refresh();
+        self.chain.set_precision(precision);
     }
 
     /// Must follow every change of [`PatchNr::flat_parameters`].
-    pub fn refresh(&mut self) {
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn refresh(&self) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        self.chain.refresh(self.precision);
+        self.chain.refresh()
     }
 
     /// Patches evaluated at once: bounds the memory of [`PatchNr::nll_and_grad`].

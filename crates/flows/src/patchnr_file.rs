@@ -151,8 +151,7 @@ impl PatchNr {
         let _no_grad = tch::no_grad_guard();
         let mut flat = self.flat_parameters().shallow_clone();
         flat.f_copy_(&Tensor::f_cat(&parts, 0)?.to_device(self.device()))?;
-        self.refresh();
-        Ok(())
+        self.refresh()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Adam with a state that can be saved.
 
+use crate::fused;
 use smalti_base::{Error, Result, checkpoint::Checkpoint, parallel};
+use smalti_kernels::adam::Update;
 use tch::{Kind, Tensor};
 
 /// Adam with bias correction (Kingma and Ba 2015, algorithm 1); `eps` is added to the corrected root.
@@ -14,6 +16,21 @@ pub struct Adam {
     steps: i32,
     first: Vec<Tensor>,
     second: Vec<Tensor>,
+}
+
+/// The update in libtorch operations, for any dtype and device.
+fn plain([mut p, mut m, mut v]: [Tensor; 3], gradients: &[Tensor], update: Update) -> Result<()> {
+    let (b1, b2) = update.betas;
+    let correct = |b: f64| 1.0 - b.powi(update.step);
+    let mut g = Tensor::zeros_like(&p);
+    for gradient in gradients {
+        let _ = g.f_add_(gradient)?;
+    }
+    let _ = m.f_lerp_(&g, 1.0 - b1)?;
+    let _ = v.f_lerp_(&g.square(), 1.0 - b2)?;
+    let root = v.sqrt().f_div_scalar_(correct(b2).sqrt())?.f_add_scalar_(update.eps)?;
+    let _ = p.f_sub_(&m.f_div(&root)?.f_mul_scalar_(update.rate / correct(b1))?)?;
+    Ok(())
 }
 
 /// Values updated at once: the tensors involved then stay in the cache.
@@ -60,26 +77,19 @@ impl Adam {
             .enumerate()
             .flat_map(|(k, p)| (0..p.numel() as i64).step_by(block as usize).map(move |at| (k, at)))
             .collect();
+        let update = Update { betas: self.betas, rate, eps: self.eps, step: self.steps };
         // A few pieces of work for every thread; blocks are disjoint, so no thread reads what another writes.
         let size = blocks.len().div_ceil(4 * parallel::workers()).max(1);
         let shares: Vec<&[(usize, i64)]> = blocks.chunks(size).collect();
-        let (b1, b2) = self.betas;
-        let correct = |b: f64| 1.0 - b.powi(self.steps);
-        let (rate, bias, eps) = (rate / correct(b1), correct(b2).sqrt(), self.eps);
         parallel::map(shares.len(), |share| {
             for &(k, at) in shares[share] {
                 let n = block.min(parameters[k].numel() as i64 - at);
                 let part = |t: &Tensor| -> Result<Tensor> { Ok(t.f_reshape([-1])?.f_narrow(0, at, n)?) };
-                let (mut p, mut m, mut v) =
-                    (part(&parameters[k])?, part(&self.first[k])?, part(&self.second[k])?);
-                let mut g = Tensor::zeros_like(&p);
-                for gradient in parts {
-                    let _ = g.f_add_(&part(&gradient[k])?)?;
+                let moving = [part(&parameters[k])?, part(&self.first[k])?, part(&self.second[k])?];
+                let gradients: Vec<Tensor> = parts.iter().map(|g| part(&g[k])).collect::<Result<_>>()?;
+                if !fused::step(&moving, &gradients, update) {
+                    plain(moving, &gradients, update)?;
                 }
-                let _ = m.f_lerp_(&g, 1.0 - b1)?;
-                let _ = v.f_lerp_(&g.square(), 1.0 - b2)?;
-                let root = v.sqrt().f_div_scalar_(bias)?.f_add_scalar_(eps)?;
-                let _ = p.f_sub_(&m.f_div(&root)?.f_mul_scalar_(rate)?)?;
             }
             Ok(())
         })?;

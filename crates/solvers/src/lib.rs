@@ -32,6 +32,7 @@
 
 pub mod adam;
 mod check;
+mod fused;
 pub mod map;
 pub mod patchnr_training;
 pub mod run;

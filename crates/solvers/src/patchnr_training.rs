@@ -197,7 +197,7 @@ impl Iteration for PatchNrTraining {
         let (loss, gradients) = self.flow.loss_and_weight_grads(&self.batch(k)?)?;
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
         self.adam.step(&self.parameters, &gradients, rate)?;
-        self.flow.refresh();
+        self.flow.refresh()?;
         self.running = (self.running.0 + loss, self.running.1 + 1.0);
         if (k + 1).is_multiple_of(self.settings.validate_every) || k + 1 == self.settings.steps {
             self.validate(k + 1)
@@ -210,7 +210,7 @@ impl Iteration for PatchNrTraining {
         if let Some((_, best)) = &self.best {
             let _no_grad = tch::no_grad_guard();
             self.flow.flat_parameters().shallow_clone().f_copy_(best)?;
-            self.flow.refresh();
+            self.flow.refresh()?;
         }
         let last = self.curve.last().and_then(|point| point.validation);
         if let Some(value) = self.best.as_ref().map(|(v, _)| *v).or(last) {
@@ -267,7 +267,7 @@ impl Iteration for PatchNrTraining {
             }
             false => None,
         };
-        self.flow.refresh();
+        self.flow.refresh()?;
         Ok(())
     }
 }

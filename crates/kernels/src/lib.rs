@@ -1,0 +1,14 @@
+//! Plain Rust compute without tch: loops that libtorch would do in several passes over memory, done in one.
+//!
+//! Everything here works on slices, on one thread, and uses the widest vector instructions that the processor
+//! has (by `pulp`, chosen at run time).
+//!
+//! ```
+//! use smalti_kernels::adam::{Gradient, Update, adam};
+//! let (mut p, mut m, mut v) = ([1.0_f32; 5], [0.0; 5], [0.0; 5]);
+//! let first = Update { betas: (0.9, 0.999), rate: 0.1, eps: 1e-8, step: 1 };
+//! adam(&mut p, &mut m, &mut v, &[Gradient::F32(&[2.0; 5])], first);
+//! assert!((p[0] - 0.9).abs() < 1e-6); // the first step has the length of the rate
+//! ```
+
+pub mod adam;
