@@ -31,6 +31,9 @@ const BLOCK: usize = 1024;
 ///
 /// `m' = m / (1 - b1^step)`, `v' = v / (1 - b2^step)`. All slices have the same length; what is beyond the
 /// shortest is left alone.
+///
+/// Moments below 1e-32 are set to zero. Next to `eps` they move no float32 parameter, but the moments of weights that
+/// receive no gradient would otherwise decay into subnormal numbers, on which processors are many times slower.
 pub fn adam(p: &mut [f32], m: &mut [f32], v: &mut [f32], parts: &[Gradient<'_>], update: Update) {
     let arch = pulp::Arch::new();
     let numbers = Numbers::of(update);
@@ -49,6 +52,15 @@ pub fn adam(p: &mut [f32], m: &mut [f32], v: &mut [f32], parts: &[Gradient<'_>],
             },
         );
     }
+}
+
+/// Moments below this are taken for zero.
+const TINY: f32 = 1e-32;
+
+/// `x`, or 0 where `|x|` is below [`TINY`]: a compare and a mask, no branch.
+#[inline(always)]
+fn flushed(x: f32) -> f32 {
+    if x.abs() < TINY { 0.0 } else { x }
 }
 
 #[inline(always)]
@@ -93,8 +105,8 @@ impl Numbers {
     #[inline(always)]
     fn apply(self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
         for (((p, m), v), &g) in p.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()).zip(g) {
-            *m += (1.0 - self.b1) * (g - *m);
-            *v += (1.0 - self.b2) * (g * g - *v);
+            *m = flushed(*m + (1.0 - self.b1) * (g - *m));
+            *v = flushed(*v + (1.0 - self.b2) * (g * g - *v));
             *p -= self.rate * *m / (v.sqrt() * self.inverse_root + self.eps);
         }
     }
@@ -133,6 +145,18 @@ mod tests {
         }
         let gap = p.iter().zip(&exact).map(|(p, e)| (f64::from(*p) - e[0]).abs()).fold(0.0, f64::max);
         assert!(gap < 1e-6, "{gap}");
+    }
+
+    #[test]
+    fn moments_do_not_become_subnormal() {
+        let (mut p, mut m, mut v) = ([1.0_f32; 8], [0.0; 8], [0.0; 8]);
+        for step in 1..2000 {
+            let g = if step == 1 { [1e-3_f32; 8] } else { [0.0; 8] };
+            let update = Update { betas: (0.9, 0.9), rate: 0.1, eps: 1e-8, step };
+            adam(&mut p, &mut m, &mut v, &[Gradient::F32(&g)], update);
+            assert!(m.iter().chain(&v).all(|x| !x.is_subnormal()), "step {step}");
+        }
+        assert_eq!((m, v), ([0.0; 8], [0.0; 8]));
     }
 
     #[test]
