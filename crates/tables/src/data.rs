@@ -99,14 +99,17 @@ impl DataSource {
         }
     }
 
-    /// Which images `names` (at least one) are, for the column `data` of a table: the first and the last name,
-    /// and `(synthetic)` where they are.
+    /// Which images `names` (at least one) are, for the column `data` of a table: up to four names, else the first
+    /// and the last, and `(synthetic)` where they are.
     pub fn label(&self, names: &[String]) -> String {
         let synthetic = if *self == Self::Synthetic { " (synthetic)" } else { "" };
         let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
         match names {
             [] => String::new(),
-            [one] => format!("{one}{synthetic}"),
+            [first, others @ ..] if others.len() < 4 => {
+                let others: String = others.iter().map(|name| format!(" + {}", file(name))).collect();
+                format!("{first}{others}{synthetic}")
+            }
             [first, .., last] => format!("{first} to {}{synthetic}", file(last)),
         }
     }
@@ -268,7 +271,7 @@ mod tests {
         assert_eq!(names[1], "synthetic/testset/img2");
         assert_eq!(names[SYNTHETIC_IMAGES], "synthetic/test");
         let three = source.names(&["sic/testset/img*.png".into()], Some(3)).unwrap();
-        assert_eq!(source.label(&three), "synthetic/testset/img1 to img3 (synthetic)");
+        assert_eq!(source.label(&three), "synthetic/testset/img1 + img2 + img3 (synthetic)");
         // The name in the file and the name in the table are one image; another role is another image.
         let image = |name: &str| source.load(name).unwrap();
         assert_eq!(image("sic/ref.png"), image("synthetic/ref"));
