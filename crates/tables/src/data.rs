@@ -110,7 +110,10 @@ impl DataSource {
                 let others: String = others.iter().map(|name| format!(" + {}", file(name))).collect();
                 format!("{first}{others}{synthetic}")
             }
-            [first, .., last] => format!("{first} to {}{synthetic}", file(last)),
+            [first, others @ ..] => {
+                let last = others.last().unwrap_or(first);
+                format!("{first} to {}{synthetic}", file(last))
+            }
         }
     }
 
