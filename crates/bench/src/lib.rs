@@ -20,6 +20,10 @@
 //! Reading order: [`fixtures`], [`timed`]; and for the peers [`answer`], [`children`], [`peer`], [`compare`],
 //! [`report`], [`patchnr`].
 
+/// The allocator of the program that is measured, see `smalti-tables`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod answer;
 pub mod children;
 pub mod compare;
