@@ -12,7 +12,7 @@
 //! space.check("noise", &noise).unwrap();
 //! ```
 //!
-//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`files`], [`image_file`], [`metrics`],
+//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`image_file`], [`metrics`],
 //! [`checkpoint`].
 
 pub mod checkpoint;
@@ -23,6 +23,7 @@ pub mod image_file;
 pub mod metrics;
 pub mod parallel;
 pub mod seed;
+pub mod slices;
 pub mod space;
 
 pub use device::DeviceChoice;

@@ -67,6 +67,22 @@ pub fn map<R: Send>(n: usize, f: impl Fn(usize) -> Result<R>) -> Result<Vec<R>> 
     })
 }
 
+/// `f` of every item, by several threads; the items share no tensors that `f` changes.
+///
+/// # Errors
+/// The error of the first item, in order, that fails.
+pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()> + Sync) -> Result<()> {
+    let guarded = |item: &mut T| {
+        let _no_grad = tch::no_grad_guard();
+        f(item)
+    };
+    if items.len() <= 1 || threads() == 1 {
+        return items.iter_mut().try_for_each(guarded);
+    }
+    let results: Vec<Result<()>> = pool()?.install(|| items.par_iter_mut().map(guarded).collect());
+    results.into_iter().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::map;

@@ -40,7 +40,7 @@ pub fn noise(space: Space) -> Tensor {
 /// Those of libtorch.
 pub fn flow(precision: Precision) -> Result<PatchNr> {
     let mut flow = PatchNr::new(PatchNrShape::paper()?, seed())?;
-    flow.set_precision(precision);
+    flow.set_precision(precision)?;
     Ok(flow)
 }
 

@@ -57,7 +57,7 @@ fn gradient(
     file.tensors.insert("image".into(), image.shallow_clone());
     file.tensors.insert("positions".into(), prior_positions(&flow, sampling, rounds + 1)?);
     let inputs = write(file, name, folder)?;
-    flow.set_precision(precision);
+    flow.set_precision(precision)?;
     let mut prior = PatchPrior::new(flow, domain, sampling, fixtures::seed())?;
     let ours = move |k| {
         let start = Instant::now();
@@ -99,7 +99,7 @@ fn training(
     file.set_meta("rate", RATE);
     let inputs = write(file, name, folder)?;
     let precision = Precision::fastest(Device::Cpu);
-    flow.set_precision(precision);
+    flow.set_precision(precision)?;
     let mut training =
         PatchNrTraining::new(flow, &[image], None, settings(batch, u64::MAX, RATE), fixtures::seed())?;
     let ours = move |run| {

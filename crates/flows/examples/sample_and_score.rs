@@ -16,7 +16,7 @@ fn main() -> Result<()> {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
     let shape = PatchNrShape { patch_size: 4, blocks: 3, hidden: 64, clamp };
     let mut flow = PatchNr::new(shape, Seed::new(1))?;
-    flow.to(Device::Cpu, Kind::Double);
+    flow.to(Device::Cpu, Kind::Double)?;
     println!("{} parameters, patches of {} pixels", flow.flat_parameters().numel(), shape.dim());
 
     // Patches are T(z) of standard normal latents z.

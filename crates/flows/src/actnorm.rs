@@ -1,6 +1,7 @@
 //! Activation normalisation.
 
 use crate::bijection::{Bijection, Mapped};
+use crate::gradients::Gradients;
 use crate::layer::{Layer, Tape, refuse_condition};
 use smalti_base::{Error, Result};
 use tch::{Kind, Tensor};
@@ -92,7 +93,7 @@ impl Layer for ActNorm {
         grad: &Tensor,
         grad_log_det: f64,
         tape: &mut Tape,
-        weights: Option<&mut Vec<Tensor>>,
+        weights: Option<&mut Gradients>,
     ) -> Result<Tensor> {
         let x = tape.pop()?;
         let scaled = grad * Self::per_channel(&self.log_scale, grad)?.exp();

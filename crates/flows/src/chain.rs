@@ -1,6 +1,7 @@
 //! Composition of layers.
 
 use crate::bijection::{Bijection, Mapped};
+use crate::gradients::Gradients;
 use crate::layer::{Layer, Precision, Tape};
 use smalti_base::{Result, parallel};
 use tch::Tensor;
@@ -58,7 +59,7 @@ impl Layer for Chain {
         grad: &Tensor,
         grad_log_det: f64,
         tape: &mut Tape,
-        mut weights: Option<&mut Vec<Tensor>>,
+        mut weights: Option<&mut Gradients>,
     ) -> Result<Tensor> {
         let mut grad = grad.shallow_clone();
         for layer in &self.layers {
@@ -85,14 +86,11 @@ impl Layer for Chain {
         self.layers.iter_mut().flat_map(|layer| layer.buffers_mut()).collect()
     }
 
-    fn set_precision(&mut self, precision: Precision) {
-        for layer in &mut self.layers {
-            layer.set_precision(precision);
-        }
+    fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        self.layers.iter_mut().try_for_each(|layer| layer.set_precision(precision))
     }
 
-    fn refresh(&self) -> Result<()> {
-        parallel::map(self.layers.len(), |k| self.layers[k].refresh())?;
-        Ok(())
+    fn refresh(&mut self) -> Result<()> {
+        parallel::for_each_mut(&mut self.layers, |layer| layer.refresh())
     }
 }

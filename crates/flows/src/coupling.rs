@@ -2,6 +2,7 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::clamp::SoftClamp;
+use crate::gradients::Gradients;
 use crate::layer::{Layer, Precision, Tape, check_vectors, refuse_condition};
 use crate::mlp::Mlp;
 use smalti_base::{Error, Result, seed::Stream};
@@ -84,7 +85,7 @@ impl Coupling {
         grad: &Tensor,
         grad_log_det: f64,
         tape: &mut Tape,
-        weights: Option<&mut Vec<Tensor>>,
+        weights: Option<&mut Gradients>,
     ) -> Result<(Tensor, Tensor)> {
         let (slope, x, scale) = (tape.pop()?, tape.pop()?, tape.pop()?);
         let grad_y = grad * scale;
@@ -135,18 +136,18 @@ impl Layer for Coupling {
         grad: &Tensor,
         grad_log_det: f64,
         tape: &mut Tape,
-        weights: Option<&mut Vec<Tensor>>,
+        weights: Option<&mut Gradients>,
     ) -> Result<Tensor> {
         let (g1, g2) = self.split(grad);
-        let mut of_net = weights.as_ref().map(|_| (Vec::new(), Vec::new()));
+        let mut of_net = weights.as_ref().map(|_| (Gradients::default(), Gradients::default()));
         let (in2, y1) =
             self.undo_back(&self.net2, &g1, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.1))?;
         let g2 = g2 + in2;
         let (in1, y2) =
             self.undo_back(&self.net1, &g2, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.0))?;
         if let (Some(weights), Some((first, second))) = (weights, of_net) {
-            weights.extend(first);
-            weights.extend(second);
+            weights.append(first);
+            weights.append(second);
         }
         Ok(Tensor::f_cat(&[y1 + in1, y2], 1)?)
     }
@@ -163,12 +164,12 @@ impl Layer for Coupling {
         all
     }
 
-    fn set_precision(&mut self, precision: Precision) {
-        self.net1.set_precision(precision);
-        self.net2.set_precision(precision);
+    fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        self.net1.set_precision(precision)?;
+        self.net2.set_precision(precision)
     }
 
-    fn refresh(&self) -> Result<()> {
+    fn refresh(&mut self) -> Result<()> {
         self.net1.refresh()?;
         self.net2.refresh()
     }

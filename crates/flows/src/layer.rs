@@ -1,19 +1,25 @@
 //! What layers of a flow can do besides mapping: analytic gradients and access to their parameters.
 
 use crate::bijection::{Bijection, Mapped};
+use crate::gradients::Gradients;
 use smalti_base::{Error, Result};
+use smalti_kernels::mlp::Pass;
 use tch::{Device, Tensor};
 
-/// What a pass towards the latent space leaves behind for the way back: a stack of tensors.
+/// What a pass towards the latent space leaves behind for the way back: a stack of tensors, and one of the passes of
+/// subnets that do without libtorch.
 ///
 /// Every layer takes off exactly what it put on.
 #[derive(Debug, Default)]
-pub struct Tape(Vec<Tensor>);
+pub struct Tape {
+    tensors: Vec<Tensor>,
+    passes: Vec<Pass>,
+}
 
 impl Tape {
     /// Puts a tensor on.
     pub fn push(&mut self, t: Tensor) {
-        self.0.push(t);
+        self.tensors.push(t);
     }
 
     /// Takes the latest tensor off.
@@ -21,12 +27,26 @@ impl Tape {
     /// # Errors
     /// [`Error::Value`] where the tape is empty: the pass before did not fit this one.
     pub fn pop(&mut self) -> Result<Tensor> {
-        self.0.pop().ok_or_else(|| Error::value("tape of a flow", "the tensors of one pass", "none left"))
+        self.tensors.pop().ok_or_else(Self::misfit)
+    }
+
+    /// Puts a pass on.
+    pub(crate) fn push_pass(&mut self, pass: Pass) {
+        self.passes.push(pass);
+    }
+
+    /// Takes the latest pass off.
+    pub(crate) fn pop_pass(&mut self) -> Result<Pass> {
+        self.passes.pop().ok_or_else(Self::misfit)
+    }
+
+    fn misfit() -> Error {
+        Error::value("tape of a flow", "what one pass has left on it", "nothing left")
     }
 
     /// Whether everything has been taken off.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tensors.is_empty() && self.passes.is_empty()
     }
 }
 
@@ -34,7 +54,7 @@ impl Tape {
 ///
 /// For `z, l = to_latent(x)` and a loss `L(z, l)`, [`Layer::pull_back`] takes `dL/dz` and `dL/dl` to `dL/dx`,
 /// without autograd; a law compares it with autograd in float64.
-pub trait Layer: Bijection {
+pub trait Layer: Bijection + Send {
     /// [`Bijection::to_latent`] without a condition, putting on `tape` what the way back needs.
     ///
     /// # Errors
@@ -52,7 +72,7 @@ pub trait Layer: Bijection {
         grad: &Tensor,
         grad_log_det: f64,
         tape: &mut Tape,
-        weights: Option<&mut Vec<Tensor>>,
+        weights: Option<&mut Gradients>,
     ) -> Result<Tensor>;
 
     /// The trainable parameters with their names, in a fixed order.
@@ -67,13 +87,18 @@ pub trait Layer: Bijection {
     }
 
     /// Chooses the dtype that matrix products use from now on.
-    fn set_precision(&mut self, _precision: Precision) {}
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    fn set_precision(&mut self, _precision: Precision) -> Result<()> {
+        Ok(())
+    }
 
     /// Brings copies of the parameters in another dtype up to date; must follow every change of the parameters.
     ///
     /// # Errors
     /// Those of libtorch.
-    fn refresh(&self) -> Result<()> {
+    fn refresh(&mut self) -> Result<()> {
         Ok(())
     }
 }

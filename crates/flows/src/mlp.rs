@@ -1,8 +1,10 @@
 //! Fully connected subnets with ReLU between layers, and their analytic gradients.
 
+use crate::gradients::Gradients;
 use crate::layer::{Precision, Tape};
-use smalti_base::{Result, seed::Stream};
-use tch::{Kind, Tensor};
+use smalti_base::{Result, seed::Stream, slices};
+use smalti_kernels::mlp::{Matrix, Mlp as Fused};
+use tch::{Device, Kind, Tensor};
 
 /// `x W^T + b`, with `W: [out, in]`, `b: [out]`.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ impl Linear {
 #[derive(Debug)]
 pub struct Mlp {
     layers: Vec<Linear>,
+    /// The same net without libtorch, where a CPU multiplies in bfloat16.
+    fused: Option<Fused>,
 }
 
 impl Mlp {
@@ -35,7 +39,7 @@ impl Mlp {
             bias: draw(&[w[1]], w[0]),
             cast: None,
         });
-        Self { layers: layers.collect() }
+        Self { layers: layers.collect(), fused: None }
     }
 
     /// The net's value; what [`Mlp::pull_back`] needs goes on `tape` where one is given.
@@ -43,6 +47,12 @@ impl Mlp {
     /// # Errors
     /// Where `x` does not have the width of the first layer.
     pub fn forward(&self, x: &Tensor, mut tape: Option<&mut Tape>) -> Result<Tensor> {
+        // Autograd, where somebody wants it, must see every operation.
+        if let Some(fused) = &self.fused
+            && !x.requires_grad()
+        {
+            return self.fused_forward(fused, x, tape);
+        }
         let mut h = x.shallow_clone();
         for (k, layer) in self.layers.iter().enumerate() {
             let (weight, bias) = layer.operands();
@@ -65,8 +75,11 @@ impl Mlp {
         &self,
         grad: &Tensor,
         tape: &mut Tape,
-        weights: Option<&mut Vec<Tensor>>,
+        weights: Option<&mut Gradients>,
     ) -> Result<Tensor> {
+        if let Some(fused) = &self.fused {
+            return self.fused_pull_back(fused, grad, tape, weights);
+        }
         let mut reversed = weights.as_ref().map(|_| Vec::with_capacity(2 * self.layers.len()));
         let mut g = grad.shallow_clone();
         for (k, layer) in self.layers.iter().enumerate().rev() {
@@ -82,9 +95,45 @@ impl Mlp {
             }
         }
         if let (Some(weights), Some(reversed)) = (weights, reversed) {
-            weights.extend(reversed.into_iter().rev());
+            reversed.into_iter().rev().for_each(|g| weights.push(g));
         }
         Ok(g.f_to_kind(grad.kind())?)
+    }
+
+    fn fused_forward(&self, fused: &Fused, x: &Tensor, tape: Option<&mut Tape>) -> Result<Tensor> {
+        let outputs = self.layers.last().map_or(0, |l| l.bias.numel() as i64);
+        let mut out = Tensor::empty([x.size()[0], outputs], (x.kind(), x.device()));
+        let (values, stride) = slices::rows(x)?;
+        let pass =
+            fused.forward(Matrix { values, stride }, x.size()[0] as usize, slices::values_mut(&mut out)?);
+        if let Some(tape) = tape {
+            tape.push_pass(pass);
+        }
+        Ok(out)
+    }
+
+    fn fused_pull_back(
+        &self,
+        fused: &Fused,
+        grad: &Tensor,
+        tape: &mut Tape,
+        weights: Option<&mut Gradients>,
+    ) -> Result<Tensor> {
+        let inputs = self.layers.first().map_or(0, |l| l.weight.size()[1]);
+        let mut grad_x = Tensor::empty([grad.size()[0], inputs], (grad.kind(), grad.device()));
+        let (values, stride) = slices::rows(grad)?;
+        let rows = grad.size()[0] as usize;
+        let grad = Matrix { values, stride };
+        let grad_in = slices::values_mut(&mut grad_x)?;
+        let of_layers = fused.pull_back(tape.pop_pass()?, grad, rows, grad_in, weights.is_some());
+        if let Some(weights) = weights {
+            for (of_layer, layer) in of_layers.into_iter().zip(&self.layers) {
+                let size = layer.weight.size();
+                weights.push_product(of_layer.weight, [size[0], size[1]]);
+                weights.push(Tensor::from_slice(&of_layer.bias));
+            }
+        }
+        Ok(grad_x)
     }
 
     /// Weights and biases with the names that PyTorch gives them in a `Sequential` with ReLU between.
@@ -106,22 +155,36 @@ impl Mlp {
     ///
     /// With [`Precision::Bf16`] only products between hidden layers run in bfloat16: rounding a patch or a shift
     /// to 8 bits would cost more accuracy than these small products cost time.
-    pub fn set_precision(&mut self, precision: Precision) {
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        let on_cpu = self.layers.iter().all(|l| slices::readable(&l.weight) && slices::readable(&l.bias));
+        self.fused = (on_cpu && precision == Precision::Bf16).then(|| Fused::new(&self.widths()));
         let last = self.layers.len().saturating_sub(1);
         for (k, layer) in self.layers.iter_mut().enumerate() {
             let bf16 = |t: &Tensor| t.detach().to_kind(Kind::BFloat16);
-            let hidden = k > 0 && k < last;
+            let hidden = k > 0 && k < last && layer.weight.device() != Device::Cpu;
             layer.cast =
                 (hidden && precision == Precision::Bf16).then(|| (bf16(&layer.weight), bf16(&layer.bias)));
         }
+        self.refresh()
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let outputs = self.layers.iter().map(|l| l.weight.size()[0] as usize);
+        self.layers.first().map(|l| l.weight.size()[1] as usize).into_iter().chain(outputs).collect()
     }
 
     /// Brings the operands of the matrix products up to date with the parameters.
     ///
     /// # Errors
     /// Those of libtorch.
-    pub fn refresh(&self) -> Result<()> {
-        for layer in &self.layers {
+    pub fn refresh(&mut self) -> Result<()> {
+        for (k, layer) in self.layers.iter().enumerate() {
+            if let Some(fused) = &mut self.fused {
+                fused.set(k, slices::values(&layer.weight)?, slices::values(&layer.bias)?);
+            }
             if let Some((weight, bias)) = &layer.cast {
                 weight.shallow_clone().copy_(&layer.weight.detach());
                 bias.shallow_clone().copy_(&layer.bias.detach());

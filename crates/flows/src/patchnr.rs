@@ -4,6 +4,7 @@ use crate::bijection::{Bijection, Mapped};
 use crate::chain::Chain;
 use crate::clamp::{ClampForm, SoftClamp};
 use crate::coupling::Coupling;
+use crate::gradients::Gradients;
 use crate::layer::{Layer, Precision, Tape, check_vectors};
 use crate::permutation::Permutation;
 use smalti_base::{Error, Result, Seed, parallel, seed::Stream};
@@ -111,46 +112,55 @@ impl PatchNr {
             chunk: 1024,
             provenance: BTreeMap::new(),
         };
-        flow.adopt(Kind::Float, Device::Cpu);
+        flow.adopt(Kind::Float, Device::Cpu)?;
         Ok(flow)
     }
 
     /// Moves all parameters into one flat tensor of which they are views, so that an optimizer's step and a
     /// copy are one pass over memory.
-    fn adopt(&mut self, kind: Kind, device: Device) {
+    fn adopt(&mut self, kind: Kind, device: Device) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         for buffer in self.chain.buffers_mut() {
-            *buffer = buffer.to_device(device);
+            *buffer = buffer.f_to_device(device)?;
         }
         let parts: Vec<Tensor> =
             self.chain.parameters().iter().map(|(_, t)| t.detach().reshape([-1])).collect();
-        self.flat = Tensor::cat(&parts, 0).to_kind(kind).to_device(device);
+        self.flat = Tensor::f_cat(&parts, 0)?.f_to_kind(kind)?.f_to_device(device)?;
         let mut at = 0;
         for parameter in self.chain.parameters_mut() {
             let n = parameter.numel() as i64;
             *parameter = self.flat.narrow(0, at, n).reshape(parameter.size());
             at += n;
         }
-        self.chain.set_precision(self.precision);
+        self.chain.set_precision(self.precision)
     }
 
-    /// Moves the flow to a device, in a dtype.
-    pub fn to(&mut self, device: Device, kind: Kind) {
-        self.adopt(kind, device);
+    /// Moves the flow to a device, in a floating-point dtype.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for other dtypes; those of libtorch where there is no such device.
+    pub fn to(&mut self, device: Device, kind: Kind) -> Result<()> {
+        if !matches!(kind, Kind::Float | Kind::Double) {
+            return Err(Error::value("dtype of a flow", "float32 or float64", format!("{kind:?}")));
+        }
+        self.adopt(kind, device)
     }
 
     /// Chooses the dtype of matrix products from now on.
-    pub fn set_precision(&mut self, precision: Precision) {
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         self.precision = precision;
-        self.chain.set_precision(precision);
+        self.chain.set_precision(precision)
     }
 
     /// Must follow every change of [`PatchNr::flat_parameters`].
     ///
     /// # Errors
     /// Those of libtorch.
-    pub fn refresh(&self) -> Result<()> {
+    pub fn refresh(&mut self) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         self.chain.refresh()
     }
@@ -250,12 +260,11 @@ impl PatchNr {
     }
 
     /// The training loss `mean_i (|z_i|^2 / 2 - log |det|_i)` of a batch `[N, d]` and its gradients in the
-    /// parameters: one list for every part of the batch that a thread took, each in the order of
-    /// [`PatchNr::parameters`], to be added up. (Altekrueger et al. 2023, eq. (3).)
+    /// parameters, in the order of [`PatchNr::parameters`]. (Altekrueger et al. 2023, eq. (3).)
     ///
     /// # Errors
     /// [`Error::Shape`] where patches do not have `d` values, or there are none.
-    pub fn loss_and_weight_grads(&self, patches: &Tensor) -> Result<(f64, Vec<Vec<Tensor>>)> {
+    pub fn loss_and_weight_grads(&self, patches: &Tensor) -> Result<(f64, Vec<Tensor>)> {
         check_vectors("patches", patches, self.shape.dim())?;
         let n = patches.size()[0];
         if n == 0 {
@@ -268,13 +277,13 @@ impl PatchNr {
             let part = patches.narrow(0, starts[k], size.min(n - starts[k]));
             let mut tape = Tape::default();
             let mapped = self.chain.to_latent_taped(&part, &mut tape)?;
-            let mut grads = Vec::new();
+            let mut grads = Gradients::default();
             let latent = &mapped.value / n as f64;
             let _in_patches = self.chain.pull_back(&latent, -1.0 / n as f64, &mut tape, Some(&mut grads))?;
             Ok((Self::nll_of(&mapped).sum(Kind::Double).double_value(&[]), grads))
         })?;
-        let (losses, grads): (Vec<f64>, Vec<Vec<Tensor>>) = parts.into_iter().unzip();
-        Ok((losses.iter().sum::<f64>() / n as f64, grads))
+        let (losses, grads): (Vec<f64>, Vec<Gradients>) = parts.into_iter().unzip();
+        Ok((losses.iter().sum::<f64>() / n as f64, Gradients::sum(&grads)?))
     }
 
     /// `log p(x) = log N(T^-1(x); 0, I) + log |det J_{T^-1}(x)|`, with its constant: `[N, d] -> [N]`.

@@ -1,6 +1,7 @@
 //! Fixed permutations of the channels.
 
 use crate::bijection::{Bijection, Mapped};
+use crate::gradients::Gradients;
 use crate::layer::{Layer, Tape, refuse_condition};
 use smalti_base::{Error, Result, seed::Stream};
 use tch::{Kind, Tensor};
@@ -80,7 +81,7 @@ impl Layer for Permutation {
         grad: &Tensor,
         _grad_log_det: f64,
         _tape: &mut Tape,
-        _weights: Option<&mut Vec<Tensor>>,
+        _weights: Option<&mut Gradients>,
     ) -> Result<Tensor> {
         Self::pick(grad, &self.perm)
     }

@@ -33,7 +33,7 @@ fn compare(form: ClampForm, name: &str) {
     let patches = golden("patches");
     assert_eq!((flow.shape().patch_size, flow.shape().blocks, flow.shape().hidden), (6, 5, 16));
     for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::Double, 1e-12)] {
-        flow.to(Device::Cpu, kind);
+        flow.to(Device::Cpu, kind).unwrap();
         let (nll, grad) = flow.nll_and_grad(&patches.to_kind(kind)).unwrap();
         assert!(error(&nll, &golden("nll")) < tolerance, "{kind:?} nll: {}", error(&nll, &golden("nll")));
         assert!(

@@ -1,7 +1,7 @@
 //! Plain Rust compute without tch: loops that libtorch would do in several passes over memory, done in one.
 //!
-//! Everything here works on slices, on one thread, and uses the widest vector instructions that the processor
-//! has (by `pulp`, chosen at run time).
+//! Everything here works on slices and uses the widest vector instructions that the processor has (by `pulp`,
+//! chosen at run time). [`adam`] runs on the calling thread, [`transport`] on the threads of the rayon pool.
 //!
 //! ```
 //! use smalti_kernels::adam::{Gradient, Update, adam};
@@ -12,3 +12,5 @@
 //! ```
 
 pub mod adam;
+pub mod bf16;
+pub mod mlp;

@@ -196,7 +196,7 @@ impl Iteration for PatchNrTraining {
     fn step(&mut self, k: u64) -> Result<Step> {
         let (loss, gradients) = self.flow.loss_and_weight_grads(&self.batch(k)?)?;
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
-        self.adam.step(&self.parameters, &gradients, rate)?;
+        self.adam.step(&self.parameters, &[gradients], rate)?;
         self.flow.refresh()?;
         self.running = (self.running.0 + loss, self.running.1 + 1.0);
         if (k + 1).is_multiple_of(self.settings.validate_every) || k + 1 == self.settings.steps {

@@ -72,7 +72,7 @@ fn flow(kind: Kind) -> PatchNr {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
     let shape = PatchNrShape { patch_size: 3, blocks: 2, hidden: 16, clamp };
     let mut flow = PatchNr::new(shape, Seed::new(1)).unwrap();
-    flow.to(Device::Cpu, kind);
+    flow.to(Device::Cpu, kind).unwrap();
     flow
 }
 

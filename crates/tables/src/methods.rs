@@ -51,7 +51,7 @@ impl Prior {
         precision: Precision,
     ) -> Result<Self> {
         let identity = format!("{} {precision:?}", data_hash(&[flow.flat_parameters()])?);
-        Ok(Self { flow: placed(flow, options, precision), identity, curve, seconds, precision })
+        Ok(Self { flow: placed(flow, options, precision)?, identity, curve, seconds, precision })
     }
 }
 
@@ -214,7 +214,7 @@ fn train(
     let (patch_size, hidden) = (settings.patch_size, settings.hidden);
     let shape = PatchNrShape { patch_size, blocks: settings.blocks.max(1) as usize, hidden, clamp };
     let seed: Seed = options.seed.derive("patchNR", 0);
-    let flow = placed(PatchNr::new(shape, seed)?, options, precision);
+    let flow = placed(PatchNr::new(shape, seed)?, options, precision)?;
     let training = &settings.training;
     let wanted = TrainingSettings {
         steps: training.steps,
@@ -267,10 +267,10 @@ fn restored(
 }
 
 /// The flow on the device of the run, computing in its precision.
-fn placed(mut flow: PatchNr, options: &RunOptions, precision: Precision) -> PatchNr {
-    flow.to(options.device, Kind::Float);
-    flow.set_precision(precision);
-    flow
+fn placed(mut flow: PatchNr, options: &RunOptions, precision: Precision) -> Result<PatchNr> {
+    flow.to(options.device, Kind::Float)?;
+    flow.set_precision(precision)?;
+    Ok(flow)
 }
 
 /// A flow that was trained before, on patches of the given size.

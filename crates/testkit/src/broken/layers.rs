@@ -1,7 +1,7 @@
 //! Flow layers with wrong analytic gradients.
 
 use smalti_base::Result;
-use smalti_flows::{Bijection, Layer, Mapped, Tape};
+use smalti_flows::{Bijection, Gradients, Layer, Mapped, Tape};
 use tch::Tensor;
 
 /// What is wrong with the gradients of a [`BrokenLayer`].
@@ -43,12 +43,18 @@ impl Layer for BrokenLayer {
         grad: &Tensor,
         grad_log_det: f64,
         tape: &mut Tape,
-        mut weights: Option<&mut Vec<Tensor>>,
+        weights: Option<&mut Gradients>,
     ) -> Result<Tensor> {
         let c = if self.mistake == Mistake::NoLogDet { 0.0 } else { grad_log_det };
-        let back = self.layer.pull_back(grad, c, tape, weights.as_deref_mut())?;
-        if let (Mistake::ScaledParameter, Some(last)) = (self.mistake, weights.and_then(|w| w.last_mut())) {
-            *last = &*last * 1.01;
+        let mut right = Gradients::default();
+        let back = self.layer.pull_back(grad, c, tape, weights.is_some().then_some(&mut right))?;
+        if let Some(weights) = weights {
+            let right = Gradients::sum(&[right])?;
+            let last = right.len().saturating_sub(1);
+            for (k, gradient) in right.into_iter().enumerate() {
+                let wrong = self.mistake == Mistake::ScaledParameter && k == last;
+                weights.push(if wrong { gradient * 1.01 } else { gradient });
+            }
         }
         Ok(if self.mistake == Mistake::ScaledInput { back * 1.01 } else { back })
     }

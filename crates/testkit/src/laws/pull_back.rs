@@ -3,7 +3,7 @@
 use super::measure::largest;
 use crate::violation::{Trial, Violation};
 use smalti_base::{Result as BaseResult, Seed};
-use smalti_flows::{Layer, Mapped, Tape};
+use smalti_flows::{Gradients, Layer, Mapped, Tape};
 use tch::{Kind, Tensor};
 
 /// For `L = <g, z> + c sum l`, `z, l = to_latent(x)`, with random `g` and `c`: [`Layer::pull_back`] gives the
@@ -38,12 +38,13 @@ pub fn pull_back(
         *parameter = value.shallow_clone();
     }
 
-    let mut ours = Vec::new();
+    let mut ours = Gradients::default();
     let mut tape = Tape::default();
     let taped = trial.ok(layer.to_latent_taped(x, &mut tape))?;
     trial.at_most(0.0, largest(&(&taped.value - value.detach())), "taped and plain latents differ")?;
     let back: BaseResult<Tensor> = layer.pull_back(&g, c, &mut tape, Some(&mut ours));
     let in_x = trial.ok(back)?;
+    let ours = trial.ok(Gradients::sum(&[ours]))?;
     trial.at_most(0.0, f64::from(u8::from(!tape.is_empty())), "tensors are left on the tape")?;
     let missing = ours.len().abs_diff(names.len()) as f64;
     trial.at_most(0.0, missing, "parameters and gradients differ in number")?;

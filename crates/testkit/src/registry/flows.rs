@@ -73,7 +73,7 @@ pub fn layers() -> Result<Vec<LayerCase>> {
 pub fn patchnr(patch_size: i64) -> Result<PatchNr> {
     let clamp = clamp(ClampForm::AlphaAtan)?;
     let mut flow = PatchNr::new(PatchNrShape { patch_size, blocks: 3, hidden: 20, clamp }, Seed::new(22))?;
-    flow.to(tch::Device::Cpu, Kind::Double);
+    flow.to(tch::Device::Cpu, Kind::Double)?;
     Ok(flow)
 }
 

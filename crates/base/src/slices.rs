@@ -1,0 +1,97 @@
+//! The values of tensors as slices, for kernels that do without libtorch.
+
+use crate::error::{Error, Result};
+use tch::{Device, Kind, Tensor};
+
+/// Whether [`values`] works: float32, contiguous, in main memory.
+pub fn readable(t: &Tensor) -> bool {
+    t.kind() == Kind::Float && t.device() == Device::Cpu && t.is_contiguous()
+}
+
+fn check(t: &Tensor) -> Result<()> {
+    if readable(t) {
+        return Ok(());
+    }
+    let got = format!("{:?} on {:?}, strides {:?}", t.kind(), t.device(), t.stride());
+    Err(Error::value("tensor for a kernel", "contiguous float32 values in main memory", got))
+}
+
+/// The values of a contiguous float32 tensor in main memory, in row-major order.
+///
+/// Nobody may change the tensor in place, through a copy that shares its memory, while the slice is in use.
+///
+/// # Errors
+/// [`Error::Value`] for any other tensor.
+#[allow(unsafe_code)]
+pub fn values(t: &Tensor) -> Result<&[f32]> {
+    check(t)?;
+    // SAFETY: checked; the tensor keeps its memory alive as long as it is borrowed.
+    Ok(if t.numel() == 0 {
+        &[]
+    } else {
+        unsafe { std::slice::from_raw_parts(t.data_ptr().cast(), t.numel()) }
+    })
+}
+
+/// The same, to be changed. Nobody may read or change the tensor through a copy that shares its memory meanwhile.
+///
+/// # Errors
+/// [`Error::Value`] for any other tensor.
+#[allow(unsafe_code)]
+pub fn values_mut(t: &mut Tensor) -> Result<&mut [f32]> {
+    check(t)?;
+    // SAFETY: as for `values`.
+    Ok(if t.numel() == 0 {
+        &mut []
+    } else {
+        unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast(), t.numel()) }
+    })
+}
+
+/// The values of a float32 matrix `[n, m]` in main memory whose rows are contiguous, such as a range of columns of a
+/// contiguous one, and how far apart its rows begin: row `i` is `values[i stride..i stride + m]`.
+///
+/// The condition of [`values`] holds here, too.
+///
+/// # Errors
+/// [`Error::Value`] for any other tensor.
+#[allow(unsafe_code)]
+pub fn rows(t: &Tensor) -> Result<(&[f32], usize)> {
+    if let (&[n, m], &[stride, 1]) = (&t.size()[..], &t.stride()[..])
+        && t.kind() == Kind::Float
+        && t.device() == Device::Cpu
+        && stride >= m
+        && n > 0
+    {
+        let length = ((n - 1) * stride + m) as usize;
+        // SAFETY: checked; that many values lie between the first and the last one of the matrix.
+        return Ok((unsafe { std::slice::from_raw_parts(t.data_ptr().cast(), length) }, stride as usize));
+    }
+    let columns = t.size().last().copied().unwrap_or(1).max(1);
+    Ok((values(t)?, columns as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_the_values() {
+        let mut t = Tensor::arange(12, tch::kind::FLOAT_CPU).reshape([3, 4]);
+        values_mut(&mut t).unwrap()[5] = -1.0;
+        assert_eq!(values(&t).unwrap()[4..7], [4.0, -1.0, 6.0]);
+        let half = t.narrow(1, 1, 2);
+        let (all, stride) = rows(&half).unwrap();
+        assert_eq!((all.len(), stride, all[2 * stride + 1]), (10, 4, 10.0));
+        assert_eq!(rows(&t.narrow(0, 1, 1)).unwrap().0, [4.0, -1.0, 6.0, 7.0]);
+        assert_eq!(rows(&Tensor::zeros([0, 4], tch::kind::FLOAT_CPU)).unwrap().0.len(), 0);
+    }
+
+    #[test]
+    fn other_tensors_are_refused() {
+        let t = Tensor::arange(12, tch::kind::FLOAT_CPU).reshape([3, 4]);
+        assert!(values(&t.tr()).is_err() && rows(&t.tr()).is_err());
+        let line = values(&t.to_kind(Kind::Double)).unwrap_err().to_string();
+        assert!(line.contains("contiguous float32 values") && line.contains("Double"), "{line}");
+    }
+}

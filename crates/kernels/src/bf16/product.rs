@@ -1,0 +1,100 @@
+//! Products block by block.
+
+use super::layout::{Panels, Rows, padded};
+use super::{amx, avx512, portable};
+use std::sync::OnceLock;
+
+/// Side of the blocks that a product is computed in.
+pub const BLOCK: usize = 32;
+
+/// 32 x 32 values, row by row.
+pub type Block = [f32; BLOCK * BLOCK];
+
+/// What computes a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// The matrix unit of Intel processors (AMX).
+    Amx,
+    /// The dot products of AVX-512 BF16.
+    Avx512,
+    /// float32 arithmetic on any processor.
+    Portable,
+}
+
+impl Engine {
+    /// The fastest one that this processor has and the system allows.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Engine> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            [Self::Amx, Self::Avx512].into_iter().find(|e| e.available()).unwrap_or(Self::Portable)
+        })
+    }
+
+    /// Whether it works here.
+    pub fn available(self) -> bool {
+        match self {
+            Self::Amx => amx::available(),
+            Self::Avx512 => avx512::available(),
+            Self::Portable => true,
+        }
+    }
+}
+
+/// One block: `c += a b`, `a` 32 rows of `steps` x 32 numbers, `b` two panels of as many rows.
+pub(super) struct Operands<'a> {
+    pub(super) a: &'a [u16],
+    /// From one row of `a` to the next.
+    pub(super) stride: usize,
+    pub(super) b: [&'a [u16]; 2],
+    pub(super) steps: usize,
+}
+
+/// Computes `A B` and gives every 32 x 32 block of it (row-major) with the numbers of its first row and column to
+/// `take`; rows and columns beyond the shape of the product hold what the padding made of them.
+///
+/// Where both operands have two parts, the product of the two small ones is left out.
+pub fn product(engine: Engine, a: &Rows, b: &Panels, take: impl FnMut(usize, usize, &Block)) {
+    sum(engine, &[(a, b)], take);
+}
+
+/// The same for a sum `A_1 B_1 + A_2 B_2 + ...` of matrices of one shape.
+pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], mut take: impl FnMut(usize, usize, &Block)) {
+    let Some((a, b)) = factors.first() else { return };
+    let (rows, columns) = (padded(a.shape.0), padded(b.shape.1));
+    let mut terms: Vec<(&[u16], &[u16], usize)> = Vec::with_capacity(3 * factors.len());
+    for (a, b) in factors {
+        debug_assert_eq!(a.shape.1, b.shape.0);
+        for (i, a_part) in a.parts.iter().enumerate() {
+            for b_part in &b.parts[..b.parts.len().min(2 - i)] {
+                terms.push((a_part, b_part, padded(a.shape.1)));
+            }
+        }
+    }
+    let mut c = Aligned([0.0; BLOCK * BLOCK]);
+    let _tiles = (engine == Engine::Amx).then(amx::Tiles::configure);
+    for column in (0..columns).step_by(BLOCK) {
+        for row in (0..rows).step_by(BLOCK) {
+            for (k, &(a, b, depth)) in terms.iter().enumerate() {
+                let panel = |n: usize| &b[(column + 16 * n) * depth..(column + 16 * (n + 1)) * depth];
+                let operands = Operands {
+                    a: &a[row * depth..(row + BLOCK) * depth],
+                    stride: depth,
+                    b: [panel(0), panel(1)],
+                    steps: depth / 32,
+                };
+                if k == 0 && engine != Engine::Amx {
+                    c.0.fill(0.0);
+                }
+                match engine {
+                    Engine::Amx => amx::block(&operands, &mut c.0, k > 0),
+                    Engine::Avx512 => avx512::block(&operands, &mut c.0),
+                    Engine::Portable => portable::block(&operands, &mut c.0),
+                }
+            }
+            take(row, column, &c.0);
+        }
+    }
+}
+
+#[repr(align(64))]
+struct Aligned(Block);
