@@ -48,6 +48,17 @@ pub fn values_mut(t: &mut Tensor) -> Result<&mut [f32]> {
     })
 }
 
+/// The same matrix, copied only where its rows are not contiguous: ready for [`rows`].
+///
+/// # Errors
+/// Those of libtorch.
+pub fn with_rows(t: &Tensor) -> Result<Tensor> {
+    match t.stride()[..] {
+        [_, 1] => Ok(t.shallow_clone()),
+        _ => Ok(t.f_contiguous()?),
+    }
+}
+
 /// The values of a float32 matrix `[n, m]` in main memory whose rows are contiguous, such as a range of columns of a
 /// contiguous one, and how far apart its rows begin: row `i` is `values[i stride..i stride + m]`.
 ///
@@ -91,6 +102,7 @@ mod tests {
     fn other_tensors_are_refused() {
         let t = Tensor::arange(12, tch::kind::FLOAT_CPU).reshape([3, 4]);
         assert!(values(&t.tr()).is_err() && rows(&t.tr()).is_err());
+        assert_eq!(rows(&with_rows(&t.tr()).unwrap()).unwrap().0[..3], [0.0, 4.0, 8.0]);
         let line = values(&t.to_kind(Kind::Double)).unwrap_err().to_string();
         assert!(line.contains("contiguous float32 values") && line.contains("Double"), "{line}");
     }

@@ -68,6 +68,15 @@ impl SoftClamp {
         self.form
     }
 
+    /// `b` and `c` of `s(r) = b atan(c r)`.
+    pub fn factors(&self) -> (f64, f64) {
+        let inner = match self.form {
+            ClampForm::AlphaAtan => 1.0,
+            ClampForm::AtanOverAlpha => 1.0 / self.alpha,
+        };
+        (TWO_OVER_PI * self.alpha, inner)
+    }
+
     /// `s(r)`, elementwise.
     pub fn apply(&self, raw: &Tensor) -> Tensor {
         match self.form {

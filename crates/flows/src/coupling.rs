@@ -5,8 +5,10 @@ use crate::clamp::SoftClamp;
 use crate::gradients::Gradients;
 use crate::layer::{Layer, Precision, Tape, check_vectors, refuse_condition};
 use crate::mlp::Mlp;
-use smalti_base::{Error, Result, seed::Stream};
-use tch::{Kind, Tensor};
+use smalti_base::{Error, Result, parallel, seed::Stream, slices};
+use smalti_kernels::affine::{self, Undone};
+use smalti_kernels::mlp::Matrix;
+use tch::{Device, Kind, Tensor};
 
 /// The double affine coupling of GLOW as FrEIA builds it, on vectors `[B, d]`.
 ///
@@ -66,6 +68,9 @@ impl Coupling {
         let n = y.size()[1];
         let mut tape = tape;
         let out = net.forward(given, tape.as_deref_mut())?;
+        if slices::readable(&out) && !out.requires_grad() && !y.requires_grad() {
+            return self.undo_fused(&out, y, tape);
+        }
         let (raw, t) = (out.narrow(1, 0, n), out.narrow(1, n, n));
         let s = self.clamp.apply(&raw);
         let scale = (-&s).exp();
@@ -78,6 +83,31 @@ impl Coupling {
         Ok((x, s.sum_dim_intlist(1i64, false, None::<Kind>)))
     }
 
+    /// The same in one pass over memory.
+    fn undo_fused(&self, out: &Tensor, y: &Tensor, tape: Option<&mut Tape>) -> Result<(Tensor, Tensor)> {
+        let [rows, n] = [y.size()[0], y.size()[1]];
+        let options = (Kind::Float, Device::Cpu);
+        let [mut x, mut scale, mut derivative] = [0; 3].map(|_| Tensor::empty([rows, n], options));
+        let mut log_det = Tensor::empty([rows], options);
+        let to = Undone {
+            x: slices::values_mut(&mut x)?,
+            scale: slices::values_mut(&mut scale)?,
+            derivative: slices::values_mut(&mut derivative)?,
+            log_det: slices::values_mut(&mut log_det)?,
+        };
+        let y = slices::with_rows(y)?;
+        let (values, stride) = slices::rows(&y)?;
+        let (bound, slope) = self.clamp.factors();
+        let clamp = affine::Clamp { bound: bound as f32, slope: slope as f32 };
+        affine::undo(slices::values(out)?, Matrix { values, stride }, n as usize, clamp, to);
+        if let Some(tape) = tape {
+            tape.push(scale);
+            tape.push(x.shallow_clone());
+            tape.push(derivative);
+        }
+        Ok((x, log_det))
+    }
+
     /// The way back through [`Coupling::undo`]: from the gradient in its result to those in `given` and `y`.
     fn undo_back(
         &self,
@@ -88,6 +118,17 @@ impl Coupling {
         weights: Option<&mut Gradients>,
     ) -> Result<(Tensor, Tensor)> {
         let (slope, x, scale) = (tape.pop()?, tape.pop()?, tape.pop()?);
+        if [&slope, &x, &scale].into_iter().all(slices::readable) {
+            let n = x.size()[1];
+            let mut grad_out = Tensor::empty([x.size()[0], 2 * n], (Kind::Float, Device::Cpu));
+            let mut grad_y = x.empty_like();
+            let grad = slices::with_rows(grad)?;
+            let (values, stride) = slices::rows(&grad)?;
+            let given = [slices::values(&x)?, slices::values(&scale)?, slices::values(&slope)?];
+            let to = (slices::values_mut(&mut grad_out)?, slices::values_mut(&mut grad_y)?);
+            affine::undo_back(Matrix { values, stride }, grad_log_det as f32, n as usize, given, to.0, to.1);
+            return Ok((net.pull_back(&grad_out, tape, weights)?, grad_y));
+        }
         let grad_y = grad * scale;
         let grad_raw = ((grad * x) + grad_log_det) * slope;
         let grad_out = Tensor::f_cat(&[grad_raw, grad_y.shallow_clone()], 1)?.neg();
@@ -170,7 +211,6 @@ impl Layer for Coupling {
     }
 
     fn refresh(&mut self) -> Result<()> {
-        self.net1.refresh()?;
-        self.net2.refresh()
+        parallel::for_each_mut(&mut [&mut self.net1, &mut self.net2], |net| net.refresh())
     }
 }

@@ -103,7 +103,8 @@ impl Mlp {
     fn fused_forward(&self, fused: &Fused, x: &Tensor, tape: Option<&mut Tape>) -> Result<Tensor> {
         let outputs = self.layers.last().map_or(0, |l| l.bias.numel() as i64);
         let mut out = Tensor::empty([x.size()[0], outputs], (x.kind(), x.device()));
-        let (values, stride) = slices::rows(x)?;
+        let x = slices::with_rows(x)?;
+        let (values, stride) = slices::rows(&x)?;
         let pass =
             fused.forward(Matrix { values, stride }, x.size()[0] as usize, slices::values_mut(&mut out)?);
         if let Some(tape) = tape {
@@ -121,7 +122,8 @@ impl Mlp {
     ) -> Result<Tensor> {
         let inputs = self.layers.first().map_or(0, |l| l.weight.size()[1]);
         let mut grad_x = Tensor::empty([grad.size()[0], inputs], (grad.kind(), grad.device()));
-        let (values, stride) = slices::rows(grad)?;
+        let grad = slices::with_rows(grad)?;
+        let (values, stride) = slices::rows(&grad)?;
         let rows = grad.size()[0] as usize;
         let grad = Matrix { values, stride };
         let grad_in = slices::values_mut(&mut grad_x)?;

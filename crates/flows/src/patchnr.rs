@@ -64,7 +64,7 @@ pub struct PatchNr {
     permutations: Vec<Vec<i64>>,
     flat: Tensor,
     precision: Precision,
-    chunk: i64,
+    chunk: Option<i64>,
     /// Where the flow comes from: value range, hash of the training data, settings; goes into its file.
     pub provenance: BTreeMap<String, String>,
 }
@@ -109,7 +109,7 @@ impl PatchNr {
             permutations,
             flat: Tensor::new(),
             precision: Precision::Full,
-            chunk: 1024,
+            chunk: None,
             provenance: BTreeMap::new(),
         };
         flow.adopt(Kind::Float, Device::Cpu)?;
@@ -167,7 +167,7 @@ impl PatchNr {
 
     /// Patches evaluated at once: bounds the memory of [`PatchNr::nll_and_grad`].
     pub fn set_chunk(&mut self, chunk: i64) {
-        self.chunk = chunk.max(1);
+        self.chunk = Some(chunk.max(1));
     }
 
     /// The architecture.
@@ -211,8 +211,13 @@ impl PatchNr {
 
     /// The numbers of the first patch and of the patches of every chunk.
     fn chunks(&self, n: i64) -> Vec<(i64, i64)> {
-        // A GPU is filled by large chunks; a few hundred patches for every thread are enough on a CPU.
-        let chunk = if self.device().is_cuda() { 16 * self.chunk } else { self.chunk };
+        // Large chunks fill a GPU. On a CPU the activations of one subnet should stay in the second-level cache;
+        // where every operation is one of libtorch, they must also be worth its overhead.
+        let chunk = self.chunk.unwrap_or(match (self.device().is_cuda(), self.precision) {
+            (true, _) => 16_384,
+            (false, Precision::Full) => 1024,
+            (false, Precision::Bf16) => 256,
+        });
         (0..n).step_by(chunk as usize).map(|at| (at, chunk.min(n - at))).collect()
     }
 

@@ -12,5 +12,11 @@
 //! ```
 
 pub mod adam;
+pub mod affine;
 pub mod bf16;
+mod elementary;
+pub mod error;
+mod lanes;
 pub mod mlp;
+pub mod rows;
+pub mod transport;

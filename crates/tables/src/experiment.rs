@@ -54,15 +54,29 @@ pub enum Method {
     L2Tv,
     /// MAP with the patch normalizing flow regularizer.
     Patchnr,
+    /// The same with the settings of its authors for the reconstruction.
+    PatchnrAuthors,
 }
 
 impl Method {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Bicubic, Self::L2Tv, Self::Patchnr, Self::PatchnrAuthors];
+
     /// The name in experiment files, in `table.csv` and in file names.
     pub fn key(self) -> &'static str {
         match self {
             Self::Bicubic => "bicubic",
             Self::L2Tv => "l2_tv",
             Self::Patchnr => "patchnr",
+            Self::PatchnrAuthors => "patchnr_authors",
+        }
+    }
+
+    /// The name of the method in published tables.
+    pub fn published_key(self) -> &'static str {
+        match self {
+            Self::PatchnrAuthors => Self::Patchnr.key(),
+            other => other.key(),
         }
     }
 
@@ -72,6 +86,7 @@ impl Method {
             Self::Bicubic => "bicubic",
             Self::L2Tv => "L2-TV",
             Self::Patchnr => "patchNR",
+            Self::PatchnrAuthors => "patchNR, authors' settings",
         }
     }
 }

@@ -77,7 +77,10 @@ impl<'a> Methods<'a> {
         options: &'a RunOptions,
     ) -> Result<Self> {
         let state = State::of(options);
-        let needed = profile.sets.iter().any(|set| set.methods.contains(&Method::Patchnr));
+        let needed = profile
+            .sets
+            .iter()
+            .any(|set| set.methods.iter().any(|m| matches!(m, Method::Patchnr | Method::PatchnrAuthors)));
         let prior = match &profile.patchnr {
             Some(settings) if needed => Some(train(settings, experiment, data, options, &state)?),
             _ => None,
@@ -112,7 +115,12 @@ impl<'a> Methods<'a> {
         let image = match method {
             Method::Bicubic => self.bicubic(task)?,
             Method::L2Tv => self.l2_tv(task, &observer)?,
-            Method::Patchnr => self.patchnr(task, &observer)?,
+            Method::Patchnr => {
+                self.patchnr(task, self.profile.patchnr.as_ref().map(|p| &p.map), &observer)?
+            }
+            Method::PatchnrAuthors => {
+                self.patchnr(task, self.profile.patchnr.as_ref().and_then(|p| p.authors.as_ref()), &observer)?
+            }
         };
         let done = Reconstruction { image, seconds: start.elapsed().as_secs_f64() };
         self.state.keep_reconstruction(&name, &identity, &done)?;
@@ -137,8 +145,13 @@ impl<'a> Methods<'a> {
         tv.finish()
     }
 
-    fn patchnr(&self, task: &Task<'_>, observer: &Observer) -> Result<Tensor> {
-        let settings = &self.profile.patchnr.as_ref().ok_or_else(|| missing("patchnr"))?.map;
+    fn patchnr(
+        &self,
+        task: &Task<'_>,
+        settings: Option<&settings::Map>,
+        observer: &Observer,
+    ) -> Result<Tensor> {
+        let settings = settings.ok_or_else(|| missing("patchnr"))?;
         let prior = self.prior.as_ref().ok_or_else(|| missing("patchnr"))?;
         let sampling = match settings.patches {
             Patches::All => Sampling::All,

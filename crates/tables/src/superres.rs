@@ -93,8 +93,10 @@ fn evaluate(
 /// What the seconds of a row do not hold.
 fn note(method: Method, methods: &Methods<'_>) -> String {
     match (&methods.prior, method) {
-        (Some(prior), Method::Patchnr) if prior.curve.training.is_empty() => "trained before this run".into(),
-        (Some(prior), Method::Patchnr) => {
+        (Some(prior), Method::Patchnr | Method::PatchnrAuthors) if prior.curve.training.is_empty() => {
+            "trained before this run".into()
+        }
+        (Some(prior), Method::Patchnr | Method::PatchnrAuthors) => {
             let nll = prior.curve.validation.last().map_or(f64::NAN, |&(_, value)| value);
             let steps = prior.curve.training.last().map_or(0, |&(step, _)| step);
             let products = match prior.precision {

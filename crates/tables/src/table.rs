@@ -157,7 +157,7 @@ fn cells(row: &Row) -> Vec<String> {
 
 /// The name of a method for readers.
 fn title(key: &str) -> String {
-    let known = [Method::Bicubic, Method::L2Tv, Method::Patchnr].into_iter().find(|m| m.key() == key);
+    let known = Method::ALL.into_iter().find(|m| m.key() == key);
     known.map_or_else(|| key.to_owned(), |m| m.title().to_owned())
 }
 

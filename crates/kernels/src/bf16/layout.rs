@@ -33,9 +33,9 @@ pub(crate) fn padded(n: usize) -> usize {
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     /// Rows and columns without padding.
-    pub(crate) shape: (usize, usize),
+    pub(super) shape: (usize, usize),
     /// The rounded values, and what rounding has left over.
-    pub(crate) parts: Vec<Buffer>,
+    pub(super) parts: Vec<Buffer>,
 }
 
 /// A matrix in panels of 16 columns, each panel holding two rows (one after the other in every column) after
@@ -43,8 +43,8 @@ pub struct Rows {
 #[derive(Debug, Clone, Default)]
 pub struct Panels {
     /// Rows and columns without padding.
-    pub(crate) shape: (usize, usize),
-    pub(crate) parts: Vec<Buffer>,
+    pub(super) shape: (usize, usize),
+    pub(super) parts: Vec<Buffer>,
 }
 
 impl Rows {

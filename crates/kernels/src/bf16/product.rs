@@ -75,6 +75,10 @@ pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], mut take: impl FnMut(us
     for column in (0..columns).step_by(BLOCK) {
         for row in (0..rows).step_by(BLOCK) {
             for (k, &(a, b, depth)) in terms.iter().enumerate() {
+                // The next two panels come from afar: a share of them with every block that uses these.
+                let next = b.get((column + BLOCK) * depth..).unwrap_or_default();
+                let share = (BLOCK * depth * BLOCK).div_ceil(rows);
+                prefetch(next.get(row / BLOCK * share..).unwrap_or_default(), share);
                 let panel = |n: usize| &b[(column + 16 * n) * depth..(column + 16 * (n + 1)) * depth];
                 let operands = Operands {
                     a: &a[row * depth..(row + BLOCK) * depth],
@@ -94,6 +98,22 @@ pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], mut take: impl FnMut(us
             take(row, column, &c.0);
         }
     }
+}
+
+/// Asks for the first `n` numbers to be brought near.
+#[inline(always)]
+fn prefetch(numbers: &[u16], n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers[..n.min(numbers.len())].chunks(32) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint, for an address that exists.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (numbers, n);
 }
 
 #[repr(align(64))]

@@ -13,11 +13,8 @@ pub(super) fn transpose(tile: &mut Tile) {
         unsafe { avx512(tile) };
         return;
     }
-    for r in 0..16 {
-        for c in 0..r {
-            (tile[r][c], tile[c][r]) = (tile[c][r], tile[r][c]);
-        }
-    }
+    let before = *tile;
+    *tile = std::array::from_fn(|r| std::array::from_fn(|c| before[c][r]));
 }
 
 /// Four rounds of shuffles: within pairs of rows by 1 and by 2 numbers, then by quarters of rows.

@@ -134,7 +134,7 @@ impl Experiment {
 impl EvaluationSet {
     /// The published figures of `method` on such images; empty where there are none.
     pub fn published(&self, method: Method) -> Figures {
-        self.published.get(method.key()).copied().unwrap_or_default()
+        self.published.get(method.published_key()).copied().unwrap_or_default()
     }
 }
 
@@ -198,9 +198,14 @@ fn checked_profile(
                 Method::Bicubic => true,
                 Method::L2Tv => raw.l2_tv.is_some(),
                 Method::Patchnr => raw.patchnr.is_some(),
+                Method::PatchnrAuthors => raw.patchnr.as_ref().is_some_and(|p| p.authors.is_some()),
             };
             if !settings {
-                let problem = format!("{0} has no section {0} in this profile", method.key());
+                let section = match method {
+                    Method::PatchnrAuthors => "patchnr.authors",
+                    other => other.key(),
+                };
+                let problem = format!("{} has no section {section} in this profile", method.key());
                 return misfit(&format!("sets[{i}].methods"), problem);
             }
         }

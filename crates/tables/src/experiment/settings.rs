@@ -101,6 +101,10 @@ pub struct PatchNr {
     /// How an image is reconstructed with it.
     #[garde(dive)]
     pub map: Map,
+    /// How its authors do that, for the method `patchnr_authors`.
+    #[serde(default)]
+    #[garde(dive)]
+    pub authors: Option<Map>,
 }
 
 /// The form of the soft clamp, see `smalti_flows::ClampForm`.

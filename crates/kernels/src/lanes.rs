@@ -1,0 +1,222 @@
+//! Sixteen float32 numbers at once: AVX-512, AVX2, or plain arrays that the compiler vectorises as it can.
+
+use pulp::Simd as _;
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::{V3, V4};
+
+/// How many numbers go together, whatever the processor.
+pub(crate) const LANES: usize = 16;
+
+/// Sixteen numbers in memory.
+pub(crate) type Group = [f32; LANES];
+
+/// Arithmetic on sixteen numbers. All results are the same to the last bit for all implementations but for
+/// `mul_add`, which may round once or twice, and `sum`, whose order is free: nothing but bounds is computed here.
+pub(crate) trait Lanes: Copy + Send + Sync {
+    /// Sixteen numbers in registers.
+    type F: Copy;
+    /// Whether sixteen numbers are one register, of which there are 32.
+    const WIDE: bool;
+
+    fn splat(self, v: f32) -> Self::F;
+    fn load(self, v: &Group) -> Self::F;
+    fn store(self, v: Self::F) -> Group;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a b + c`.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// Bit `l` tells whether `a_l <= b_l`.
+    fn at_most(self, a: Self::F, b: Self::F) -> u16;
+    fn sum(self, a: Self::F) -> f32;
+    /// Runs `f`, and what is inlined into it, compiled for this processor.
+    fn run<R>(self, f: impl FnOnce() -> R) -> R;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Lanes for V4 {
+    type F = pulp::f32x16;
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F {
+        self.splat_f32s(v)
+    }
+    #[inline(always)]
+    fn load(self, v: &Group) -> Self::F {
+        pulp::cast(*v)
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F) -> Group {
+        pulp::cast(v)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        self.sub_f32s(a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        self.min_f32s(a, b)
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        self.max_f32s(a, b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        self.mul_add_f32s(a, b, c)
+    }
+    #[inline(always)]
+    fn at_most(self, a: Self::F, b: Self::F) -> u16 {
+        self.cmp_le_f32x16(a, b).0
+    }
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        self.reduce_sum_f32s(a)
+    }
+    // The closure carries the attribute.
+    #[expect(clippy::redundant_closure)]
+    #[inline(always)]
+    fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        V4::vectorize(
+            self,
+            #[inline(always)]
+            || f(),
+        )
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Lanes for V3 {
+    type F = [pulp::f32x8; 2];
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F {
+        [self.splat_f32s(v); 2]
+    }
+    #[inline(always)]
+    fn load(self, v: &Group) -> Self::F {
+        pulp::cast(*v)
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F) -> Group {
+        pulp::cast(v)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        [self.sub_f32s(a[0], b[0]), self.sub_f32s(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        [self.min_f32s(a[0], b[0]), self.min_f32s(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        [self.max_f32s(a[0], b[0]), self.max_f32s(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        [self.mul_add_f32s(a[0], b[0], c[0]), self.mul_add_f32s(a[1], b[1], c[1])]
+    }
+    #[inline(always)]
+    fn at_most(self, a: Self::F, b: Self::F) -> u16 {
+        let bits = |k: usize| self.avx._mm256_movemask_ps(pulp::cast(self.cmp_le_f32x8(a[k], b[k]))) as u16;
+        bits(0) | bits(1) << 8
+    }
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        self.reduce_sum_f32s(self.add_f32s(a[0], a[1]))
+    }
+    #[expect(clippy::redundant_closure)]
+    #[inline(always)]
+    fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        V3::vectorize(
+            self,
+            #[inline(always)]
+            || f(),
+        )
+    }
+}
+
+/// No more than the target's own instructions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plain;
+
+impl Lanes for Plain {
+    type F = Group;
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Group {
+        [v; LANES]
+    }
+    #[inline(always)]
+    fn load(self, v: &Group) -> Group {
+        *v
+    }
+    #[inline(always)]
+    fn store(self, v: Group) -> Group {
+        v
+    }
+    #[inline(always)]
+    fn sub(self, a: Group, b: Group) -> Group {
+        std::array::from_fn(|l| a[l] - b[l])
+    }
+    #[inline(always)]
+    fn min(self, a: Group, b: Group) -> Group {
+        std::array::from_fn(|l| if a[l] < b[l] { a[l] } else { b[l] })
+    }
+    #[inline(always)]
+    fn max(self, a: Group, b: Group) -> Group {
+        std::array::from_fn(|l| if a[l] > b[l] { a[l] } else { b[l] })
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Group, b: Group, c: Group) -> Group {
+        std::array::from_fn(|l| a[l] * b[l] + c[l])
+    }
+    #[inline(always)]
+    fn at_most(self, a: Group, b: Group) -> u16 {
+        (0..LANES).fold(0, |bits, l| bits | u16::from(a[l] <= b[l]) << l)
+    }
+    #[inline(always)]
+    fn sum(self, a: Group) -> f32 {
+        a.iter().sum()
+    }
+    #[inline(always)]
+    fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+}
+
+/// A computation that is compiled for each kind of processor.
+pub(crate) trait Kernel {
+    type Output;
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output;
+}
+
+/// Which instructions to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code))]
+pub(crate) enum Isa {
+    /// AVX-512, where the processor has it.
+    V4,
+    /// AVX2 with fused multiply-add, where the processor has it.
+    V3,
+    /// What every processor has.
+    Plain,
+}
+
+/// Runs `kernel` with the widest instructions that the processor has, up to `most`.
+pub(crate) fn dispatch<K: Kernel>(most: Isa, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let (Isa::V4, Some(v4)) = (most, V4::try_new()) {
+            return kernel.run(v4);
+        }
+        if let (Isa::V4 | Isa::V3, Some(v3)) = (most, V3::try_new()) {
+            return kernel.run(v3);
+        }
+    }
+    kernel.run(Plain)
+}

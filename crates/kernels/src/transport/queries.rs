@@ -1,0 +1,157 @@
+//! The query side: an index over rows `x_i`, kept while the potential and the values of the rows change.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::{
+    axes::{KEPT, Point},
+    candidates::Candidates,
+    references::References,
+};
+use crate::{
+    error::KernelError,
+    lanes::{Isa, Kernel, Lanes, dispatch},
+    rows::Rows,
+};
+
+/// Queries that one task works on.
+pub(crate) const CHUNK: usize = 128;
+
+/// No winner known yet.
+pub(crate) const UNKNOWN: u32 = u32::MAX;
+
+/// Query rows `x_i` with their index over given references: projections, an order in which neighbours follow each
+/// other, and the winners of the last transform, from which the next search starts.
+///
+/// Memory: the rows, and about 70 bytes for each.
+#[derive(Debug, Clone)]
+pub struct Queries {
+    pub(crate) references: Arc<References>,
+    pub(crate) rows: Rows,
+    /// The original index of each query in the order of the searches.
+    pub(crate) order: Vec<u32>,
+    /// In the same order.
+    pub(crate) points: Vec<Point>,
+    /// Places of the last winners, in the same order.
+    pub(crate) winners: Vec<u32>,
+    pub(crate) candidates: Option<Candidates>,
+}
+
+impl Queries {
+    /// Indexes the rows for searches over `references`.
+    ///
+    /// # Errors
+    /// Rows of another length than the references'.
+    pub fn new(references: &Arc<References>, rows: Rows) -> Result<Self, KernelError> {
+        if rows.dim() != references.dim() {
+            let expected = format!("{} as the reference rows have", references.dim());
+            return Err(KernelError::new("length of the query rows", expected, rows.dim()));
+        }
+        let natural: Vec<u32> = (0..rows.len() as u32).collect();
+        let points = project(references, &rows, &natural);
+        let order = by_leaf(references, &points);
+        let points = order.par_iter().with_min_len(1024).map(|&i| points[i as usize]).collect();
+        let winners = vec![UNKNOWN; rows.len()];
+        Ok(Self { references: Arc::clone(references), rows, order, points, winners, candidates: None })
+    }
+
+    /// Number of query rows.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The references that are searched.
+    pub fn references(&self) -> &Arc<References> {
+        &self.references
+    }
+
+    /// The query rows.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Takes new values of the rows (see [`Rows::replace`]): the next iterate. Order and winners are kept, which is right
+    /// at any distance and fast for small ones.
+    ///
+    /// # Errors
+    /// Another number of values, values that are not finite; the old values then stay.
+    pub fn update(&mut self, data: &[f32]) -> Result<(), KernelError> {
+        self.rows.replace(data)?;
+        self.points = project(&self.references, &self.rows, &self.order);
+        self.candidates = None;
+        Ok(())
+    }
+
+    /// Starts the next search of query `i` from reference row `winners[i]`. A good guess saves time, a bad one
+    /// costs some; results do not depend on it.
+    ///
+    /// # Errors
+    /// A number of winners other than [`Queries::len`], or one that is no reference row.
+    pub fn start_from(&mut self, winners: &[u32]) -> Result<(), KernelError> {
+        if winners.len() != self.len() {
+            let expected = format!("{}, one for each query", self.len());
+            return Err(KernelError::new("number of winners", expected, winners.len()));
+        }
+        if let Some(j) = winners.iter().find(|&&j| j as usize >= self.references.len()) {
+            let expected = format!("an index below the {} reference rows", self.references.len());
+            return Err(KernelError::new("winner", expected, j));
+        }
+        for (place, &i) in self.winners.iter_mut().zip(&self.order) {
+            *place = self.references.place(winners[i as usize] as usize);
+        }
+        Ok(())
+    }
+}
+
+/// The points of rows, in the order given.
+fn project(references: &References, rows: &Rows, order: &[u32]) -> Vec<Point> {
+    let mut points = vec![Point { z: [0.0; KEPT], length: 0.0 }; order.len()];
+    points.par_chunks_mut(CHUNK).zip(order.par_chunks(CHUNK)).for_each(|(points, order)| {
+        dispatch(Isa::V4, Project { references, rows, order, points });
+    });
+    points
+}
+
+struct Project<'a> {
+    references: &'a References,
+    rows: &'a Rows,
+    order: &'a [u32],
+    points: &'a mut [Point],
+}
+
+impl Kernel for Project<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        lanes.run(
+            #[inline(always)]
+            || {
+                let mut row = vec![0.0; self.rows.dim()];
+                for (point, &i) in self.points.iter_mut().zip(self.order) {
+                    self.rows.read(i as usize, &mut row);
+                    *point = self.references.axes().point(&row);
+                }
+            },
+        );
+    }
+}
+
+/// The queries ordered by the leaf of the reference tree that they fall into.
+fn by_leaf(references: &References, points: &[Point]) -> Vec<u32> {
+    let leaf: Vec<u32> =
+        points.par_iter().with_min_len(1024).map(|p| references.tree().leaf(&p.z) as u32).collect();
+    let mut next = vec![0_u32; references.leaves.len() + 1];
+    leaf.iter().for_each(|&l| next[l as usize + 1] += 1);
+    for l in 1..next.len() {
+        next[l] += next[l - 1];
+    }
+    let mut order = vec![0; points.len()];
+    for (i, &l) in leaf.iter().enumerate() {
+        order[next[l as usize] as usize] = i as u32;
+        next[l as usize] += 1;
+    }
+    order
+}

@@ -1,0 +1,327 @@
+//! The reference side: an index over rows `y_j`, and the dual potential in its order.
+
+use std::{collections::HashMap, sync::OnceLock};
+
+use super::{
+    axes::{Axes, KEPT, Point},
+    bounds::Margins,
+    dense::Panels,
+    tree::Tree,
+};
+use crate::{
+    error::KernelError,
+    lanes::{Group, LANES},
+    rows::Rows,
+};
+
+/// Potentials beyond this are refused, so that float32 bounds on them do not overflow.
+const LARGEST_PSI: f64 = 1e35;
+
+/// An index over reference rows: built once, searched for every query row and every potential.
+///
+/// Rows that are equal are kept once. The distinct ones lie in the order of a k-d tree over their principal
+/// coordinates, sixteen to a leaf, with boxes around leaves and around sixteen leaves.
+#[derive(Debug)]
+pub struct References {
+    len: usize,
+    dim: usize,
+    /// Values of a row in memory: `dim` and zeros up to a multiple of sixteen.
+    stride: usize,
+    values: Vec<f32>,
+    /// The original indices of the rows at each place, ascending: a slice of `members` that ends at `ends`.
+    members: Vec<u32>,
+    ends: Vec<u32>,
+    /// The place of each original row.
+    places: Vec<u32>,
+    axes: Axes,
+    tree: Tree,
+    pub(crate) leaves: Vec<Leaf>,
+    pub(crate) boxes: Vec<Boxes>,
+    pub(crate) upper: Vec<Boxes>,
+    /// For bounds on distances between points.
+    pub(crate) margins: Margins,
+    /// For distances between full rows in float32.
+    pub(crate) dense_margins: Margins,
+    panels: OnceLock<Panels>,
+}
+
+/// Sixteen points, coordinate by coordinate.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+pub(crate) struct Leaf {
+    pub(crate) z: [Group; KEPT],
+    /// `|z|^2`; infinite where there is no point.
+    square: [f64; LANES],
+}
+
+/// Sixteen boxes, coordinate by coordinate.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+pub(crate) struct Boxes {
+    pub(crate) low: [Group; KEPT],
+    pub(crate) high: [Group; KEPT],
+}
+
+impl References {
+    /// Indexes the rows `y_j` (a few milliseconds for 10,000 of 36).
+    ///
+    /// # Errors
+    /// None today beyond what [`Rows`] already refuses; a `Result` so that callers are ready for limits on size.
+    pub fn new(rows: &Rows) -> Result<Self, KernelError> {
+        let (dim, stride) = (rows.dim(), rows.dim().next_multiple_of(LANES));
+        let (distinct, of) = distinct(rows);
+        let axes = Axes::of(rows);
+        let mut row = vec![0.0; dim];
+        let points: Vec<Point> = distinct
+            .iter()
+            .map(|&j| {
+                rows.read(j as usize, &mut row);
+                axes.point(&row)
+            })
+            .collect();
+        let (tree, order) = Tree::of(&points);
+
+        let mut values = vec![0.0; order.len() * stride];
+        for (to, &u) in values.chunks_exact_mut(stride).zip(&order) {
+            rows.read(distinct[u as usize] as usize, to);
+        }
+        let mut place = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(p, &u)| place[u as usize] = p as u32);
+        let places: Vec<u32> = of.iter().map(|&u| place[u as usize]).collect();
+        let (members, ends) = group(&places, order.len());
+
+        let leaves: Vec<Leaf> = order.chunks(LANES).map(|run| Leaf::of(run, &points)).collect();
+        let hull = |run: &[u32]| Hull::of(run.iter().map(|&u| &points[u as usize].z));
+        let boxes = Boxes::all(order.chunks(LANES).map(hull));
+        let upper = Boxes::all(order.chunks(LANES * LANES).map(hull));
+        let radius = points.iter().map(|p| p.length).fold(0.0, f64::max);
+        Ok(Self {
+            len: rows.len(),
+            dim,
+            stride,
+            values,
+            members,
+            ends,
+            places,
+            margins: Margins::new(radius, axes.blur(), KEPT),
+            dense_margins: Margins::new(radius, f64::from(f32::EPSILON), dim),
+            axes,
+            tree,
+            leaves,
+            boxes,
+            upper,
+            panels: OnceLock::new(),
+        })
+    }
+
+    /// Number of reference rows, equal ones counted each.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Values of a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Reference row `j`, as it was given.
+    ///
+    /// # Panics
+    /// If `j` is not below `len`.
+    pub fn row(&self, j: usize) -> &[f32] {
+        &self.padded(self.places[j])[..self.dim]
+    }
+
+    /// The place of row `j` in the index.
+    pub(crate) fn place(&self, j: usize) -> u32 {
+        self.places[j]
+    }
+
+    /// The row at a place of the index, with its zeros.
+    #[inline(always)]
+    pub(crate) fn padded(&self, place: u32) -> &[f32] {
+        &self.values[place as usize * self.stride..][..self.stride]
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    pub(crate) fn axes(&self) -> &Axes {
+        &self.axes
+    }
+
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Number of distinct rows.
+    pub(crate) fn distinct(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Which of the sixteen points of a leaf there are: all but in the last leaf.
+    #[inline(always)]
+    pub(crate) fn filled(&self, leaf: usize) -> u16 {
+        let count = (self.distinct() - leaf * LANES).min(LANES);
+        (u32::MAX >> (32 - count)) as u16
+    }
+
+    /// The full rows for the search that looks at all of them; laid out when first asked for.
+    pub(crate) fn panels(&self) -> &Panels {
+        self.panels.get_or_init(|| Panels::of(self))
+    }
+
+    /// The original indices of the rows at a place.
+    pub(crate) fn members(&self, place: usize) -> &[u32] {
+        let start = if place == 0 { 0 } else { self.ends[place - 1] };
+        &self.members[start as usize..self.ends[place] as usize]
+    }
+}
+
+/// A potential `psi` in the order of the index, and the parts of bounds that depend on it alone.
+#[derive(Debug)]
+pub(crate) struct Potential {
+    /// The largest psi among the (equal) rows at each place.
+    pub(crate) psi: Vec<f64>,
+    /// The lowest original index with that psi.
+    pub(crate) row: Vec<u32>,
+    /// The largest psi of all.
+    pub(crate) top: f64,
+    /// For each leaf `|z|^2 + top - psi`, rounded down.
+    pub(crate) offsets: Vec<Aligned>,
+    /// For each box the least `top - psi` inside, rounded down.
+    pub(crate) box_least: Vec<Aligned>,
+    /// The same for boxes of the upper level.
+    pub(crate) upper_least: Vec<Aligned>,
+}
+
+/// Sixteen numbers at the start of a cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Aligned(pub(crate) Group);
+
+impl Potential {
+    pub(crate) fn of(references: &References, psi: &[f64]) -> Result<Self, KernelError> {
+        if psi.len() != references.len {
+            let expected = format!("{}, one value for each reference row", references.len);
+            return Err(KernelError::new("length of the potential psi", expected, psi.len()));
+        }
+        if let Some(j) = psi.iter().position(|v| v.is_nan() || v.abs() > LARGEST_PSI) {
+            let got = format!("{} at position {j}", psi[j]);
+            let expected = "finite values of at most 1e35 in size; take smaller steps";
+            return Err(KernelError::new("potential psi", expected, got));
+        }
+        let (best, row): (Vec<f64>, Vec<u32>) = (0..references.distinct())
+            .map(|place| {
+                let members = references.members(place).iter();
+                members.fold((f64::NEG_INFINITY, 0), |best, &j| {
+                    let value = psi[j as usize];
+                    if value > best.0 { (value, j) } else { best }
+                })
+            })
+            .unzip();
+        let top = best.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let share = references.margins.kept_share();
+        let mut box_least = vec![Aligned([f32::INFINITY; LANES]); references.boxes.len()];
+        let mut upper_least = vec![Aligned([f32::INFINITY; LANES]); references.upper.len()];
+        let mut offsets = Vec::with_capacity(references.leaves.len());
+        for (i, (leaf, psi)) in references.leaves.iter().zip(best.chunks(LANES)).enumerate() {
+            let mut offset = [f32::INFINITY; LANES];
+            let mut least = f32::INFINITY;
+            for ((offset, psi), square) in offset.iter_mut().zip(psi).zip(leaf.square) {
+                let drop = (top - psi) * share;
+                *offset = (square + drop) as f32;
+                least = least.min(drop as f32);
+            }
+            offsets.push(Aligned(offset));
+            box_least[i / LANES].0[i % LANES] = least;
+            let above = i / LANES;
+            let entry = &mut upper_least[above / LANES].0[above % LANES];
+            *entry = entry.min(least);
+        }
+        Ok(Self { psi: best, row, top, offsets, box_least, upper_least })
+    }
+}
+
+impl Leaf {
+    fn of(run: &[u32], points: &[Point]) -> Self {
+        let mut leaf = Self { z: [[0.0; LANES]; KEPT], square: [f64::INFINITY; LANES] };
+        for (l, &u) in run.iter().enumerate() {
+            let z = points[u as usize].z;
+            leaf.square[l] = z.iter().map(|&z| f64::from(z) * f64::from(z)).sum();
+            leaf.z.iter_mut().zip(z).for_each(|(group, z)| group[l] = z);
+        }
+        leaf
+    }
+}
+
+/// The smallest box around points.
+struct Hull([(f32, f32); KEPT]);
+
+impl Hull {
+    fn of<'a>(points: impl Iterator<Item = &'a [f32; KEPT]>) -> Self {
+        let empty = [(f32::INFINITY, f32::NEG_INFINITY); KEPT];
+        Self(
+            points.fold(empty, |hull, z| std::array::from_fn(|k| (hull[k].0.min(z[k]), hull[k].1.max(z[k])))),
+        )
+    }
+}
+
+impl Boxes {
+    /// All boxes, sixteen by sixteen; those that are missing at the end are points at the origin.
+    fn all(hulls: impl Iterator<Item = Hull>) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for (i, hull) in hulls.enumerate() {
+            if i % LANES == 0 {
+                all.push(Self { low: [[0.0; LANES]; KEPT], high: [[0.0; LANES]; KEPT] });
+            }
+            if let Some(boxes) = all.last_mut() {
+                for (k, (low, high)) in hull.0.into_iter().enumerate() {
+                    boxes.low[k][i % LANES] = low;
+                    boxes.high[k][i % LANES] = high;
+                }
+            }
+        }
+        all
+    }
+}
+
+/// The first of each kind of equal rows, and which of these each row equals.
+fn distinct(rows: &Rows) -> (Vec<u32>, Vec<u32>) {
+    let mut row = vec![0.0; rows.dim()];
+    let mut seen: HashMap<Vec<u32>, u32> = HashMap::with_capacity(rows.len());
+    let mut first = Vec::new();
+    let mut of = Vec::with_capacity(rows.len());
+    for j in 0..rows.len() {
+        rows.read(j, &mut row);
+        // Adding zero makes -0 and 0 the same.
+        let bits = row.iter().map(|v| (v + 0.0).to_bits()).collect();
+        let next = first.len() as u32;
+        let kind = *seen.entry(bits).or_insert(next);
+        if kind == next {
+            first.push(j as u32);
+        }
+        of.push(kind);
+    }
+    (first, of)
+}
+
+/// The indices that share a place, place after place, and where each place ends.
+fn group(places: &[u32], count: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut ends = vec![0_u32; count];
+    places.iter().for_each(|&p| ends[p as usize] += 1);
+    let mut total = 0;
+    for end in &mut ends {
+        total += *end;
+        *end = total;
+    }
+    let mut next = ends.clone();
+    let mut members = vec![0; places.len()];
+    for (j, &p) in places.iter().enumerate().rev() {
+        next[p as usize] -= 1;
+        members[next[p as usize] as usize] = j as u32;
+    }
+    (members, ends)
+}
