@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 /// in place a tensor that another call of it reads.
 struct Shared<T>(T);
 
-// SAFETY: `map` is the only user; its contract is the one above.
+// SAFETY: `map` and `for_each_mut` are the only users; their contract is the one above.
 #[allow(unsafe_code)]
 unsafe impl<T> Sync for Shared<T> {}
 
@@ -67,11 +67,11 @@ pub fn map<R: Send>(n: usize, f: impl Fn(usize) -> Result<R>) -> Result<Vec<R>> 
     })
 }
 
-/// `f` of every item, by several threads; the items share no tensors that `f` changes.
+/// `f` of every item, by several threads. What [`map`] says about gradients and shared tensors holds here, too.
 ///
 /// # Errors
 /// The error of the first item, in order, that fails.
-pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()> + Sync) -> Result<()> {
+pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()>) -> Result<()> {
     let guarded = |item: &mut T| {
         let _no_grad = tch::no_grad_guard();
         f(item)
@@ -79,7 +79,9 @@ pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()> +
     if items.len() <= 1 || threads() == 1 {
         return items.iter_mut().try_for_each(guarded);
     }
-    let results: Vec<Result<()>> = pool()?.install(|| items.par_iter_mut().map(guarded).collect());
+    let f = Shared(guarded);
+    let results: Vec<Result<()>> =
+        pool()?.install(|| items.par_iter_mut().map(|item| (f.get())(item)).collect());
     results.into_iter().collect()
 }
 

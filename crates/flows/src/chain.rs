@@ -3,6 +3,7 @@
 use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
 use crate::layer::{Layer, Precision, Tape};
+use crate::mlp::Mlp;
 use smalti_base::{Result, parallel};
 use tch::Tensor;
 
@@ -88,6 +89,10 @@ impl Layer for Chain {
 
     fn set_precision(&mut self, precision: Precision) -> Result<()> {
         self.layers.iter_mut().try_for_each(|layer| layer.set_precision(precision))
+    }
+
+    fn subnets_mut(&mut self) -> Vec<&mut Mlp> {
+        self.layers.iter_mut().flat_map(|layer| layer.subnets_mut()).collect()
     }
 
     fn refresh(&mut self) -> Result<()> {

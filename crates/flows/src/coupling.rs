@@ -210,6 +210,10 @@ impl Layer for Coupling {
         self.net2.set_precision(precision)
     }
 
+    fn subnets_mut(&mut self) -> Vec<&mut Mlp> {
+        vec![&mut self.net1, &mut self.net2]
+    }
+
     fn refresh(&mut self) -> Result<()> {
         parallel::for_each_mut(&mut [&mut self.net1, &mut self.net2], |net| net.refresh())
     }

@@ -6,11 +6,11 @@ use tch::{Kind, Tensor};
 
 /// The gradient of a loss in every parameter of a layer or flow, in the order of [`crate::Layer::parameters`].
 #[derive(Debug, Default)]
-pub struct Gradients(Vec<Gradient>);
+pub struct Gradients(pub(crate) Vec<Gradient>);
 
 /// The gradient in one parameter.
 #[derive(Debug)]
-enum Gradient {
+pub(crate) enum Gradient {
     Ready(Tensor),
     /// The product of two matrices, `[out, N] [N, in]`, still to be computed: over all parts of a batch at once.
     Product(Outer, [i64; 2]),

@@ -2,6 +2,7 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
+use crate::mlp::Mlp;
 use smalti_base::{Error, Result};
 use smalti_kernels::mlp::Pass;
 use tch::{Device, Tensor};
@@ -92,6 +93,11 @@ pub trait Layer: Bijection + Send {
     /// Those of libtorch.
     fn set_precision(&mut self, _precision: Precision) -> Result<()> {
         Ok(())
+    }
+
+    /// The subnets that hold the parameters, in the order of [`Layer::parameters`], where nothing else holds any.
+    fn subnets_mut(&mut self) -> Vec<&mut Mlp> {
+        Vec::new()
     }
 
     /// Brings copies of the parameters in another dtype up to date; must follow every change of the parameters.

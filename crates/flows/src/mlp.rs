@@ -1,8 +1,9 @@
 //! Fully connected subnets with ReLU between layers, and their analytic gradients.
 
-use crate::gradients::Gradients;
+use crate::gradients::{Gradient, Gradients};
 use crate::layer::{Precision, Tape};
 use smalti_base::{Result, seed::Stream, slices};
+use smalti_kernels::adam::{self, Update};
 use smalti_kernels::mlp::{Matrix, Mlp as Fused};
 use tch::{Device, Kind, Tensor};
 
@@ -20,6 +21,9 @@ impl Linear {
         self.cast.as_ref().map_or((&self.weight, &self.bias), |(w, b)| (w, b))
     }
 }
+
+/// First and second moment of a gradient, of the shape of its parameter.
+pub type Moments = [Tensor; 2];
 
 /// `W_K relu(... relu(W_1 x + b_1) ...) + b_K`: `[B, in] -> [B, out]`.
 #[derive(Debug)]
@@ -176,6 +180,46 @@ impl Mlp {
     fn widths(&self) -> Vec<usize> {
         let outputs = self.layers.iter().map(|l| l.weight.size()[0] as usize);
         self.layers.first().map(|l| l.weight.size()[1] as usize).into_iter().chain(outputs).collect()
+    }
+
+    /// How many parameters there are.
+    pub(crate) fn count(&self) -> usize {
+        2 * self.layers.len()
+    }
+
+    /// Whether [`Mlp::descend`] works: in bfloat16 on a CPU.
+    pub(crate) fn is_fused(&self) -> bool {
+        self.fused.is_some()
+    }
+
+    /// One step of Adam on all parameters, whose gradients are the sums of `parts` and whose moments are changed, and
+    /// [`Mlp::refresh`], in one pass over memory.
+    pub(crate) fn descend(
+        &mut self,
+        parts: &[&[Gradient]],
+        moments: &[Moments],
+        update: Update,
+    ) -> Result<()> {
+        let Some(fused) = &mut self.fused else { return Ok(()) };
+        for (k, (layer, moments)) in self.layers.iter_mut().zip(moments.as_chunks::<2>().0).enumerate() {
+            let [of_weight, of_bias] = moments.each_ref().map(|m| m.each_ref().map(Tensor::shallow_clone));
+            let (mut factors, mut biases) = (Vec::new(), Vec::new());
+            for part in parts {
+                if let [Gradient::Product(factor, _), Gradient::Ready(bias)] = &part[2 * k..2 * k + 2] {
+                    factors.push(factor);
+                    biases.push(adam::Gradient::F32(slices::values(bias)?));
+                }
+            }
+            let [mut first, mut second] = of_weight;
+            let of_weight = [slices::values_mut(&mut first)?, slices::values_mut(&mut second)?];
+            fused.descend(k, &factors, slices::values_mut(&mut layer.weight)?, of_weight, update);
+            let [mut first, mut second] = of_bias;
+            let bias = slices::values_mut(&mut layer.bias)?;
+            let of_bias = (slices::values_mut(&mut first)?, slices::values_mut(&mut second)?);
+            adam::adam(bias, of_bias.0, of_bias.1, &biases, update);
+            fused.set_bias(k, bias);
+        }
+        Ok(())
     }
 
     /// Brings the operands of the matrix products up to date with the parameters.

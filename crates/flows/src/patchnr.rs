@@ -4,10 +4,12 @@ use crate::bijection::{Bijection, Mapped};
 use crate::chain::Chain;
 use crate::clamp::{ClampForm, SoftClamp};
 use crate::coupling::Coupling;
-use crate::gradients::Gradients;
+use crate::gradients::{Gradient, Gradients};
 use crate::layer::{Layer, Precision, Tape, check_vectors};
+use crate::mlp::{Mlp, Moments};
 use crate::permutation::Permutation;
 use smalti_base::{Error, Result, Seed, parallel, seed::Stream};
+use smalti_kernels::adam::Update;
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
@@ -265,11 +267,12 @@ impl PatchNr {
     }
 
     /// The training loss `mean_i (|z_i|^2 / 2 - log |det|_i)` of a batch `[N, d]` and its gradients in the
-    /// parameters, in the order of [`PatchNr::parameters`]. (Altekrueger et al. 2023, eq. (3).)
+    /// parameters, in the order of [`PatchNr::parameters`]: those of the parts of the batch that different threads
+    /// took, for [`Gradients::sum`] or [`PatchNr::descend`]. (Altekrueger et al. 2023, eq. (3).)
     ///
     /// # Errors
     /// [`Error::Shape`] where patches do not have `d` values, or there are none.
-    pub fn loss_and_weight_grads(&self, patches: &Tensor) -> Result<(f64, Vec<Tensor>)> {
+    pub fn loss_and_weight_grads(&self, patches: &Tensor) -> Result<(f64, Vec<Gradients>)> {
         check_vectors("patches", patches, self.shape.dim())?;
         let n = patches.size()[0];
         if n == 0 {
@@ -288,7 +291,38 @@ impl PatchNr {
             Ok((Self::nll_of(&mapped).sum(Kind::Double).double_value(&[]), grads))
         })?;
         let (losses, grads): (Vec<f64>, Vec<Gradients>) = parts.into_iter().unzip();
-        Ok((losses.iter().sum::<f64>() / n as f64, Gradients::sum(&grads)?))
+        Ok((losses.iter().sum::<f64>() / n as f64, grads))
+    }
+
+    /// One step of Adam (see [`adam()`](smalti_kernels::adam::adam)) with gradients from [`PatchNr::loss_and_weight_grads`] and the moments of every
+    /// parameter, which are changed; [`PatchNr::refresh`] included. `false`, with nothing done, where the subnets do
+    /// not support it: other precisions and devices.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where gradients or moments do not belong to this flow.
+    pub fn descend(&mut self, gradients: &[Gradients], moments: &[Moments], update: Update) -> Result<bool> {
+        let all = self.chain.parameters().len();
+        if let Some(other) = gradients.iter().map(Gradients::len).chain([moments.len()]).find(|n| *n != all) {
+            return Err(Error::shape("gradients or moments of a flow", all, other));
+        }
+        let nets = self.chain.subnets_mut();
+        if nets.iter().map(|net| net.count()).sum::<usize>() != all || !nets.iter().all(|net| net.is_fused())
+        {
+            return Ok(false);
+        }
+        let mut at = 0;
+        let mut jobs: Vec<(&mut Mlp, usize)> = Vec::with_capacity(nets.len());
+        for net in nets {
+            let from = at;
+            at += net.count();
+            jobs.push((net, from));
+        }
+        parallel::for_each_mut(&mut jobs, |(net, from)| {
+            let range = *from..*from + net.count();
+            let parts: Vec<&[Gradient]> = gradients.iter().map(|part| &part.0[range.clone()]).collect();
+            net.descend(&parts, &moments[range], update)
+        })?;
+        Ok(true)
     }
 
     /// `log p(x) = log N(T^-1(x); 0, I) + log |det J_{T^-1}(x)|`, with its constant: `[N, d] -> [N]`.

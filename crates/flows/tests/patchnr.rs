@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::Seed;
-use smalti_flows::{Bijection, ClampForm, Layer, PatchNr, PatchNrShape, Precision, SoftClamp, Tape};
+use smalti_flows::{
+    Bijection, ClampForm, Gradients, Layer, PatchNr, PatchNrShape, Precision, SoftClamp, Tape,
+};
 use tch::{Device, Kind, Tensor};
 
 fn flow(kind: Kind) -> PatchNr {
@@ -44,7 +46,8 @@ fn input_gradient_equals_autograd_and_does_not_depend_on_the_chunk() {
 fn weight_gradients_equal_autograd_and_reach_every_parameter() {
     let mut flow = flow(Kind::Double);
     let x = patches(40, Kind::Double);
-    let (loss, grads) = flow.loss_and_weight_grads(&x).unwrap();
+    let (loss, parts) = flow.loss_and_weight_grads(&x).unwrap();
+    let grads = Gradients::sum(&parts).unwrap();
     for parameter in flow.layers_mut().parameters_mut() {
         *parameter = parameter.detach().set_requires_grad(true);
     }

@@ -13,7 +13,7 @@ mod product;
 mod transpose;
 
 pub use layout::{Panels, Precision, Rows};
-pub use product::{BLOCK, Block, Engine, product, sum};
+pub use product::{BLOCK, Block, Engine, product, sum, sum_rows};
 
 /// `x` rounded to the nearest bfloat16 (ties to even), as its bits. NaN stays NaN.
 #[inline(always)]

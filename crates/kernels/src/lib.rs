@@ -18,5 +18,6 @@ mod elementary;
 pub mod error;
 mod lanes;
 pub mod mlp;
+mod prefetch;
 pub mod rows;
 pub mod transport;

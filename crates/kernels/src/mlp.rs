@@ -1,6 +1,8 @@
 //! Fully connected networks with ReLU: values and analytic gradients, in bfloat16 with float32 sums.
 
-use crate::bf16::{BLOCK, Engine, Panels, Precision, Rows, product, sum};
+use crate::adam::{Gradient, Update, adam};
+use crate::bf16::{BLOCK, Engine, Panels, Precision, Rows, product, sum, sum_rows};
+use crate::prefetch::prefetch;
 
 /// `W_K relu(... relu(W_1 x + b_1) ...) + b_K` for `x` in rows.
 ///
@@ -86,6 +88,47 @@ impl Mlp {
         let layer = &mut self.layers[k];
         layer.bias.copy_from_slice(bias);
         layer.pack(&Rows::new(weight, bias.len(), layer.inputs, layer.inputs, layer.precision));
+    }
+
+    /// One step of Adam (see [`adam()`]) on weight `[out, in]` of layer `k`, with moments of the same shape, for the
+    /// gradient that [`sum_of_products`] gives: gradient, step and rounding of 32 rows of the weight after another,
+    /// so that nothing but the weight and its moments passes through memory.
+    pub fn descend(
+        &mut self,
+        k: usize,
+        gradient: &[&Outer],
+        weight: &mut [f32],
+        moments: [&mut [f32]; 2],
+        update: Update,
+    ) {
+        let (engine, layer) = (self.engine, &mut self.layers[k]);
+        let (inputs, size) = (layer.inputs, BLOCK * layer.inputs);
+        let factors: Vec<(&Rows, &Panels)> = gradient.iter().map(|p| (&p.gradients, &p.inputs)).collect();
+        let mut of_stripe = vec![0.0; size];
+        let [first, second] = moments;
+        for row in (0..layer.bias.len()).step_by(BLOCK) {
+            let (from, to) = (row * inputs, weight.len().min((row + BLOCK) * inputs));
+            let rows = (to - from) / inputs;
+            let of_stripe = &mut of_stripe[..to - from];
+            sum_rows(engine, &factors, row..row + BLOCK, |_, column, block| {
+                // Memory works on the next stripe while the matrix unit works on this one.
+                for values in [&*weight, &*first, &*second] {
+                    prefetch(values.get(to + column * BLOCK..).unwrap_or_default(), BLOCK * BLOCK);
+                }
+                copy(block, (0, column), (rows, inputs), of_stripe, |_, value| value);
+            });
+            let stripe = &mut weight[from..to];
+            let gradient = [Gradient::F32(of_stripe)];
+            adam(stripe, &mut first[from..to], &mut second[from..to], &gradient, update);
+            let packed = Rows::new(stripe, rows, inputs, inputs, layer.precision);
+            layer.forth.replace_columns(row, &packed.transposed_panels());
+            layer.back.replace_rows(row, &packed.panels());
+        }
+    }
+
+    /// Replaces the bias of layer `k`.
+    pub fn set_bias(&mut self, k: usize, bias: &[f32]) {
+        self.layers[k].bias.copy_from_slice(bias);
     }
 
     /// The net's value for every row of `x`: `[rows, in] -> [rows, out]`, written to `out` row by row.

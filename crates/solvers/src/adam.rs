@@ -43,6 +43,17 @@ impl Adam {
         Self { betas: (0.9, 0.999), eps: 1e-8, steps: 0, first: zeros(), second: zeros() }
     }
 
+    /// The numbers of the next step, with learning rate `rate`, for those who apply it to [`Adam::moments`] themselves.
+    pub fn next_update(&mut self, rate: f64) -> Update {
+        self.steps += 1;
+        Update { betas: self.betas, rate, eps: self.eps, step: self.steps }
+    }
+
+    /// First and second moment of every parameter; they share memory with this state.
+    pub fn moments(&self) -> Vec<[Tensor; 2]> {
+        self.first.iter().zip(&self.second).map(|(m, v)| [m.shallow_clone(), v.shallow_clone()]).collect()
+    }
+
     /// One update of `parameters` in place, with learning rate `rate`. The gradient is the sum of `parts`, each
     /// one tensor for every parameter.
     ///
@@ -50,6 +61,12 @@ impl Adam {
     /// [`Error::Shape`] where gradients and parameters do not belong together; [`Error::Value`] where a parameter
     /// is not contiguous, which cannot be changed block by block.
     pub fn step(&mut self, parameters: &[Tensor], parts: &[Vec<Tensor>], rate: f64) -> Result<()> {
+        self.check(parameters, parts)?;
+        let update = self.next_update(rate);
+        self.apply(parameters, parts, update)
+    }
+
+    fn check(&self, parameters: &[Tensor], parts: &[Vec<Tensor>]) -> Result<()> {
         if parameters.len() != self.first.len() {
             return Err(Error::shape("parameters", self.first.len(), parameters.len()));
         }
@@ -68,7 +85,15 @@ impl Adam {
                 return Err(Error::shape("gradient", p.size(), g.size()));
             }
         }
-        self.steps += 1;
+        Ok(())
+    }
+
+    /// What [`Adam::step`] does, with numbers from [`Adam::next_update`].
+    ///
+    /// # Errors
+    /// Those of [`Adam::step`].
+    pub fn apply(&mut self, parameters: &[Tensor], parts: &[Vec<Tensor>], update: Update) -> Result<()> {
+        self.check(parameters, parts)?;
         // A GPU has no use for small pieces.
         let on_gpu = parameters.iter().any(|p| p.device().is_cuda());
         let block = if on_gpu { i64::MAX } else { BLOCK };
@@ -77,7 +102,6 @@ impl Adam {
             .enumerate()
             .flat_map(|(k, p)| (0..p.numel() as i64).step_by(block as usize).map(move |at| (k, at)))
             .collect();
-        let update = Update { betas: self.betas, rate, eps: self.eps, step: self.steps };
         // A few pieces of work for every thread; blocks are disjoint, so no thread reads what another writes.
         let size = blocks.len().div_ceil(4 * parallel::workers()).max(1);
         let shares: Vec<&[(usize, i64)]> = blocks.chunks(size).collect();

@@ -5,7 +5,7 @@ use crate::run::{Iteration, Step};
 use crate::schedule::{Schedule, check_rate};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_flows::PatchNr;
+use smalti_flows::{Gradients, PatchNr};
 use smalti_priors::Patches;
 use tch::{Kind, Tensor};
 
@@ -196,8 +196,11 @@ impl Iteration for PatchNrTraining {
     fn step(&mut self, k: u64) -> Result<Step> {
         let (loss, gradients) = self.flow.loss_and_weight_grads(&self.batch(k)?)?;
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
-        self.adam.step(&self.parameters, &[gradients], rate)?;
-        self.flow.refresh()?;
+        let update = self.adam.next_update(rate);
+        if !self.flow.descend(&gradients, &self.adam.moments(), update)? {
+            self.adam.apply(&self.parameters, &[Gradients::sum(&gradients)?], update)?;
+            self.flow.refresh()?;
+        }
         self.running = (self.running.0 + loss, self.running.1 + 1.0);
         if (k + 1).is_multiple_of(self.settings.validate_every) || k + 1 == self.settings.steps {
             self.validate(k + 1)

@@ -3,6 +3,7 @@
 
 use smalti_base::Seed;
 use smalti_base::checkpoint::Checkpoint;
+use smalti_flows::{ClampForm, Gradients, PatchNr, PatchNrShape, Precision, SoftClamp};
 use smalti_solvers::Adam;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
@@ -139,4 +140,42 @@ fn parameters_that_cannot_be_changed_in_place_are_refused() {
     let g = vec![p[0].ones_like()];
     let line = Adam::new(&p).step(&p, &[g], 0.1).unwrap_err().to_string();
     assert!(line.contains("contiguous") && line.lines().count() == 1, "{line}");
+}
+
+#[test]
+fn subnets_that_update_themselves_take_the_same_step() {
+    let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
+    let shape = PatchNrShape { patch_size: 3, blocks: 2, hidden: 40, clamp };
+    let flow = || {
+        let mut flow = PatchNr::new(shape, Seed::new(5)).unwrap();
+        flow.set_precision(Precision::Bf16).unwrap();
+        flow
+    };
+    let parameters = |flow: &PatchNr| -> Vec<Tensor> {
+        flow.parameters().into_iter().map(|(_, t)| t.shallow_clone()).collect()
+    };
+    let (mut fused, mut plain) = (flow(), flow());
+    let mut adams = [Adam::new(&parameters(&fused)), Adam::new(&parameters(&plain))];
+    for k in 0..4 {
+        let x = Seed::new(6).at("patches", k).uniform(&[70, 9]);
+        let (_, gradients) = fused.loss_and_weight_grads(&x).unwrap();
+        let update = adams[0].next_update(1e-3);
+        assert!(fused.descend(&gradients, &adams[0].moments(), update).unwrap());
+        let (_, gradients) = plain.loss_and_weight_grads(&x).unwrap();
+        adams[1].step(&parameters(&plain), &[Gradients::sum(&gradients).unwrap()], 1e-3).unwrap();
+        plain.refresh().unwrap();
+        let gap = (fused.flat_parameters() - plain.flat_parameters()).abs().max().double_value(&[]);
+        assert!(gap < 1e-7, "step {k}: {gap}");
+        let (a, b) = (fused.nll(&x).unwrap(), plain.nll(&x).unwrap());
+        assert!((a - b).abs().max().double_value(&[]) < 1e-4, "the rounded weights differ");
+    }
+    // Elsewhere nothing is done, and the caller is told so.
+    plain.set_precision(Precision::Full).unwrap();
+    let (_, gradients) =
+        plain.loss_and_weight_grads(&Seed::new(6).at("patches", 9).uniform(&[20, 9])).unwrap();
+    let before = plain.flat_parameters().copy();
+    let update = adams[1].next_update(1e-3);
+    assert!(!plain.descend(&gradients, &adams[1].moments(), update).unwrap());
+    assert!(plain.flat_parameters().equal(&before));
+    assert!(fused.descend(&gradients, &[], update).is_err());
 }

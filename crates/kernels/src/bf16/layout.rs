@@ -268,6 +268,23 @@ impl Panels {
     pub fn columns(&self) -> usize {
         self.shape.1
     }
+
+    /// Replaces the columns from `column`, a multiple of [`BLOCK`], on by those of `from`.
+    pub(crate) fn replace_columns(&mut self, column: usize, from: &Panels) {
+        for (to, from) in self.parts.iter_mut().zip(&from.parts) {
+            to[column * padded(self.shape.0)..][..from.len()].copy_from_slice(from);
+        }
+    }
+
+    /// Replaces the rows from `row`, a multiple of [`BLOCK`], on by those of `from`.
+    pub(crate) fn replace_rows(&mut self, row: usize, from: &Panels) {
+        let (height, part) = (16 * padded(self.shape.0), 16 * padded(from.shape.0));
+        for (to, from) in self.parts.iter_mut().zip(&from.parts) {
+            for (to, from) in to.chunks_exact_mut(height).zip(from.chunks_exact(part)) {
+                to[16 * row..][..part].copy_from_slice(from);
+            }
+        }
+    }
 }
 
 fn lines(block: &Block) -> &[[f32; BLOCK]] {

@@ -2,6 +2,8 @@
 
 use super::layout::{Panels, Rows, padded};
 use super::{amx, avx512, portable};
+use crate::prefetch::prefetch;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Side of the blocks that a product is computed in.
@@ -58,9 +60,20 @@ pub fn product(engine: Engine, a: &Rows, b: &Panels, take: impl FnMut(usize, usi
 }
 
 /// The same for a sum `A_1 B_1 + A_2 B_2 + ...` of matrices of one shape.
-pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], mut take: impl FnMut(usize, usize, &Block)) {
-    let Some((a, b)) = factors.first() else { return };
-    let (rows, columns) = (padded(a.shape.0), padded(b.shape.1));
+pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], take: impl FnMut(usize, usize, &Block)) {
+    let rows = factors.first().map_or(0, |(a, _)| padded(a.shape.0));
+    sum_rows(engine, factors, 0..rows, take);
+}
+
+/// The same for some rows only, from one multiple of [`BLOCK`] to another.
+pub fn sum_rows(
+    engine: Engine,
+    factors: &[(&Rows, &Panels)],
+    rows: Range<usize>,
+    mut take: impl FnMut(usize, usize, &Block),
+) {
+    let Some((_, b)) = factors.first() else { return };
+    let columns = padded(b.shape.1);
     let mut terms: Vec<(&[u16], &[u16], usize)> = Vec::with_capacity(3 * factors.len());
     for (a, b) in factors {
         debug_assert_eq!(a.shape.1, b.shape.0);
@@ -73,12 +86,12 @@ pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], mut take: impl FnMut(us
     let mut c = Aligned([0.0; BLOCK * BLOCK]);
     let _tiles = (engine == Engine::Amx).then(amx::Tiles::configure);
     for column in (0..columns).step_by(BLOCK) {
-        for row in (0..rows).step_by(BLOCK) {
+        for row in rows.clone().step_by(BLOCK) {
             for (k, &(a, b, depth)) in terms.iter().enumerate() {
                 // The next two panels come from afar: a share of them with every block that uses these.
                 let next = b.get((column + BLOCK) * depth..).unwrap_or_default();
-                let share = (BLOCK * depth * BLOCK).div_ceil(rows);
-                prefetch(next.get(row / BLOCK * share..).unwrap_or_default(), share);
+                let share = (BLOCK * depth * BLOCK).div_ceil(rows.len());
+                prefetch(next.get((row - rows.start) / BLOCK * share..).unwrap_or_default(), share);
                 let panel = |n: usize| &b[(column + 16 * n) * depth..(column + 16 * (n + 1)) * depth];
                 let operands = Operands {
                     a: &a[row * depth..(row + BLOCK) * depth],
@@ -98,22 +111,6 @@ pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], mut take: impl FnMut(us
             take(row, column, &c.0);
         }
     }
-}
-
-/// Asks for the first `n` numbers to be brought near.
-#[inline(always)]
-fn prefetch(numbers: &[u16], n: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in numbers[..n.min(numbers.len())].chunks(32) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint, for an address that exists.
-        #[allow(unsafe_code)]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (numbers, n);
 }
 
 #[repr(align(64))]
