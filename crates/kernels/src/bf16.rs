@@ -10,6 +10,7 @@ mod buffer;
 mod layout;
 mod portable;
 mod product;
+mod rounding;
 mod transpose;
 
 pub use layout::{Panels, Precision, Rows};

@@ -5,8 +5,10 @@ use super::product::{BLOCK, Operands};
 /// Whether the processor has them.
 pub(super) fn available() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512bf16")
-        && std::arch::is_x86_feature_detected!("avx512f");
+    return {
+        use std::arch::is_x86_feature_detected as has;
+        has!("avx512f") && has!("avx512bw") && has!("avx512bf16")
+    };
     #[cfg(not(target_arch = "x86_64"))]
     false
 }

@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::product::{BLOCK, Block};
 use super::transpose::transpose;
-use super::{round, widen};
+use super::{round, rounding, widen};
 use pulp::Arch;
 
 /// How many bfloat16 numbers stand for one float32 number.
@@ -110,44 +110,14 @@ impl Rows {
     /// Writes `max(value + bias, 0)` of a block of values, rounded: a bias for every column, and ReLU.
     pub(crate) fn put_relu(&mut self, row: usize, column: usize, block: &Block, bias: &[f32; BLOCK]) {
         let width = padded(self.shape.1);
-        let part = &mut self.parts[0][row * width + column..];
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (to, from) in part.chunks_mut(width).zip(lines(block)) {
-                    let Some(to) = to.first_chunk_mut::<BLOCK>() else { continue };
-                    for c in 0..BLOCK {
-                        let v = from[c] + bias[c];
-                        // Not `max`, which would make 0 of NaN.
-                        to[c] = round(if v <= 0.0 { 0.0 } else { v });
-                    }
-                }
-            },
-        );
+        rounding::relu(&mut self.parts[0][row * width + column..], width, block, bias);
     }
 
     /// Writes a block of values, rounded, where `active` is not zero, and zeros elsewhere: the way back through ReLU.
     pub(crate) fn put_where(&mut self, row: usize, column: usize, block: &Block, active: &Rows) {
         let width = padded(self.shape.1);
         let at = row * width + column;
-        let (part, active) = (&mut self.parts[0][at..], &active.parts[0][at..]);
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for ((to, active), from) in part.chunks_mut(width).zip(active.chunks(width)).zip(lines(block))
-                {
-                    let (Some(to), Some(active)) =
-                        (to.first_chunk_mut::<BLOCK>(), active.first_chunk::<BLOCK>())
-                    else {
-                        continue;
-                    };
-                    for c in 0..BLOCK {
-                        // All bits, or none: no branch.
-                        to[c] = round(from[c]) & 0_u16.wrapping_sub(u16::from(active[c] != 0));
-                    }
-                }
-            },
-        );
+        rounding::masked(&mut self.parts[0][at..], &active.parts[0][at..], width, block);
     }
 
     /// The sum of every column.
@@ -285,10 +255,6 @@ impl Panels {
             }
         }
     }
-}
-
-fn lines(block: &Block) -> &[[f32; BLOCK]] {
-    block.as_chunks().0
 }
 
 /// The first 16 numbers.
