@@ -26,15 +26,22 @@ pub(crate) fn bench(root: &Path, arguments: &[OsString]) -> Result {
 
 /// Sets up libtorch and the peers' Python packages, then becomes `bench-peers`.
 pub(crate) fn bench_peers(root: &Path, only: &[String]) -> Result {
+    let only: Vec<OsString> = only.iter().flat_map(|name| ["--only".into(), name.into()]).collect();
+    beside_peers(root, "bench-peers", &only)
+}
+
+/// The same for `bench-training`.
+pub(crate) fn bench_training(root: &Path, arguments: &[OsString]) -> Result {
+    beside_peers(root, "bench-training", arguments)
+}
+
+fn beside_peers(root: &Path, program: &str, arguments: &[OsString]) -> Result {
     let libtorch = setup(root)?;
     let path = python_path(root, &libtorch)?;
     peers(root)?;
-    let run = ["run", "--release", "--package", "smalti-bench", "--bin", "bench-peers", "--"];
+    let run = ["run", "--release", "--package", "smalti-bench", "--bin", program, "--"];
     let mut cargo = libtorch.cargo(root, &run)?;
-    for name in only {
-        cargo.args(["--only", name]);
-    }
-    cargo.env("PYTHONPATH", path);
+    cargo.args(arguments).env("PYTHONPATH", path);
     Err(child::replace(cargo))
 }
 

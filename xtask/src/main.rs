@@ -52,6 +52,12 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         only: Vec<String>,
     },
+    /// Set up, then train patchNR here and in PyTorch and write both validation curves (25 minutes)
+    BenchTraining {
+        /// What `bench-training` gets, e.g. `-- --images data/sic/ref.png data/sic/val.png`
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,6 +92,7 @@ fn run(command: &Command) -> failure::Result {
         Command::FetchData(options) => fetch::fetch_data(root, options),
         Command::Bench { args } => bench::bench(root, args),
         Command::BenchPeers { only } => bench::bench_peers(root, only),
+        Command::BenchTraining { args } => bench::bench_training(root, args),
     }
 }
 

@@ -32,3 +32,4 @@ pub mod patchnr;
 pub mod peer;
 pub mod report;
 pub mod timed;
+pub mod training_curve;

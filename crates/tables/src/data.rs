@@ -100,7 +100,7 @@ impl DataSource {
     }
 
     /// Which images `names` (at least one) are, for the column `data` of a table: up to four names, else the first
-    /// and the last, and `(synthetic)` where they are.
+    /// two and the last, and `(synthetic)` where they are.
     pub fn label(&self, names: &[String]) -> String {
         let synthetic = if *self == Self::Synthetic { " (synthetic)" } else { "" };
         let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
@@ -111,8 +111,8 @@ impl DataSource {
                 format!("{first}{others}{synthetic}")
             }
             [first, others @ ..] => {
-                let last = others.last().unwrap_or(first);
-                format!("{first} to {}{synthetic}", file(last))
+                let [second, .., last] = others else { return first.clone() };
+                format!("{first}, {}, ..., {}{synthetic}", file(second), file(last))
             }
         }
     }

@@ -78,7 +78,7 @@ fn patterns_take_the_first_in_natural_order() {
     let names = source.names(&["sic/testset/img*.png".into()], Some(11)).unwrap();
     assert_eq!(names[1], "sic/testset/img2.png");
     assert_eq!(names[9], "sic/testset/img10.png");
-    assert_eq!(source.label(&names), "sic/testset/img1.png to img11.png");
+    assert_eq!(source.label(&names), "sic/testset/img1.png, img2.png, ..., img11.png");
     assert_eq!(source.names(&["sic/test*.png".into()], None).unwrap(), ["sic/test.png"]);
     assert_eq!(source.load("sic/ref.png").unwrap().size(), [1, 1, 6, 7]);
 }
