@@ -95,7 +95,7 @@ fn values_out_of_range_are_refused() {
     );
     shows("stride = 4", "stride = 0", "stride", "operator.stride");
     shows("sigma = 2.0", "sigma = nan", "sigma", "not a finite number");
-    shows("random = 130_000", "random = 0", "random", "map.patches.random: lower than 1, got 0");
+    shows("random = 130_000", "random = 0", "random", "authors.patches.random: lower than 1, got 0");
     shows(
         "steps = 1_000\nbatch = 64",
         "steps = 0\nbatch = 64",
