@@ -1,7 +1,7 @@
 //! Patches, patch densities and regularizers.
 //!
 //! A [`PatchDensity`] scores patches one by one; [`PatchPrior`] makes a [`Regularizer`] of it, the mean over an
-//! image's patches. All regularizers are means, so that their weights do not depend on the size of the image.
+//! image's patches. [`WassersteinPatchPrior`] scores the whole distribution of the patches. All regularizers are means, so that their weights do not depend on the size of the image.
 //!
 //! ```
 //! use smalti_base::{Seed, Space};
@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`total_variation`],
-//! [`weight`].
+//! [`wpp`], [`weight`].
 
 pub mod flow_density;
 pub mod patch_prior;
@@ -28,8 +28,10 @@ pub mod patches;
 pub mod regularizer;
 pub mod total_variation;
 pub mod weight;
+pub mod wpp;
 
 pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
 pub use regularizer::{PatchDensity, Regularizer};
 pub use total_variation::TotalVariation;
+pub use wpp::{WassersteinPatchPrior, WppSettings};

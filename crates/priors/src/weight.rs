@@ -23,8 +23,32 @@ pub fn from_squared_error_sum(lambda: f64, n: i64, sigma: f64) -> Result<f64> {
     Ok(lambda / (2.0 * sigma * sigma * n as f64))
 }
 
+/// The weight `w` for the published `lambda` of the Wasserstein patch prior,
+/// `mean over L scales of W_2^2 + sum (F(x) - y)^2 / (lambda L)`, with the cost `|p - q|^2`.
+///
+/// Times `lambda L` this is `sum (F(x) - y)^2 + lambda L R(x)` with the mean `R` over scales: what
+/// [`from_squared_error_sum`] converts, with `lambda L`. For two scales it is also
+/// `1/2 sum (F(x) - y)^2 + lambda R(x)`. The superresolution of SiC has `lambda = 6000 / 36`.
+///
+/// # Errors
+/// [`Error::Value`] where a number is not positive and finite.
+pub fn from_wpp_mean_of_scales(lambda: f64, scales: usize, n: i64, sigma: f64) -> Result<f64> {
+    from_squared_error_sum(lambda * scales as f64, n, sigma)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn wasserstein_patch_prior_of_the_paper() {
+        // The minimiser of the published objective in one pixel with R(x) = x^2 and F(x) = x, y = 1:
+        // x / (1 - x) = 1 / (lambda L).
+        let (lambda, scales, n, sigma) = (3.0, 2, 5, 0.1);
+        let w = super::from_wpp_mean_of_scales(lambda, scales, n, sigma).unwrap();
+        // Ours, 1/n (1 - x)^2 / (2 sigma^2) + w x^2, has x / (1 - x) = 1 / (2 n sigma^2 w).
+        assert!((2.0 * n as f64 * sigma * sigma * w - lambda * scales as f64).abs() < 1e-12);
+        assert!(super::from_wpp_mean_of_scales(6000.0 / 36.0, 0, 147 * 147, 0.01).is_err());
+    }
+
     #[test]
     fn superresolution_of_the_paper() {
         let w = super::from_squared_error_sum(0.15, 150 * 150, 0.01).unwrap();

@@ -58,6 +58,11 @@ impl Margins {
         Self { radius: 0.0, blur: 0.0, gamma: 0.0 }
     }
 
+    /// The largest length of a reference point.
+    pub(crate) fn radius(&self) -> f64 {
+        self.radius
+    }
+
     /// The share of `h` that is left after its own rounding errors are taken off.
     pub(crate) fn kept_share(&self) -> f64 {
         1.0 - 2.0 * self.gamma

@@ -88,6 +88,18 @@ impl Queries {
         Ok(result)
     }
 
+    /// The `most` cheapest places for the queries at some positions in the order of the searches.
+    pub(crate) fn shortlists(&self, potential: &Potential, positions: &[u32], most: usize) -> Vec<Shortlist> {
+        let plan = Plan::new(self, potential, &self.winners, (Strategy::Adaptive, Isa::V4));
+        let sink = |_: &Open, best: Best<'_>| Near::new(best.value, f64::INFINITY, f64::INFINITY, most);
+        let chunks = positions.par_chunks(CHUNK).map(|positions| {
+            let open = |&position: &u32| Open { position, start: self.winners[position as usize] };
+            let near = plan.run(&positions.iter().map(open).collect::<Vec<_>>(), sink);
+            near.into_iter().map(Near::shortlist).collect::<Vec<_>>()
+        });
+        chunks.collect::<Vec<_>>().into_iter().flatten().collect()
+    }
+
     /// Forgets what [`Queries::remember`] has kept, and frees its memory.
     pub fn forget(&mut self) {
         self.candidates = None;
@@ -169,10 +181,10 @@ struct Near {
     found: BinaryHeap<Dear>,
 }
 
-/// The candidates of one query and what all others cost at least.
-struct Shortlist {
-    found: Box<[(u32, f64)]>,
-    floor: f64,
+/// The candidates of one query (places and squared distances) and what all others cost at least.
+pub(crate) struct Shortlist {
+    pub(crate) found: Box<[(u32, f64)]>,
+    pub(crate) floor: f64,
 }
 
 /// Ordered by cost.

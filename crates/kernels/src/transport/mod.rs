@@ -41,6 +41,7 @@ mod axes;
 mod bounds;
 mod candidates;
 mod dense;
+mod dual;
 mod evaluate;
 mod gradient;
 mod plan;
@@ -51,6 +52,7 @@ mod search;
 mod tests;
 mod tree;
 
+pub use dual::{Dual, DualMethod, Solution};
 pub use evaluate::CTransform;
 pub use queries::Queries;
 pub use references::References;

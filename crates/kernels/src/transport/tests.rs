@@ -1,6 +1,6 @@
 //! The transform against a search over all pairs in float64.
 
-mod cases;
+pub(super) mod cases;
 
 use std::{collections::HashSet, sync::Arc};
 

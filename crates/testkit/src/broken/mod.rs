@@ -18,6 +18,7 @@
 //! | [`ScaledDensityGradient`] | gradient x 1.01 | [`density_gradient`](crate::laws::density_gradient) |
 //! | [`MixedPatches`] | the mean value removed | [`density_rows`](crate::laws::density_rows) |
 //! | [`ScaledGradient`] | gradient x 1.01 | [`regularizer_gradient`](crate::laws::regularizer_gradient) |
+//! | [`GradientOfAnother`] | a part of the gradient left out | [`regularizer_gradient`](crate::laws::regularizer_gradient) |
 //! | [`Forgetful`] | another function in every call | [`repeatable`](crate::laws::repeatable) |
 //! | [`NeverRefreshed`] | `refresh` does nothing | [`fresh_subsets`](crate::laws::fresh_subsets) |
 //!
@@ -37,4 +38,4 @@ pub use likelihoods::WithoutVariance;
 pub use operators::{
     AlwaysFloat, Bent, HalfPixelOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
 };
-pub use regularizers::{Forgetful, NeverRefreshed, ScaledGradient};
+pub use regularizers::{Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};

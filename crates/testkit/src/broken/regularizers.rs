@@ -69,3 +69,21 @@ impl Regularizer for NeverRefreshed {
         self.0.value_and_grad(x)
     }
 }
+
+/// The value of one regularizer with the gradient of another, as where the chain rule was forgotten for a part.
+pub struct GradientOfAnother {
+    /// Whose value it is.
+    pub value: Box<dyn Regularizer>,
+    /// Whose gradient it is.
+    pub gradient: Box<dyn Regularizer>,
+}
+
+impl Regularizer for GradientOfAnother {
+    fn value(&self, x: &Tensor) -> Result<f64> {
+        self.value.value(x)
+    }
+
+    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+        Ok((self.value.value(x)?, self.gradient.value_and_grad(x)?.1))
+    }
+}

@@ -7,6 +7,7 @@ pub mod flows;
 pub mod likelihoods;
 pub mod operators;
 pub mod priors;
+pub mod wasserstein;
 
 /// An instance and the name that violations call it by.
 pub struct Named<T: ?Sized> {

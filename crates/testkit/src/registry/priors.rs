@@ -16,7 +16,7 @@ pub fn densities() -> Result<Vec<Named<dyn PatchDensity>>> {
 /// A regularizer, the domain of its images, and whether `refresh` draws a new subset.
 pub type RegularizerCase = (Named<dyn Regularizer>, Space, bool);
 
-/// The regularizers.
+/// The regularizers, but for those of [`super::wasserstein`].
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.

@@ -6,26 +6,26 @@ use super::super::{CTransform, Queries, References, bounds::squared_distance};
 use crate::{error::KernelError, rows::Rows};
 
 /// A small generator of uniform and normal numbers, so that data are the same everywhere.
-pub(super) struct Random(pub(super) u64);
+pub(in crate::transport) struct Random(pub(in crate::transport) u64);
 
 impl Random {
-    pub(super) fn uniform(&mut self) -> f64 {
+    pub(in crate::transport) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    pub(super) fn normal(&mut self) -> f64 {
+    pub(in crate::transport) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(in crate::transport) fn below(&mut self, n: usize) -> usize {
         (self.uniform() * n as f64) as usize
     }
 }
 
 /// Kinds of rows that pruning, rounding or ties find hard in different ways.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(in crate::transport) enum Kind {
     /// Nothing to prune.
     Noise,
     /// Correlated as patches of images are, with an offset.
@@ -40,10 +40,10 @@ pub(super) enum Kind {
     Constant,
 }
 
-pub(super) const KINDS: [Kind; 6] =
+pub(in crate::transport) const KINDS: [Kind; 6] =
     [Kind::Noise, Kind::Smooth, Kind::Clusters, Kind::Repeats, Kind::Grid, Kind::Constant];
 
-pub(super) fn rows(kind: Kind, len: usize, dim: usize, random: &mut Random) -> Vec<f32> {
+pub(in crate::transport) fn rows(kind: Kind, len: usize, dim: usize, random: &mut Random) -> Vec<f32> {
     // Both sides share what is drawn first.
     let mut shared = Random(7);
     let factors: Vec<f64> = (0..6 * dim).map(|_| shared.normal()).collect();
@@ -76,7 +76,7 @@ pub(super) fn rows(kind: Kind, len: usize, dim: usize, random: &mut Random) -> V
 
 /// Kinds of potentials.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Psi {
+pub(in crate::transport) enum Psi {
     Zero,
     Small,
     Large,
@@ -86,9 +86,9 @@ pub(super) enum Psi {
     Fitted,
 }
 
-pub(super) const PSIS: [Psi; 5] = [Psi::Zero, Psi::Small, Psi::Large, Psi::Outliers, Psi::Fitted];
+pub(in crate::transport) const PSIS: [Psi; 5] = [Psi::Zero, Psi::Small, Psi::Large, Psi::Outliers, Psi::Fitted];
 
-pub(super) fn potential(kind: Psi, case: &Case, random: &mut Random) -> Vec<f64> {
+pub(in crate::transport) fn potential(kind: Psi, case: &Case, random: &mut Random) -> Vec<f64> {
     let m = case.y.len() / case.dim;
     match kind {
         Psi::Zero => vec![0.0; m],
@@ -108,24 +108,24 @@ pub(super) fn potential(kind: Psi, case: &Case, random: &mut Random) -> Vec<f64>
     }
 }
 
-pub(super) struct Case {
-    pub(super) x: Vec<f32>,
-    pub(super) y: Vec<f32>,
-    pub(super) dim: usize,
+pub(in crate::transport) struct Case {
+    pub(in crate::transport) x: Vec<f32>,
+    pub(in crate::transport) y: Vec<f32>,
+    pub(in crate::transport) dim: usize,
 }
 
 impl Case {
-    pub(super) fn new(kind: Kind, n: usize, m: usize, dim: usize, random: &mut Random) -> Self {
+    pub(in crate::transport) fn new(kind: Kind, n: usize, m: usize, dim: usize, random: &mut Random) -> Self {
         Self { x: rows(kind, n, dim, random), y: rows(kind, m, dim, random), dim }
     }
 
-    pub(super) fn queries(&self) -> Result<Queries, KernelError> {
+    pub(in crate::transport) fn queries(&self) -> Result<Queries, KernelError> {
         let references = Arc::new(References::new(&Rows::dense(self.y.clone(), self.dim)?)?);
         Queries::new(&references, Rows::dense(self.x.clone(), self.dim)?)
     }
 
     /// All pairs, in the documented arithmetic and with the documented choice among ties.
-    pub(super) fn oracle(&self, psi: &[f64]) -> CTransform {
+    pub(in crate::transport) fn oracle(&self, psi: &[f64]) -> CTransform {
         let padded = |data: &[f32]| -> Vec<Vec<f32>> {
             let stride = self.dim.next_multiple_of(16);
             let pad = |row: &[f32]| {

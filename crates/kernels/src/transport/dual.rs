@@ -1,0 +1,191 @@
+//! Solvers of the semi-dual of optimal transport: the potential `psi` that makes c-transforms a distance.
+//!
+//! For query rows `x_i` with weights `w_i` (uniform: `1 / N`; always normalised to sum 1) and `M` reference rows `y_j`
+//! of weight `1 / M` each
+//!
+//! `W_2^2 = max_psi sum_i w_i min_j (|x_i - y_j|^2 - psi_j) + mean_j psi_j`.
+//!
+//! The cost is the full square, without a factor 1/2. For every `psi` the expression is a lower bound of `W_2^2`;
+//! the cost of any transport plan with the right marginals is an upper bound. The difference of the two is the gap.
+//!
+//! Two methods ([`DualMethod`]): [`AveragedSgd`](DualMethod::AveragedSgd), a fixed number of supergradient steps as
+//! published with the Wasserstein patch prior (Hertrich, Houdard and Redenbach, "Wasserstein patch prior for image
+//! superresolution", 2022), which stops far below the maximum, and [`Converge`](DualMethod::Converge), an auction
+//! that ends with a plan and a certified gap.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use smalti_kernels::{rows::Rows, transport::{Dual, DualMethod, Queries, References}};
+//! # fn main() -> Result<(), smalti_kernels::error::KernelError> {
+//! let references = Arc::new(References::new(&Rows::dense(vec![0.0, 1.0, 5.0], 1)?)?);
+//! let mut queries = Queries::new(&references, Rows::dense(vec![2.0, 0.0, 0.0], 1)?)?;
+//! let mut dual = Dual::new(&references, DualMethod::default())?;
+//! let solution = dual.solve(&mut queries, None)?;
+//! assert!(solution.converged);
+//! assert!((solution.value - 10.0 / 3.0).abs() < 1e-2); // 0 -> 0, 0 -> 1, 2 -> 5
+//! # Ok(())
+//! # }
+//! ```
+
+mod auction;
+mod averaged;
+mod converge;
+mod lists;
+mod market;
+mod masses;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use super::{CTransform, Queries, References};
+use crate::error::KernelError;
+
+/// How to maximise the semi-dual.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DualMethod {
+    /// `steps` times `psi_j += step (1 / M - share_j)`, with `share_j` the weight of the queries that `j` wins. The result
+    /// is the average of the iterates from the third on (of fewer steps, the last), as with PyTorch's `ASGD` at
+    /// `t0 = 1`; its weight decay of 1e-4 and its decay of the step are left out.
+    ///
+    /// For parity with published results (10 or 20 steps of size 1). No upper bound, so never `converged`.
+    AveragedSgd {
+        /// Number of steps, at least 1.
+        steps: usize,
+        /// Size of a step, positive.
+        step: f64,
+    },
+    /// Until the gap is at most `gap` times the upper bound.
+    Converge {
+        /// Relative gap to reach, positive.
+        gap: f64,
+        /// Most evaluations of the c-transform to spend, at least 1; see [`Solution::evaluations`].
+        evaluations: usize,
+    },
+}
+
+impl Default for DualMethod {
+    /// To a relative gap of 1e-3.
+    fn default() -> Self {
+        Self::Converge { gap: 1e-3, evaluations: 200 }
+    }
+}
+
+/// What a solver has found.
+#[derive(Debug, Clone)]
+pub struct Solution {
+    /// `sum_i w_i value_i + mean_j psi_j` at the final potential: a lower bound of `W_2^2`.
+    pub value: f64,
+    /// The cost of a transport plan, with a margin for rounding: an upper bound of `W_2^2`, where the method has one.
+    pub upper: Option<f64>,
+    /// The c-transform of the final potential, for [`Queries::gradient`]. The gradient of `value` in the rows takes
+    /// weights that add up to 1.
+    pub transform: CTransform,
+    /// c-transforms of all queries, and what searches cost in terms of those.
+    pub evaluations: usize,
+    /// Whether the gap asked for was reached.
+    pub converged: bool,
+}
+
+impl Solution {
+    /// `(upper - value) / upper`, at least 0: by how much, relative to the upper bound, `value` can be below `W_2^2`.
+    pub fn gap(&self) -> Option<f64> {
+        let gap = |upper: f64| if upper > self.value { (upper - self.value) / upper } else { 0.0 };
+        self.upper.map(gap)
+    }
+}
+
+/// A solver and its potential, from which the next solution starts: while the rows change little from one call to the
+/// next, so does the potential.
+#[derive(Debug, Clone)]
+pub struct Dual {
+    references: Arc<References>,
+    method: DualMethod,
+    psi: Vec<f64>,
+    memory: Option<converge::Memory>,
+}
+
+impl Dual {
+    /// A solver that starts from the potential zero.
+    ///
+    /// # Errors
+    /// No step or evaluation, a step or gap that is not positive and finite.
+    pub fn new(references: &Arc<References>, method: DualMethod) -> Result<Self, KernelError> {
+        let (count, what, size) = match method {
+            DualMethod::AveragedSgd { steps, step } => (steps, "step of a dual solver", step),
+            DualMethod::Converge { gap, evaluations } => (evaluations, "relative gap of a dual solver", gap),
+        };
+        if count == 0 {
+            return Err(KernelError::new("steps or evaluations of a dual solver", "at least 1", count));
+        }
+        if !(size > 0.0 && size.is_finite()) {
+            return Err(KernelError::new(what, "a positive, finite number", size));
+        }
+        Ok(Self { references: Arc::clone(references), method, psi: vec![0.0; references.len()], memory: None })
+    }
+
+    /// The method.
+    pub fn method(&self) -> DualMethod {
+        self.method
+    }
+
+    /// The potential, one value for each reference row.
+    pub fn potential(&self) -> &[f64] {
+        &self.psi
+    }
+
+    /// Sets the potential to start from: that of an earlier run.
+    ///
+    /// # Errors
+    /// A number of values other than the references', values that are not finite.
+    pub fn set_potential(&mut self, psi: &[f64]) -> Result<(), KernelError> {
+        if psi.len() != self.psi.len() {
+            let expected = format!("{}, one value for each reference row", self.psi.len());
+            return Err(KernelError::new("length of the potential psi", expected, psi.len()));
+        }
+        if let Some(j) = psi.iter().position(|v| !v.is_finite()) {
+            let got = format!("{} at position {j}", psi[j]);
+            return Err(KernelError::new("potential psi", "finite values", got));
+        }
+        self.psi.copy_from_slice(psi);
+        Ok(())
+    }
+
+    /// Improves the potential for these queries and keeps it. `query_weights` (one for each query, not negative, of any sum)
+    /// default to equal ones.
+    ///
+    /// A gap that was not reached is no error: see [`Solution::converged`].
+    ///
+    /// # Errors
+    /// Queries of other references, weights of another number than the queries, negative or not finite, or all zero.
+    pub fn solve(
+        &mut self,
+        queries: &mut Queries,
+        query_weights: Option<&[f64]>,
+    ) -> Result<Solution, KernelError> {
+        if !Arc::ptr_eq(&self.references, queries.references()) {
+            let got = format!("others, {} rows", queries.references().len());
+            return Err(KernelError::new("references of the queries", "those of the dual solver", got));
+        }
+        let weights = masses::normalised(queries.len(), query_weights)?;
+        match self.method {
+            DualMethod::AveragedSgd { steps, step } => {
+                averaged::solve(&mut self.psi, queries, weights.as_deref(), steps, step)
+            }
+            DualMethod::Converge { gap, evaluations } => {
+                let goal = converge::Goal { gap, evaluations };
+                converge::solve(&mut self.psi, &mut self.memory, queries, weights.as_deref(), goal)
+            }
+        }
+    }
+}
+
+/// The semi-dual.
+fn dual_value(transform: &CTransform, weights: Option<&[f64]>, psi: &[f64]) -> f64 {
+    let first = match weights {
+        None => transform.mean(),
+        Some(weights) => transform.values.iter().zip(weights).map(|(v, w)| v * w).sum(),
+    };
+    first + psi.iter().sum::<f64>() / psi.len() as f64
+}

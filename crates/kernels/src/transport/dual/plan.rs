@@ -1,0 +1,77 @@
+//! Transport plans: which mass of which query goes to which place of the references, and what that costs.
+
+use rayon::prelude::*;
+
+use super::masses::Masses;
+use crate::transport::{CTransform, Queries, bounds::squared_distance};
+
+/// What one task sums up: a fixed number, so that threads change no bit.
+const RUN: usize = 1024;
+
+/// Some mass of a query (by its original index) that goes to a place of the index over the references.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Transfer {
+    pub(super) query: u32,
+    pub(super) place: u32,
+    pub(super) mass: u64,
+}
+
+/// A plan that is nearly right: every query goes to the reference that won it while there is room, and what is left
+/// over fills the gaps in the order of the index.
+pub(super) fn to_winners(queries: &Queries, masses: &Masses, transform: &CTransform) -> Vec<Transfer> {
+    let mut supply = masses.supply.clone();
+    let mut rooms = rooms(queries, masses);
+    let mut plan = Vec::with_capacity(queries.len());
+    let mut send = |query: u32, place: u32, supply: &mut [u64], rooms: &mut [u64]| {
+        let mass = supply[query as usize].min(rooms[place as usize]);
+        if mass > 0 {
+            plan.push(Transfer { query, place, mass });
+            supply[query as usize] -= mass;
+            rooms[place as usize] -= mass;
+        }
+    };
+    for (query, &winner) in transform.winners.iter().enumerate() {
+        send(query as u32, queries.references.place(winner as usize), &mut supply, &mut rooms);
+    }
+    let mut place = 0;
+    for &query in &queries.order {
+        while supply[query as usize] > 0 && place < rooms.len() {
+            send(query, place as u32, &mut supply, &mut rooms);
+            place += usize::from(rooms[place] == 0);
+        }
+    }
+    plan
+}
+
+/// The mass that each place of the references takes.
+pub(super) fn rooms(queries: &Queries, masses: &Masses) -> Vec<u64> {
+    let references = &queries.references;
+    (0..references.distinct()).map(|place| references.members(place).len() as u64 * masses.each).collect()
+}
+
+/// An upper bound of the cost of moving the weights behind the masses by a plan: `sum mass |x - y|^2 / total`, what
+/// the weights and the masses differ by moved as far as can be, and rounding.
+pub(super) fn cost(queries: &Queries, masses: &Masses, plan: &[Transfer]) -> f64 {
+    let stride = queries.references.stride();
+    let sums: Vec<f64> = plan
+        .par_chunks(RUN)
+        .map(|plan| {
+            let mut row = vec![0.0; stride];
+            let cost = |transfer: &Transfer| {
+                queries.rows.read(transfer.query as usize, &mut row);
+                transfer.mass as f64 * squared_distance(&row, queries.references.padded(transfer.place))
+            };
+            plan.iter().map(cost).sum()
+        })
+        .collect();
+    let cost = sums.iter().sum::<f64>() / masses.total as f64;
+    // Sums of a run, sums over runs, and the terms of a distance, each rounded.
+    let rounding = (RUN + sums.len() + stride) as f64 * f64::EPSILON;
+    cost * (1.0 + rounding) + masses.off * farthest(queries)
+}
+
+/// A squared distance that no query and reference exceed.
+pub(super) fn farthest(queries: &Queries) -> f64 {
+    let reach = queries.points.iter().map(|point| point.length).fold(0.0, f64::max);
+    (reach + queries.references.margins.radius()).powi(2) * (1.0 + 1e-9)
+}

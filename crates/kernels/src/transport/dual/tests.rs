@@ -1,0 +1,182 @@
+//! Dual solvers against exact solutions of small problems.
+
+mod exact;
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{Dual, DualMethod, Solution, dual_value};
+use crate::{
+    error::KernelError,
+    transport::tests::cases::{Case, KINDS, Kind, Random},
+};
+
+fn tight(gap: f64) -> DualMethod {
+    DualMethod::Converge { gap, evaluations: 5000 }
+}
+
+/// A solution of a case from the potential zero.
+fn solved(
+    case: &Case,
+    method: DualMethod,
+    weights: Option<&[f64]>,
+) -> Result<(Solution, Vec<f64>), KernelError> {
+    let mut queries = case.queries()?;
+    let mut dual = Dual::new(&Arc::clone(queries.references()), method)?;
+    let solution = dual.solve(&mut queries, weights)?;
+    Ok((solution, dual.potential().to_vec()))
+}
+
+/// `value <= exact <= upper` up to the rounding of the exact solver, and a gap as small as asked for.
+fn check(case: &Case, weights: Option<&[usize]>, gap: f64) -> Result<(), TestCaseError> {
+    let n = case.x.len() / case.dim;
+    let whole = weights.map_or_else(|| vec![1; n], <[usize]>::to_vec);
+    let real: Vec<f64> = whole.iter().map(|&w| 0.1 * w as f64).collect();
+    let (solution, psi) = solved(case, tight(gap), weights.map(|_| &real[..])).unwrap();
+    let exact = exact::w2_squared(&case.x, &whole, &case.y, case.dim);
+    let size = case.x.iter().chain(&case.y).map(|v| f64::from(*v).powi(2)).fold(0.0, f64::max) * case.dim as f64;
+    let slack = 1e-13 * size;
+    let upper = solution.upper.unwrap();
+    prop_assert!(solution.value <= exact + slack && exact <= upper + slack, "{solution:?} {exact}");
+    prop_assert!(solution.converged, "{} {upper} after {}", solution.value, solution.evaluations);
+    prop_assert!(upper - solution.value <= (gap * upper).max(1e-9 * size), "{} {upper}", solution.value);
+    // What is returned belongs to the potential.
+    prop_assert_eq!(&case.queries().unwrap().c_transform(&psi).unwrap(), &solution.transform);
+    let sum: usize = whole.iter().sum();
+    let normalised: Vec<f64> = whole.iter().map(|&w| w as f64 / sum as f64).collect();
+    let value = dual_value(&solution.transform, Some(&normalised), &psi);
+    prop_assert!((solution.value - value).abs() <= slack, "{} {value}", solution.value);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn exact_of_as_many(
+        (seed, kind, n, dim) in (any::<u64>(), 0..KINDS.len(), 1_usize..60, 1_usize..40),
+        gap in -4_i32..-1,
+    ) {
+        let case = Case::new(KINDS[kind], n, n, dim, &mut Random(seed));
+        check(&case, None, 10_f64.powi(gap))?;
+    }
+
+    /// More queries or more references, also many more.
+    #[test]
+    fn exact_of_others(
+        (seed, kind, dim) in (any::<u64>(), 0..KINDS.len(), 1_usize..20),
+        (n, m, part) in (1_usize..15, 1_usize..15, 1_usize..9),
+        swap in any::<bool>(),
+    ) {
+        let (n, m) = (n * part, m);
+        let (n, m) = if swap { (m, n) } else { (n, m) };
+        prop_assume!(n * m <= 400);
+        check(&Case::new(KINDS[kind], n, m, dim, &mut Random(seed)), None, 1e-3)?;
+    }
+
+    #[test]
+    fn exact_with_weights(
+        (seed, kind, dim) in (any::<u64>(), 0..KINDS.len(), 1_usize..20),
+        weights in proptest::collection::vec(0_usize..4, 1..16),
+        m in 1_usize..8,
+    ) {
+        prop_assume!(weights.iter().any(|w| *w > 0));
+        let case = Case::new(KINDS[kind], weights.len(), m, dim, &mut Random(seed));
+        check(&case, Some(&weights), 1e-3)?;
+    }
+}
+
+/// Windows of a smooth image move by a little.
+#[test]
+fn a_small_step_is_followed_quickly() -> Result<(), KernelError> {
+    let mut random = Random(3);
+    let case = Case::new(Kind::Smooth, 700, 500, 36, &mut random);
+    let mut queries = case.queries()?;
+    let mut dual = Dual::new(&Arc::clone(queries.references()), DualMethod::default())?;
+    let cold = dual.solve(&mut queries, None)?;
+    assert!(cold.converged && cold.gap() <= Some(1e-3), "{cold:?}");
+    // Nothing has changed: one evaluation finds that out.
+    let again = dual.solve(&mut queries, None)?;
+    assert_eq!((again.evaluations, again.value), (1, cold.value));
+    let moved: Vec<f32> = case.x.iter().map(|x| x + 0.002 * random.normal() as f32).collect();
+    queries.update(&moved)?;
+    let warm = dual.solve(&mut queries, None)?;
+    assert!(warm.converged && warm.evaluations <= 15, "{}", warm.evaluations);
+    assert!((warm.value - cold.value).abs() > 1e-3 * cold.value, "nothing moved");
+    Ok(())
+}
+
+#[test]
+fn threads_change_no_bit() -> Result<(), Box<dyn std::error::Error>> {
+    let case = Case::new(Kind::Smooth, 900, 350, 20, &mut Random(5));
+    let run = |threads| -> Result<_, Box<dyn std::error::Error>> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        Ok(pool.install(|| solved(&case, DualMethod::default(), None))?)
+    };
+    let ((one, psi_one), (four, psi_four)) = (run(1)?, run(4)?);
+    assert_eq!((psi_one, one.value, one.upper), (psi_four, four.value, four.upper));
+    Ok(())
+}
+
+/// A limit on evaluations ends the work with true bounds.
+#[test]
+fn limits_hold() -> Result<(), KernelError> {
+    let case = Case::new(Kind::Noise, 40, 40, 12, &mut Random(8));
+    let exact = exact::w2_squared(&case.x, &[1; 40], &case.y, 12);
+    for evaluations in [1, 2, 3, 5, 8, 10] {
+        let solution = solved(&case, DualMethod::Converge { gap: 1e-9, evaluations }, None)?.0;
+        assert!(solution.evaluations <= evaluations.max(7), "{evaluations} {}", solution.evaluations);
+        assert!(!solution.converged && solution.value < exact && solution.upper > Some(exact), "{solution:?}");
+    }
+    Ok(())
+}
+
+/// The steps by hand.
+#[test]
+fn averaged_steps() -> Result<(), KernelError> {
+    let case = Case::new(Kind::Smooth, 50, 20, 9, &mut Random(9));
+    for (steps, weights) in [(1, None), (3, None), (7, None), (7, Some((0..50).map(f64::from).collect()))] {
+        let weights: Option<Vec<f64>> = weights;
+        let sum = weights.as_ref().map_or(50.0, |w| w.iter().sum::<f64>());
+        let mut iterates = vec![vec![0.0; 20]];
+        for t in 0..steps {
+            let mut next: Vec<f64> = iterates[t].iter().map(|psi| psi + 0.05 / 20.0).collect();
+            for (i, &j) in case.oracle(&iterates[t]).winners.iter().enumerate() {
+                next[j as usize] -= 0.05 * weights.as_ref().map_or(1.0, |w| w[i]) / sum;
+            }
+            iterates.push(next);
+        }
+        let late = &iterates[3.min(steps)..];
+        let expected = (0..20).map(|j| late.iter().map(|psi| psi[j]).sum::<f64>() / late.len() as f64);
+        let method = DualMethod::AveragedSgd { steps, step: 0.05 };
+        let (solution, psi) = solved(&case, method, weights.as_deref())?;
+        assert!(psi.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12));
+        assert_eq!((solution.evaluations, solution.upper, solution.converged), (steps + 1, None, false));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_refused() -> Result<(), KernelError> {
+    let case = Case::new(Kind::Smooth, 5, 4, 3, &mut Random(1));
+    let mut queries = case.queries()?;
+    let references = Arc::clone(queries.references());
+    for method in [
+        DualMethod::AveragedSgd { steps: 0, step: 1.0 },
+        DualMethod::AveragedSgd { steps: 1, step: f64::NAN },
+        DualMethod::Converge { gap: 0.0, evaluations: 1 },
+        DualMethod::Converge { gap: 0.1, evaluations: 0 },
+    ] {
+        assert!(Dual::new(&references, method).is_err(), "{method:?}");
+    }
+    let mut dual = Dual::new(&references, DualMethod::default())?;
+    assert!(dual.set_potential(&[0.0; 3]).is_err());
+    assert!(dual.set_potential(&[f64::NAN; 4]).is_err());
+    assert!(dual.solve(&mut queries, Some(&[1.0; 4])).is_err());
+    assert!(dual.solve(&mut case.queries()?, None).is_err(), "an index of its own");
+    dual.set_potential(&[1.0, 2.0, 3.0, 4.0])?;
+    assert_eq!(dual.potential(), [1.0, 2.0, 3.0, 4.0]);
+    assert!(dual.solve(&mut queries, None)?.converged);
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Patches of batches of images and volumes as rows for the transport kernels.
+
+use super::settings::ReferencePatches;
+use smalti_base::{Error, Result, seed::Stream, slices};
+use smalti_kernels::{error::KernelError, rows::Rows};
+use tch::{Device, Kind, Tensor};
+
+/// The kernels' refusals as errors of the library, about an image by this name.
+pub(super) fn refused(image: &str) -> impl Fn(KernelError) -> Error + '_ {
+    move |e| Error::Value { what: format!("{image}: {}", e.what), expected: e.expected, got: e.got }
+}
+
+/// How patches are read from the images of one scale.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patches {
+    pub(super) size: i64,
+    pub(super) stride: i64,
+    pub(super) centred: bool,
+}
+
+impl Patches {
+    /// The patches of a batch `[B, C, H, W]` or `[B, C, D, H, W]`, those of its first image first: rows of
+    /// `d = C p^2` or `C p^3` values, channel by channel, each in row-major order.
+    pub(super) fn rows(self, what: &str, x: &Tensor) -> Result<Rows> {
+        let shape: Vec<usize> = x.size().iter().map(|&n| n as usize).collect();
+        let axes = |first: usize, second: usize, others: i64| {
+            let others = std::iter::repeat_n(others as usize, shape.len() - 2);
+            [first, second].into_iter().chain(others).collect::<Vec<usize>>()
+        };
+        let (window, step) = (axes(1, shape[1], self.size), axes(1, 1, self.stride));
+        let flat = slices::values(&x.f_to_kind(Kind::Float)?.f_contiguous()?)?.to_vec();
+        let rows = Rows::windows(flat, &shape, &window, &step).map_err(refused(what))?;
+        Ok(if self.centred { rows.centred() } else { rows })
+    }
+
+    /// Checks that images of `space` (without the batch) have a patch.
+    pub(super) fn check_fit(self, what: &str, space: &[i64]) -> Result<()> {
+        let extents = space.get(1..).unwrap_or_default();
+        if extents.iter().all(|&n| n >= self.size) {
+            return Ok(());
+        }
+        let expected =
+            format!("at least {} pixels along every axis for a patch; take fewer scales", self.size);
+        Err(Error::value(what, expected, format!("{extents:?}")))
+    }
+
+    /// The chosen patches of several batches of images, as a matrix.
+    pub(super) fn chosen(
+        self,
+        what: &str,
+        images: &[Tensor],
+        choice: ReferencePatches,
+        stream: &mut Stream,
+    ) -> Result<Rows> {
+        let all = images.iter().map(|x| self.rows(what, x)).collect::<Result<Vec<_>>>()?;
+        let total: usize = all.iter().map(Rows::len).sum();
+        let positions = match choice {
+            ReferencePatches::All => (0..total as i64).collect(),
+            ReferencePatches::Random(count) if count > total => {
+                let expected = format!("at most the {total} there are; take all, or a larger image");
+                return Err(Error::value(format!("{what}: number of reference patches"), expected, count));
+            }
+            ReferencePatches::Random(count) => {
+                let mut drawn = stream.distinct_indices(total as i64, count);
+                drawn.sort_unstable();
+                drawn
+            }
+        };
+        let dim = all.first().map_or(0, Rows::dim);
+        let mut matrix = vec![0.0; positions.len() * dim];
+        let mut places = matrix.chunks_exact_mut(dim.max(1));
+        let (mut positions, mut before) = (positions.into_iter().peekable(), 0);
+        for rows in &all {
+            while let Some(position) = positions.next_if(|&p| (p as usize) < before + rows.len())
+                && let Some(row) = places.next()
+            {
+                rows.read(position as usize - before, row);
+            }
+            before += rows.len();
+        }
+        Rows::dense(matrix, dim).map_err(refused(what))
+    }
+}
+
+/// Images ready for the kernels: in main memory, without a graph, float64 where they were, else float32.
+pub(super) fn ready(x: &Tensor) -> Result<Tensor> {
+    let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    Ok(x.detach().f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?)
+}

@@ -1,0 +1,159 @@
+//! The Wasserstein patch priors there are, and the pyramids under them, also of volumes.
+
+use super::{Named, priors::RegularizerCase};
+use smalti_base::{Error, Result, Seed, Space};
+use smalti_operators::{Grid, LinearOperator, Operator};
+use smalti_priors::Regularizer;
+use smalti_priors::wpp::{
+    Blur, DualMethod, FixedPotentials, Pyramid, ReferencePatches, WassersteinPatchPrior, WppSettings,
+};
+use tch::{Kind, Tensor};
+
+/// Images, colour images, and volumes as images whose channels are the slices.
+const SPACES: [(&str, [i64; 3], bool); 3] =
+    [("images", [1, 15, 18], false), ("colour images", [3, 14, 11], false), ("volumes", [10, 11, 9], true)];
+
+/// `[B, C, H, W]`, or `[B, 1, D, H, W]` for volumes.
+fn shape(batch: i64, [channels, height, width]: [i64; 3], volume: bool) -> Vec<i64> {
+    if volume { vec![batch, 1, channels, height, width] } else { vec![batch, channels, height, width] }
+}
+
+/// Two scales of patches of 3, with weights that differ, all of them without their means where `centred`.
+pub fn settings(centred: bool) -> WppSettings {
+    WppSettings {
+        patch_size: 3,
+        centred,
+        references: ReferencePatches::Random(4),
+        scales: 2,
+        scale_weights: Some(vec![0.3, 0.7]),
+        dual: DualMethod::Converge { gap: 1e-2, evaluations: 100 },
+        ..WppSettings::default()
+    }
+}
+
+/// A prior on images of `size` whose potentials are those for some image.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn solved(size: &[i64], settings: &WppSettings) -> Result<WassersteinPatchPrior> {
+    let draw = |name| Seed::new(33).at(name, 0).uniform(size).to_kind(Kind::Double);
+    let prior = WassersteinPatchPrior::new(size, &[&draw("reference")], settings, Seed::new(34))?;
+    prior.value(&draw("image"))?;
+    Ok(prior)
+}
+
+/// The bounds at fixed potentials, which have exact gradients. Patches are compared in float32, and where
+/// their means are taken away the differences are rounded once more: 1e-4 suits the law of gradients.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn at_fixed_potentials() -> Result<Vec<RegularizerCase>> {
+    let mut all: Vec<RegularizerCase> = Vec::new();
+    for (what, space, volume) in SPACES {
+        for centred in [false, true] {
+            let size = shape(1, space, volume);
+            let prior = solved(&size, &settings(centred))?.at_fixed_potentials();
+            let name = format!("Wasserstein patch prior of {what}, centred {centred}");
+            let [channels, height, width] = space;
+            all.push((
+                Named::new(name, Box::new(Reshaped { prior, size })),
+                Space::image(channels, height, width),
+                false,
+            ));
+        }
+    }
+    Ok(all)
+}
+
+/// Takes images for volumes.
+struct Reshaped {
+    prior: FixedPotentials,
+    size: Vec<i64>,
+}
+
+impl Regularizer for Reshaped {
+    fn value(&self, x: &Tensor) -> Result<f64> {
+        self.prior.value(&x.f_reshape(&self.size[..])?)
+    }
+
+    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+        let (value, gradient) = self.prior.value_and_grad(&x.f_reshape(&self.size[..])?)?;
+        Ok((value, gradient.f_reshape(x.size())?))
+    }
+}
+
+/// The pyramids, as operators to all scales in a row.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn pyramids() -> Result<Vec<Named<dyn LinearOperator>>> {
+    let mut all: Vec<Named<dyn LinearOperator>> = Vec::new();
+    for (what, space, volume) in SPACES {
+        for (scales, stride) in [(1, 2), (2, 2), (2, 3), (3, 1)] {
+            let weights = |size: &[i64]| Seed::new(35).at("kernel", 0).normal(size);
+            let free = if volume { weights(&[2, 4, 3]) } else { weights(&[4, 3]) };
+            for (kernel, blur) in
+                [("Gaussian", Blur::Gaussian { size: 4, sigma: 1.0 }), ("free", Blur::Kernel(free))]
+            {
+                let pyramid = Pyramid::new(&shape(1, space, volume)[1..], scales, &blur, stride)?;
+                let name = format!("pyramid of {what}, {scales} scales, {kernel} kernel, stride {stride}");
+                all.push(Named::new(name, Box::new(Flat { pyramid, space, volume })));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A pyramid with its scales one after the other: `[B, 1, 1, n]`.
+struct Flat {
+    pyramid: Pyramid,
+    space: [i64; 3],
+    volume: bool,
+}
+
+impl Flat {
+    fn lengths(&self) -> Vec<i64> {
+        self.pyramid.spaces().iter().map(|space| space.iter().product()).collect()
+    }
+}
+
+impl Operator for Flat {
+    fn domain(&self) -> Space {
+        let [channels, height, width] = self.space;
+        Space::image(channels, height, width)
+    }
+
+    fn range(&self) -> Space {
+        Space::image(1, 1, self.lengths().iter().sum())
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        self.domain().check("image", x)?;
+        let b = x.size()[0];
+        let scales = self.pyramid.apply(&x.f_reshape(shape(b, self.space, self.volume))?)?;
+        let flat = scales.iter().map(|x| x.f_reshape([b, 1, 1, -1])).collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::f_cat(&flat, 3)?)
+    }
+
+    fn vjp(&self, _x: &Tensor, v: &Tensor) -> Result<Tensor> {
+        self.adjoint(v)
+    }
+
+    fn grid(&self) -> Grid {
+        Grid::IDENTITY
+    }
+}
+
+impl LinearOperator for Flat {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        self.range().check("scales", v)?;
+        let b = v.size()[0];
+        let parts = v.f_split_with_sizes(self.lengths(), 3)?;
+        let scales = parts.iter().zip(self.pyramid.spaces()).map(|(part, space)| {
+            let size: Vec<i64> = std::iter::once(b).chain(space.iter().copied()).collect();
+            Ok(part.f_reshape(size)?)
+        });
+        let scales = scales.collect::<Result<Vec<_>, Error>>()?;
+        Ok(self.pyramid.adjoint(&scales)?.f_reshape(self.domain().batch(b))?)
+    }
+}

@@ -1,0 +1,64 @@
+//! The Wasserstein patch prior and its pyramids obey the laws, and broken twins are rejected.
+
+use smalti_base::Seed;
+use smalti_priors::wpp::WppSettings;
+use smalti_testkit::broken::{Forgetful, GradientOfAnother, ScaledAdjoint, ScaledGradient, ShiftedAdjoint};
+use smalti_testkit::laws;
+use smalti_testkit::registry::wasserstein::{at_fixed_potentials, pyramids, settings, solved};
+use tch::Kind;
+
+fn seed() -> Seed {
+    Seed::new(43)
+}
+
+#[test]
+fn pyramids_are_linear_operators() {
+    for pyramid in pyramids().unwrap() {
+        let (name, subject) = (pyramid.name.as_str(), pyramid.subject.as_ref());
+        laws::adjoint(name, subject, seed()).unwrap();
+        laws::linearity(name, subject, seed()).unwrap();
+        laws::vjp(name, subject, seed()).unwrap();
+        laws::range(name, subject, seed()).unwrap();
+        laws::dtype(name, subject, seed()).unwrap();
+    }
+    for pyramid in pyramids().unwrap() {
+        laws::adjoint(&pyramid.name, &ScaledAdjoint(pyramid.subject), seed()).unwrap_err();
+    }
+    for pyramid in pyramids().unwrap() {
+        laws::adjoint(&pyramid.name, &ShiftedAdjoint(pyramid.subject), seed()).unwrap_err();
+    }
+}
+
+/// See [`at_fixed_potentials`].
+const TOLERANCE: f64 = 1e-4;
+
+#[test]
+fn bounds_at_fixed_potentials_have_their_gradients() {
+    for (k, (mut prior, domain, _)) in at_fixed_potentials().unwrap().into_iter().enumerate() {
+        let again = || at_fixed_potentials().unwrap().swap_remove(k).0.subject;
+        let x = seed().at("drawn", 0).uniform(&domain.batch(1)).to_kind(Kind::Double);
+        let name = prior.name.as_str();
+        laws::regularizer_gradient(name, prior.subject.as_ref(), &x, TOLERANCE, seed()).unwrap();
+        laws::repeatable(name, prior.subject.as_mut(), &x).unwrap();
+        laws::regularizer_gradient(name, &ScaledGradient(again()), &x, TOLERANCE, seed()).unwrap_err();
+        laws::repeatable(name, &mut Forgetful::new(again()), &x).unwrap_err();
+    }
+}
+
+#[test]
+fn a_gradient_without_the_coarse_scale_is_rejected() {
+    for size in [vec![1, 1, 15, 18], vec![1, 1, 10, 11, 9]] {
+        let x = seed().at("drawn", 0).uniform(&size).to_kind(Kind::Double);
+        let whole = || solved(&size, &settings(false)).unwrap();
+        let potentials = whole().potentials();
+        let finest = WppSettings { scale_weights: Some(vec![0.3, 0.0]), ..settings(false) };
+        let mut finest = solved(&size, &finest).unwrap();
+        finest.set_potentials(&potentials).unwrap();
+        let (whole, finest) = (whole().at_fixed_potentials(), finest.at_fixed_potentials());
+        laws::regularizer_gradient("whole", &whole, &x, TOLERANCE, seed()).unwrap();
+        laws::regularizer_gradient("finest", &finest, &x, TOLERANCE, seed()).unwrap();
+        let twin = GradientOfAnother { value: Box::new(whole), gradient: Box::new(finest) };
+        let violation = laws::regularizer_gradient("twin", &twin, &x, TOLERANCE, seed()).unwrap_err();
+        assert!(violation.measured > 1e2 * violation.tolerance, "{violation}");
+    }
+}
