@@ -13,9 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The peers and what they import; torch itself comes with libtorch, so FrEIA may not bring another.
-const PEERS: [&str; 3] = ["numpy", "scipy", "scikit-image"];
-const PEERS_ALONE: [&str; 1] = ["FrEIA==0.2"];
+/// The peers and what they import; torch itself comes with libtorch, so those that need it may not bring another.
+const PEERS: [&str; 5] = ["numpy", "scipy", "scikit-image", "pybind11", "POT==0.9.7.post1"];
+const PEERS_ALONE: [&str; 3] = ["FrEIA==0.2", "keopscore==2.3", "pykeops==2.3"];
 
 /// Sets up, then becomes `cargo bench` of our benchmarks with these arguments.
 pub(crate) fn bench(root: &Path, arguments: &[OsString]) -> Result {
@@ -25,9 +25,10 @@ pub(crate) fn bench(root: &Path, arguments: &[OsString]) -> Result {
 }
 
 /// Sets up libtorch and the peers' Python packages, then becomes `bench-peers`.
-pub(crate) fn bench_peers(root: &Path, only: &[String]) -> Result {
-    let only: Vec<OsString> = only.iter().flat_map(|name| ["--only".into(), name.into()]).collect();
-    beside_peers(root, "bench-peers", &only)
+pub(crate) fn bench_peers(root: &Path, only: &[String], data: Option<&Path>) -> Result {
+    let only = only.iter().flat_map(|name| ["--only".into(), name.into()]);
+    let data = data.into_iter().flat_map(|folder| ["--data".into(), folder.into()]);
+    beside_peers(root, "bench-peers", &only.chain(data).collect::<Vec<OsString>>())
 }
 
 /// The same for `bench-training`.

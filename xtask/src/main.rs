@@ -17,7 +17,7 @@ mod tidy;
 mod workspace;
 
 use clap::{Parser, Subcommand};
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 /// Set-up, tests, CI, tables and benchmarks of Smalti.
 #[derive(Debug, Parser)]
@@ -51,6 +51,9 @@ enum Command {
         /// Only the benchmarks of this name (repeatable)
         #[arg(long, value_name = "NAME")]
         only: Vec<String>,
+        /// Folder of images for the comparisons of patches [default: synthetic images]
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// Set up, then train patchNR here and in PyTorch and write both validation curves (25 minutes)
     BenchTraining {
@@ -91,7 +94,7 @@ fn run(command: &Command) -> failure::Result {
         Command::ReproduceTables(options) => tables::reproduce_tables(root, options),
         Command::FetchData(options) => fetch::fetch_data(root, options),
         Command::Bench { args } => bench::bench(root, args),
-        Command::BenchPeers { only } => bench::bench_peers(root, only),
+        Command::BenchPeers { only, data } => bench::bench_peers(root, only, data.as_deref()),
         Command::BenchTraining { args } => bench::bench_training(root, args),
     }
 }

@@ -20,7 +20,7 @@ import time
 import torch
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "I64": torch.int64}
-VERSIONS = {"torch": "2.11.0", "FrEIA": "0.2"}
+VERSIONS = {"torch": "2.11.0", "FrEIA": "0.2", "POT": "0.9.7.post1", "pykeops": "2.3"}
 
 
 def start():
@@ -45,9 +45,9 @@ def read_safetensors(path):
     return {name: tensor(entry) for name, entry in header.items()}, metadata
 
 
-def serve(work, values, steps=1):
+def serve(work, values, steps=1, packages=("torch", "FrEIA")):
     """Answers on standard output. `work(k)` is run k, all that is timed; `values` makes a dict of numbers of its
-    result; the time is that of one of the `steps` steps of a run."""
+    result; the time is that of one of the `steps` steps of a run; `packages` are those that the work stands on."""
     answers, sys.stdout = sys.stdout, sys.stderr
     lines = queue.Queue()
 
@@ -61,7 +61,7 @@ def serve(work, values, steps=1):
 
     threading.Thread(target=listen, daemon=True).start()
     values(work(0))
-    answer({"ready": ", ".join(f"{name} {checked(name)}" for name in VERSIONS)})
+    answer({"ready": ", ".join(f"{name} {checked(name)}" for name in packages)})
     run = 0
     while True:
         line = lines.get().strip()

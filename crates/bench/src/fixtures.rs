@@ -29,6 +29,14 @@ pub fn image() -> Result<Tensor> {
     microstructure(SIDE, SIDE, seed(), 0)
 }
 
+/// Another slice of the same kind.
+///
+/// # Errors
+/// Those of libtorch.
+pub fn other_image() -> Result<Tensor> {
+    microstructure(SIDE, SIDE, seed(), 1)
+}
+
 /// Uniform values in `[0, 1)`: a batch of one of `space`.
 pub fn noise(space: Space) -> Tensor {
     seed().at("benchmark noise", 0).uniform(&space.batch(1))

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! Reading order: [`fixtures`], [`timed`]; and for the peers [`answer`], [`children`], [`peer`], [`compare`],
-//! [`report`], [`patchnr`].
+//! [`report`], [`patchnr`], [`transport`].
 
 /// The allocator of the program that is measured, see `smalti-tables`.
 #[global_allocator]
@@ -33,3 +33,4 @@ pub mod peer;
 pub mod report;
 pub mod timed;
 pub mod training_curve;
+pub mod transport;

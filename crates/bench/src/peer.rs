@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command};
 
 /// The scripts of the peers, which stand in this program: it needs no folder of ours at run time.
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 7] = [
     ("protocol.py", include_str!("../peers/protocol.py")),
     ("patchnr_flow.py", include_str!("../peers/patchnr_flow.py")),
     ("patchnr_grad.py", include_str!("../peers/patchnr_grad.py")),
     ("patchnr_curve.py", include_str!("../peers/patchnr_curve.py")),
     ("patchnr_train.py", include_str!("../peers/patchnr_train.py")),
+    ("transport.py", include_str!("../peers/transport.py")),
+    ("exact_transport.py", include_str!("../peers/exact_transport.py")),
 ];
 
 /// One line with what is wrong with a peer; not an error of ours.

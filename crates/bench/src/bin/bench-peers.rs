@@ -3,13 +3,15 @@
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use smalti_base::device::{prepare_process, threads};
+use smalti_base::image_file::load_gray;
 use smalti_base::{Error, Result};
 use smalti_bench::children::Children;
 use smalti_bench::compare::{Outcome, Row, compare};
 use smalti_bench::peer::Host;
-use smalti_bench::{patchnr, report};
+use smalti_bench::transport::Images;
+use smalti_bench::{patchnr, report, transport};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Measures us beside other packages: medians over rounds in which every side runs once while the others wait.
@@ -19,7 +21,7 @@ use std::process::ExitCode;
 #[command(version, max_term_width = 100)]
 struct Arguments {
     /// Comparison to run, may be given several times [default: all]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(patchnr::NAMES))]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(names()))]
     only: Vec<String>,
     /// Timed runs of every side
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
@@ -28,6 +30,9 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = patchnr::PATCHES as u64,
           value_parser = clap::value_parser!(u64).range(1..=354_025))]
     patches: u64,
+    /// Folder with sic/ref.png and sic/test.png for the transport comparisons [default: synthetic images]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// File for the figures of this run
     #[arg(long, value_name = "FILE", default_value = "results/peers.csv")]
     out: PathBuf,
@@ -71,11 +76,28 @@ fn measure(arguments: &Arguments) -> Result<Vec<Row>> {
         let comparison = patchnr::comparison(name, patches, arguments.rounds, folder.path())?;
         rows.extend(compare(comparison, &host, arguments.rounds)?);
     }
+    for name in transport::NAMES.into_iter().filter(|name| wanted(name)) {
+        let images = images(arguments.data.as_deref())?;
+        for comparison in transport::comparisons(name, &images, arguments.rounds, folder.path())? {
+            rows.extend(compare(comparison, &host, arguments.rounds)?);
+        }
+    }
     report::write_csv(&rows, &arguments.out)?;
     println!("{} threads on either side, medians of {} runs", host.threads, arguments.rounds);
     print!("{}", report::table(&rows));
     eprintln!("written to {}", arguments.out.display());
     Ok(rows)
+}
+
+fn names() -> Vec<&'static str> {
+    patchnr::NAMES.into_iter().chain(transport::NAMES).collect()
+}
+
+/// The images of the transport comparisons.
+fn images(data: Option<&Path>) -> Result<Images> {
+    let Some(folder) = data else { return Images::synthetic() };
+    let load = |name| load_gray(&folder.join(name));
+    Ok(Images { reference: load("sic/ref.png")?, image: load("sic/test.png")?, what: "SiC" })
 }
 
 /// As the build of torch-sys and xtask choose it.

@@ -88,16 +88,25 @@ impl Queries {
         Ok(result)
     }
 
-    /// The `most` cheapest places for the queries at some positions in the order of the searches.
-    pub(crate) fn shortlists(&self, potential: &Potential, positions: &[u32], most: usize) -> Vec<Shortlist> {
-        let plan = Plan::new(self, potential, &self.winners, (Strategy::Adaptive, Isa::V4));
-        let sink = |_: &Open, best: Best<'_>| Near::new(best.value, f64::INFINITY, f64::INFINITY, most);
+    /// The cheapest places for the queries at some positions in the order of the searches, `most` of a position many, and
+    /// how they were searched.
+    pub(crate) fn shortlists(
+        &self,
+        potential: &Potential,
+        positions: &[u32],
+        strategy: Strategy,
+        most: impl Fn(u32) -> usize + Sync,
+    ) -> (Vec<Shortlist>, Strategy) {
+        let plan = Plan::new(self, potential, &self.winners, (strategy, Isa::V4));
+        let sink = |open: &Open, best: Best<'_>| {
+            Near::new(best.value, f64::INFINITY, f64::INFINITY, most(open.position))
+        };
         let chunks = positions.par_chunks(CHUNK).map(|positions| {
             let open = |&position: &u32| Open { position, start: self.winners[position as usize] };
             let near = plan.run(&positions.iter().map(open).collect::<Vec<_>>(), sink);
             near.into_iter().map(Near::shortlist).collect::<Vec<_>>()
         });
-        chunks.collect::<Vec<_>>().into_iter().flatten().collect()
+        (chunks.collect::<Vec<_>>().into_iter().flatten().collect(), plan.decided())
     }
 
     /// Forgets what [`Queries::remember`] has kept, and frees its memory.

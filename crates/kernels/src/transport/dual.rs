@@ -10,8 +10,8 @@
 //!
 //! Two methods ([`DualMethod`]): [`AveragedSgd`](DualMethod::AveragedSgd), a fixed number of supergradient steps as
 //! published with the Wasserstein patch prior (Hertrich, Houdard and Redenbach, "Wasserstein patch prior for image
-//! superresolution", 2022), which stops far below the maximum, and [`Converge`](DualMethod::Converge), an auction
-//! that ends with a plan and a certified gap.
+//! superresolution", 2022), which stops far below the maximum, and [`Converge`](DualMethod::Converge), which
+//! ends with a plan and a certified gap.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,11 +29,13 @@
 
 mod auction;
 mod averaged;
+mod climb;
 mod converge;
 mod lists;
 mod market;
 mod masses;
 mod plan;
+mod smooth;
 #[cfg(test)]
 mod tests;
 
@@ -122,7 +124,12 @@ impl Dual {
         if !(size > 0.0 && size.is_finite()) {
             return Err(KernelError::new(what, "a positive, finite number", size));
         }
-        Ok(Self { references: Arc::clone(references), method, psi: vec![0.0; references.len()], memory: None })
+        Ok(Self {
+            references: Arc::clone(references),
+            method,
+            psi: vec![0.0; references.len()],
+            memory: None,
+        })
     }
 
     /// The method.

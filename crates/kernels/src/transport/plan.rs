@@ -19,10 +19,8 @@ pub(crate) enum Strategy {
     /// Whichever looks cheaper on a few queries.
     Adaptive,
     /// By bounds.
-    #[cfg_attr(not(test), expect(dead_code))]
     Pruned,
     /// All pairs.
-    #[cfg_attr(not(test), expect(dead_code))]
     Dense,
 }
 
@@ -73,6 +71,15 @@ impl<'a> Plan<'a> {
                 .then(|| self.queries.references.panels().offsets(&self.queries.references, self.potential))
         });
         self.dispatch(open, offsets.as_deref(), sink).0
+    }
+
+    /// How queries were searched, once some were.
+    pub(crate) fn decided(&self) -> Strategy {
+        match self.dense.get() {
+            None => self.strategy,
+            Some(None) => Strategy::Pruned,
+            Some(Some(_)) => Strategy::Dense,
+        }
     }
 
     fn dispatch<S: Sink>(

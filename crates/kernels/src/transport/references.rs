@@ -222,12 +222,27 @@ impl Potential {
                 })
             })
             .unzip();
-        let top = best.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Ok(Self::with(references, best, row))
+    }
+
+    /// The potential with these values at the places.
+    pub(crate) fn at_places(references: &References, psi: Vec<f64>) -> Self {
+        let row = (0..references.distinct()).map(|place| references.members(place)[0]).collect();
+        Self::with(references, psi, row)
+    }
+
+    /// Takes values that are nowhere higher. Bounds stay as they are, which is right and the slower the more has fallen.
+    pub(crate) fn fall_to(&mut self, psi: impl Iterator<Item = f64>) {
+        self.psi.iter_mut().zip(psi).for_each(|(old, new)| *old = new);
+    }
+
+    fn with(references: &References, psi: Vec<f64>, row: Vec<u32>) -> Self {
+        let top = psi.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let share = references.margins.kept_share();
         let mut box_least = vec![Aligned([f32::INFINITY; LANES]); references.boxes.len()];
         let mut upper_least = vec![Aligned([f32::INFINITY; LANES]); references.upper.len()];
         let mut offsets = Vec::with_capacity(references.leaves.len());
-        for (i, (leaf, psi)) in references.leaves.iter().zip(best.chunks(LANES)).enumerate() {
+        for (i, (leaf, psi)) in references.leaves.iter().zip(psi.chunks(LANES)).enumerate() {
             let mut offset = [f32::INFINITY; LANES];
             let mut least = f32::INFINITY;
             for ((offset, psi), square) in offset.iter_mut().zip(psi).zip(leaf.square) {
@@ -241,7 +256,7 @@ impl Potential {
             let entry = &mut upper_least[above / LANES].0[above % LANES];
             *entry = entry.min(least);
         }
-        Ok(Self { psi: best, row, top, offsets, box_least, upper_least })
+        Self { psi, row, top, offsets, box_least, upper_least }
     }
 }
 

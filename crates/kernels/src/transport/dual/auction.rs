@@ -50,8 +50,6 @@ pub(super) struct Auction {
     /// Those of them that need a new list.
     stale: Vec<u32>,
     pub(super) bids: usize,
-    slack: f64,
-    pub(super) rounds: usize,
 }
 
 /// Why an auction stopped.
@@ -68,10 +66,9 @@ pub(super) enum Pause {
 impl Auction {
     /// No mass placed yet. Supplies and rooms have the same sum.
     pub(super) fn new(lists: Lists, supply: Vec<u64>, rooms: &[u64], prices: Vec<f64>) -> Self {
-        let objects =
-            rooms.iter().map(|&room| Object { room, load: 0, parts: BinaryHeap::new() }).collect();
+        let objects = rooms.iter().map(|&room| Object { room, load: 0, parts: BinaryHeap::new() }).collect();
         let left = vec![0; supply.len()];
-        Self { lists, supply, objects, prices, left, open: Vec::new(), stale: Vec::new(), bids: 0, rounds: 0, slack: std::env::var("SLACK").ok().and_then(|v| v.parse().ok()).unwrap_or(0.0) }
+        Self { lists, supply, objects, prices, left, open: Vec::new(), stale: Vec::new(), bids: 0 }
     }
 
     /// Takes all mass back; the prices stay.
@@ -102,7 +99,6 @@ impl Auction {
 
     /// The bidders that need a new list before the auction can go on; they are expected to get one.
     pub(super) fn take_stale(&mut self) -> Vec<u32> {
-        self.rounds += 1;
         let mut stale = std::mem::take(&mut self.stale);
         stale.sort_unstable();
         self.open.extend(stale.iter().rev());
@@ -111,7 +107,7 @@ impl Auction {
 
     #[inline]
     fn bid(&mut self, i: u32, eps: f64) {
-        let Some((object, raise)) = self.lists.cheapest(i as usize, &self.prices, self.slack * eps) else {
+        let Some((object, raise)) = self.lists.cheapest(i as usize, &self.prices) else {
             self.stale.push(i);
             return;
         };
@@ -142,25 +138,11 @@ impl Auction {
         }
     }
 
-    /// The plan: bidders, objects, and the mass that goes from one to the other. What is left without a place (after a limit) fills the rooms in order.
-    pub(super) fn plan(&self) -> Vec<(u32, u32, u64)> {
-        let mut plan = Vec::with_capacity(self.supply.len());
-        let mut left = self.left.iter().enumerate().filter(|(_, mass)| **mass > 0).map(|(i, mass)| (i, *mass));
-        let mut next = left.next();
-        for (k, object) in self.objects.iter().enumerate() {
-            plan.extend(object.parts.iter().map(|part| (part.bidder, k as u32, part.mass)));
-            let mut room = object.room - object.load;
-            while let (Some((i, mass)), true) = (&mut next, room > 0) {
-                let taken = room.min(*mass);
-                plan.push((*i as u32, k as u32, taken));
-                room -= taken;
-                *mass -= taken;
-                if *mass == 0 {
-                    next = left.next();
-                }
-            }
-        }
-        plan
+    /// Bidders, objects, and the mass of the one in the other.
+    pub(super) fn placed(&self) -> impl Iterator<Item = (u32, u32, u64)> + '_ {
+        let objects = self.objects.iter().enumerate();
+        objects
+            .flat_map(|(k, object)| object.parts.iter().map(move |part| (part.bidder, k as u32, part.mass)))
     }
 
     /// A lower bound of the dual value of the prices, times the whole mass.

@@ -1,27 +1,62 @@
-//! From a potential to a plan with a small gap: auctions with ever smaller bids.
+//! From a potential to one with a small certified gap.
+//!
+//! Two ways up, one after the other: ascent on the semi-dual smoothed by entropy over short lists of references
+//! ([`smooth`](super::smooth)), then an auction with small bids ([`market`](super::market)), which ends with a plan
+//! and so with an upper bound. The auction first takes the lists for complete; where the exact gap then is not small
+//! enough, another one searches for what is missing. From no idea of the potential there is only this other one, with bids that
+//! get smaller.
+//!
+//! Values are those of exact c-transforms, plans have exact marginals: nothing on the way can make a bound wrong.
 
 use super::{
-    Solution, dual_value,
-    market::{Exchanged, Market},
+    Solution,
+    climb::Climb,
+    lists::Lists,
+    market::{Direct, Exchanged, Market, SEARCH},
     masses::Masses,
     plan::{self, Transfer},
+    smooth::Smooth,
 };
-use crate::{error::KernelError, transport::Queries};
+use crate::{
+    error::KernelError,
+    transport::{Queries, references::Potential},
+};
 
 /// A gap below this share of the largest squared distance that there can be is none.
 const NONE: f64 = 1e-10;
 
-/// How much smaller the bids of the next auction are.
-const FACTOR: f64 = 5.0;
+/// The temperature of the smoothed ascent, in shares of the value.
+const TEMPERATURE: f64 = 0.01;
 
-/// c-transforms that the solution itself takes: one to begin with, one at its end.
-const OWN: usize = 2;
+/// Rounds of the smoothed ascent, each ended by an exact c-transform, and passes over the lists in each.
+const ROUNDS: usize = 4;
+const PASSES: usize = 10;
+
+/// The marginal error at which the smoothed ascent is done.
+const ERROR: f64 = 0.02;
+
+/// A pass over the lists, refreshing them, and searching them on both sides, in c-transforms.
+const PASS: f64 = 0.2;
+const REFRESH: f64 = 0.5;
+const LISTS: f64 = 2.0 * SEARCH;
+
+/// Auctions on the lists there are: how often, and their bids in shares of the gap.
+const ATTEMPTS: usize = 2;
+const BIDS: [f64; 2] = [4.0, 0.8];
+
+/// c-transforms that have to be left for such an auction, what it may take, and what has to be left for one that searches:
+/// from a good potential, and from none.
+const QUICK: f64 = 5.0;
+const QUICK_MOST: f64 = 10.0;
+const THOROUGH: f64 = 16.0;
+const FROM_NOTHING: f64 = 50.0;
 
 /// What one solution leaves for the next: a plan is one wherever the rows are.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
     masses: Masses,
     plan: Vec<Transfer>,
+    lists: Option<Lists>,
 }
 
 /// What to reach.
@@ -29,22 +64,6 @@ pub(super) struct Memory {
 pub(super) struct Goal {
     pub(super) gap: f64,
     pub(super) evaluations: usize,
-}
-
-/// The best potential and the best plan, which need not come from the same auction.
-struct Best {
-    value: f64,
-    upper: f64,
-    /// None while it is that of the beginning.
-    psi: Option<Vec<f64>>,
-    plan: Option<Vec<Transfer>>,
-}
-
-impl Best {
-    /// The gap, and the gap that is small enough.
-    fn is_close(&self, gap: f64, least: f64) -> bool {
-        self.upper - self.value <= (gap * self.upper).max(least)
-    }
 }
 
 /// Improves `psi`.
@@ -55,94 +74,186 @@ pub(super) fn solve(
     weights: Option<&[f64]>,
     goal: Goal,
 ) -> Result<Solution, KernelError> {
-    let t = std::time::Instant::now();
-    let mut transform = queries.c_transform(psi)?;
+    let nothing_known = psi.iter().all(|v| *v == psi[0]);
     let masses = Masses::new(queries.len(), psi.len(), weights);
-    let mut plan = match memory.take() {
-        Some(memory) if memory.masses == masses => memory.plan,
-        _ => plan::to_winners(queries, &masses, &transform),
+    let kept = memory.take().filter(|kept| kept.masses == masses);
+    let mut climb = Climb::new(queries, psi, weights, goal.evaluations as f64)?;
+    let (plan, mut lists) = match kept {
+        Some(kept) => (kept.plan, kept.lists),
+        None => (plan::settled(climb.queries, &masses, plan::to_winners(climb.queries, &masses), None), None),
     };
-    let value = dual_value(&transform, weights, psi);
-    let upper = plan::cost(queries, &masses, &plan);
-    let mut best = Best { value, upper, psi: None, plan: None };
-    eprintln!("start value {value} upper {upper} {:?}", t.elapsed());
-    let least = NONE * plan::farthest(queries);
-    let mut evaluations = 1;
-    if !best.is_close(goal.gap, least) && goal.evaluations > OWN {
-        let limit = (goal.evaluations - OWN) as f64;
-        let rooms = plan::rooms(queries, &masses);
-        let bidders = masses.supply.iter().filter(|mass| **mass > 0).count();
-        let spent = if bidders >= rooms.len() {
-            let supply = queries.order.iter().map(|&i| masses.supply[i as usize]).collect();
-            let mut market = Market::new(queries, supply, &rooms, psi)?;
-            let spent = auctions(&mut market, &masses, &mut best, goal.gap, least, limit)?;
-            if let Some(better) = best.psi.take() {
-                *psi = better;
-                transform = market.c_transform(psi)?;
-            }
-            plan = best.plan.take().unwrap_or(plan);
-            spent
-        } else {
-            let mut exchanged = Exchanged::new(queries, &masses)?;
-            let mut market = exchanged.market(&masses, &rooms, &transform.values)?;
-            let spent = auctions(&mut market, &masses, &mut best, goal.gap, least, limit)?;
-            if let Some(better) = best.psi.take() {
-                let other = market.c_transform(&better)?;
-                for (j, psi) in psi.iter_mut().enumerate() {
-                    *psi = other.values[queries.references.place(j) as usize];
-                }
-                transform = queries.c_transform(psi)?;
-            }
-            plan = best.plan.take().map_or(plan, |plan| exchanged.back(&masses, &plan));
-            spent
-        };
-        evaluations = OWN + spent.ceil() as usize;
-        best.value = dual_value(&transform, weights, psi);
-        best.upper = plan::cost(queries, &masses, &plan);
+    let least = NONE * plan::farthest(climb.queries);
+    let upper = plan::cost(climb.queries, &masses, &plan);
+    let mut found = Found { upper, plan, gap: goal.gap, least };
+    if !found.is_close(climb.best.value) {
+        let direct = Direct::new(climb.queries, &masses);
+        let from_nothing = nothing_known && climb.left() >= FROM_NOTHING;
+        if let (Some(direct), false) = (&direct, from_nothing) {
+            quickly(&mut climb, &mut found, &masses, direct, &mut lists)?;
+        }
+        if !found.is_close(climb.best.value) && climb.left() >= THOROUGH {
+            thoroughly(&mut climb, &mut found, &masses, direct, from_nothing)?;
+            lists = None;
+        }
+        if lists.is_none() && climb.left() >= LISTS {
+            lists = Some(searched(&mut climb)?.0);
+        }
     }
-    eprintln!("value {} upper {} {:?}", best.value, best.upper, t.elapsed());
-    let converged = best.is_close(goal.gap, least);
-    *memory = Some(Memory { masses, plan });
-    Ok(Solution { value: best.value, upper: Some(best.upper), transform, evaluations, converged })
+    let converged = found.is_close(climb.best.value);
+    *psi = climb.potential();
+    let evaluations = climb.spent.ceil() as usize;
+    *memory = Some(Memory { masses, plan: found.plan, lists });
+    let (value, transform) = (climb.best.value, climb.best.transform);
+    Ok(Solution { value, upper: Some(found.upper), transform, evaluations, converged })
 }
 
-/// Auctions with ever smaller bids, until the gap is small enough or `limit` c-transforms are spent. How many were.
-fn auctions(
-    market: &mut Market<'_>,
-    masses: &Masses,
-    best: &mut Best,
+/// The best plan so far.
+struct Found {
+    plan: Vec<Transfer>,
+    upper: f64,
+    /// The gap to reach, and one so small that it is none.
     gap: f64,
     least: f64,
-    limit: f64,
-) -> Result<f64, KernelError> {
-    let env = |name: &str, default: f64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    let t = std::time::Instant::now();
-    let mut eps = env("EPS0", (best.upper - best.value) / 4.0);
-    loop {
-        let before = market.evaluations();
-        let sold = market.sell(eps, limit)?;
-        let value = market.value(masses);
-        if value > best.value {
-            (best.value, best.psi) = (value, Some(market.potential()));
+}
+
+impl Found {
+    fn offer(&mut self, plan: Vec<Transfer>, queries: &Queries, masses: &Masses) {
+        let upper = plan::cost(queries, masses, &plan);
+        if upper < self.upper {
+            (self.upper, self.plan) = (upper, plan);
         }
-        let plan = market.plan();
-        let upper = plan::cost(market.queries(), masses, &plan);
-        eprintln!(
-            "eps {eps:.3e} {sold} {} parts {} value {value:.8} upper {upper:.8} gap {:.3e} evals {:.2} {:?}",
-            market.log(),
-            plan.len(),
-            (upper - value) / upper,
-            market.evaluations() - before,
-            t.elapsed()
-        );
-        if upper < best.upper {
-            (best.upper, best.plan) = (upper, Some(plan));
-        }
-        if !sold || best.is_close(gap, least) {
-            return Ok(market.evaluations());
-        }
-        // Bids of the gap itself are small enough, whatever the rounding of costs allows.
-        let enough = (gap * best.upper).max(least);
-        eps = if eps > enough { (eps / env("FACTOR", FACTOR)).max(env("LAST", 0.9) * enough) } else { eps / FACTOR };
+    }
+
+    fn is_close(&self, value: f64) -> bool {
+        self.upper - value <= (self.gap * self.upper).max(self.least)
+    }
+
+    /// The gap to reach, in costs.
+    fn enough(&self, value: f64) -> f64 {
+        (self.gap * value).max(self.least)
     }
 }
+
+/// Lists at the best potential, and the highest potential with its values.
+fn searched(climb: &mut Climb<'_>) -> Result<(Lists, Vec<f64>), KernelError> {
+    climb.spent += LISTS;
+    let potential = Potential::at_places(&climb.queries.references, climb.best.psi.clone());
+    let mut lists = Lists::search(climb.queries, &potential);
+    let highest = lists.meet(climb.queries, &climb.best.transform.values)?;
+    Ok((lists, highest))
+}
+
+/// The smoothed ascent, and auctions on its lists: those there are, or new ones.
+fn quickly(
+    climb: &mut Climb<'_>,
+    found: &mut Found,
+    masses: &Masses,
+    direct: &Direct,
+    lists: &mut Option<Lists>,
+) -> Result<(), KernelError> {
+    let mut psi = climb.best.psi.clone();
+    let current = match lists.take() {
+        Some(mut lists) => {
+            lists.refresh(climb.queries);
+            climb.spent += REFRESH;
+            lists
+        }
+        None if climb.left() < LISTS + PASS + 1.0 => return Ok(()),
+        None => {
+            let (lists, highest) = searched(climb)?;
+            psi = highest;
+            lists
+        }
+    };
+    let lists = lists.insert(current);
+    let mut settled = false;
+    for _ in 0..ROUNDS {
+        let passes = (((climb.left() - 1.0) / PASS) as usize).min(PASSES);
+        if passes == 0 || settled {
+            break;
+        }
+        let eps = TEMPERATURE * climb.best.value.max(TEMPERATURE * found.upper).max(f64::MIN_POSITIVE);
+        let smooth = Smooth { lists, weights: &climb.by_position, masses: &climb.masses, eps };
+        let used = smooth.ascend(&mut psi, ERROR, passes);
+        climb.spent += PASS * used as f64;
+        climb.evaluate(&psi)?;
+        let missing = lists.admit(climb.queries);
+        settled = used < passes && missing <= climb.by_position.len() / 100;
+    }
+    for _ in 0..ATTEMPTS {
+        if !settled || climb.left() < QUICK || found.is_close(climb.best.value) {
+            break;
+        }
+        let queries: &Queries = climb.queries;
+        let enough = found.enough(climb.best.value);
+        let mut market = direct.rushed(queries, lists, &climb.best.psi);
+        let limit = QUICK_MOST.min(climb.left() - 1.0);
+        settled = BIDS.iter().all(|share| market.sell(share * enough, limit));
+        found.offer(direct.plan(&market, queries, masses), queries, masses);
+        let (psi, spent) = (market.psi(), market.evaluations());
+        climb.spent += spent;
+        climb.evaluate(&psi)?;
+        lists.admit(climb.queries);
+    }
+    Ok(())
+}
+
+/// Auctions with searches and with smaller and smaller bids.
+fn thoroughly(
+    climb: &mut Climb<'_>,
+    found: &mut Found,
+    masses: &Masses,
+    direct: Option<Direct>,
+    from_nothing: bool,
+) -> Result<(), KernelError> {
+    let enough = found.enough(climb.best.value);
+    let first = if from_nothing { (found.upper - climb.best.value) / 4.0 } else { BIDS[0] * enough };
+    let limit = climb.left() - 2.0;
+    let value = climb.best.value;
+    let (psi, spent) = match direct {
+        Some(direct) => {
+            let queries: &Queries = climb.queries;
+            let mut market = direct.market(queries, &climb.best.psi);
+            sell(&mut market, first, enough, limit, |market| {
+                found.offer(direct.plan(market, queries, masses), queries, masses);
+                found.is_close(market.value().max(value))
+            });
+            (market.psi(), market.evaluations())
+        }
+        None => {
+            let queries: &Queries = climb.queries;
+            let mut exchanged = Exchanged::new(queries, masses)?;
+            let mut market = exchanged.market(queries, masses, &climb.best.transform.values);
+            sell(&mut market, first, enough, limit, |market| {
+                found.offer(exchanged.plan(market, queries, masses), queries, masses);
+                found.is_close(market.value().max(value))
+            });
+            let (prices, spent) = (market.psi(), market.evaluations());
+            (exchanged.psi(&prices)?, spent + 1.0)
+        }
+    };
+    climb.spent += spent;
+    climb.evaluate(&psi)?;
+    Ok(())
+}
+
+/// Sells with smaller and smaller bids until it is `enough`, or too much was spent, or bids are below what rounding of costs
+/// allows.
+fn sell(
+    market: &mut Market<'_>,
+    first: f64,
+    enough: f64,
+    limit: f64,
+    mut done: impl FnMut(&Market<'_>) -> bool,
+) {
+    let mut eps = first;
+    while market.sell(eps, limit) && !done(market) && eps > SMALLEST * enough {
+        let last = 0.9 * enough;
+        eps = if eps > last { (eps / FACTOR).max(last) } else { eps / FACTOR };
+    }
+    done(market);
+}
+
+/// How much smaller the bids of the next auction are, and the smallest ones, in shares of the gap.
+const FACTOR: f64 = 5.0;
+const SMALLEST: f64 = 1e-3;

@@ -3,132 +3,183 @@
 //! The side of more rows bids, so that a room holds the mass of at least about one bidder: bidders with more mass than
 //! the rooms would outbid themselves. Where the references bid, they search an index over the queries, and the
 //! potential follows from the prices of the queries by a c-transform.
+//!
+//! Masses are rounded to few units for each bidder, so that none is split again and again; what the plan then lacks is
+//! settled afterwards.
 
 use std::sync::Arc;
 
 use super::{
     auction::{Auction, Pause},
     lists::Lists,
-    masses::Masses,
-    plan::Transfer,
+    masses::{Masses, whole},
+    plan::{self, Transfer},
 };
 use crate::{
     error::KernelError,
     rows::Rows,
-    transport::{CTransform, Queries, References},
+    transport::{Queries, References, references::Potential},
 };
 
-/// c-transforms that take as long as a search for lists.
-const SEARCH: f64 = 5.0;
+/// c-transforms that take as long as a search for lists of all queries.
+pub(super) const SEARCH: f64 = 4.0;
 
 /// Bids for each bidder that take as long as a c-transform.
-const BIDS: f64 = 20.0;
+const BIDS: f64 = 5.0;
+
+/// The share of the mass that may be elsewhere in an auction, and units that bidders are not split further for.
+const CLOSE: f64 = 1e-5;
+const MOST: u64 = 1 << 20;
 
 /// Queries that bid for the places of their references, and what they have done.
 pub(super) struct Market<'a> {
-    queries: &'a mut Queries,
+    queries: &'a Queries,
     auction: Auction,
+    potential: Potential,
     /// Bidders with mass.
-    active: Vec<u32>,
+    active: usize,
     /// Lists searched.
     searches: usize,
 }
 
 impl<'a> Market<'a> {
-    /// Bidders in the order of the searches with their supplies, rooms of the places, and a potential to start from.
-    pub(super) fn new(
-        queries: &'a mut Queries,
-        supply: Vec<u64>,
-        rooms: &[u64],
-        psi: &[f64],
-    ) -> Result<Self, KernelError> {
-        let references = &queries.references;
-        let highest = |place| {
-            let members = references.members(place).iter();
-            members.map(|&j| psi[j as usize]).fold(f64::NEG_INFINITY, f64::max)
-        };
-        let prices: Vec<f64> = (0..references.distinct()).map(|place| -highest(place)).collect();
-        let active = (0..supply.len() as u32).filter(|&i| supply[i as usize] > 0).collect();
-        let lists = Lists::new(supply.len(), prices.len());
+    /// Bidders in the order of the searches with their supplies, rooms of the places (of the same sum), and the potential
+    /// of the places to start from.
+    pub(super) fn new(queries: &'a Queries, supply: Vec<u64>, rooms: &[u64], psi: Vec<f64>) -> Self {
+        let potential = Potential::at_places(&queries.references, psi);
+        let lists = Lists::search(queries, &potential);
+        let searches = queries.len();
+        Self { searches, ..Self::on(queries, lists, supply, rooms, potential) }
+    }
+
+    /// The same on lists that there are.
+    fn on(queries: &'a Queries, lists: Lists, supply: Vec<u64>, rooms: &[u64], potential: Potential) -> Self {
+        let active = supply.iter().filter(|mass| **mass > 0).count();
+        let prices = potential.psi.iter().map(|psi| -psi).collect();
         let auction = Auction::new(lists, supply, rooms, prices);
-        let mut market = Self { queries, auction, active, searches: 0 };
-        market.search(None)?;
-        Ok(market)
+        Self { queries, auction, potential, active, searches: 0 }
     }
 
     /// Sells everything with bids of `eps`, unless that takes more than `limit` c-transforms (counted from the
     /// beginning). Whether all is sold.
-    pub(super) fn sell(&mut self, eps: f64, limit: f64) -> Result<bool, KernelError> {
+    pub(super) fn sell(&mut self, eps: f64, limit: f64) -> bool {
         self.auction.restart();
-        let bidders = self.active.len() as f64;
+        let bidders = self.active as f64;
         loop {
             let left = (limit - SEARCH * self.searches as f64 / bidders).max(0.0);
             match self.auction.run(eps, (left * BIDS * bidders) as usize) {
-                Pause::Done => return Ok(true),
-                Pause::Limit => return Ok(false),
+                Pause::Done => return true,
+                Pause::Limit => return false,
                 Pause::Stale => {
                     let stale = self.auction.take_stale();
                     if self.evaluations() + SEARCH * stale.len() as f64 / bidders > limit {
-                        return Ok(false);
+                        return false;
                     }
-                    self.search(Some(&stale))?;
+                    self.searches += stale.len();
+                    self.potential.fall_to(self.auction.prices.iter().map(|price| -price));
+                    self.auction.lists.lengthen(self.queries, &self.potential, &stale);
                 }
             }
         }
     }
 
-    pub(super) fn log(&self) -> String {
-        format!(
-            "bids/N {:.2} searched/N {:.2} rounds {}",
-            self.auction.bids as f64 / self.active.len() as f64,
-            self.searches as f64 / self.active.len() as f64, self.auction.rounds
-        )
-    }
-
-    /// The side that bids.
-    pub(super) fn queries(&self) -> &Queries {
-        self.queries
-    }
-
     /// What was done, in c-transforms.
     pub(super) fn evaluations(&self) -> f64 {
-        (SEARCH * self.searches as f64 + self.auction.bids as f64 / BIDS) / self.active.len() as f64
+        (SEARCH * self.searches as f64 + self.auction.bids as f64 / BIDS) / self.active as f64
     }
 
-    /// The value of the semi-dual at the prices, or less.
-    pub(super) fn value(&self, masses: &Masses) -> f64 {
-        self.auction.dual_value() / masses.total as f64
+    /// The value of the semi-dual at the prices, or less, for masses of sum 1.
+    pub(super) fn value(&self) -> f64 {
+        self.auction.dual_value() / self.auction.supply.iter().sum::<u64>() as f64
     }
 
-    /// Minus the prices, for each reference row.
-    pub(super) fn potential(&self) -> Vec<f64> {
-        let references = &self.queries.references;
-        (0..references.len()).map(|j| -self.auction.prices[references.place(j) as usize]).collect()
+    /// Minus the prices.
+    pub(super) fn psi(&self) -> Vec<f64> {
+        self.auction.prices.iter().map(|price| -price).collect()
     }
 
-    /// The plan, with queries by their original index.
-    pub(super) fn plan(&self) -> Vec<Transfer> {
-        let query = |bidder: u32| self.queries.order[bidder as usize];
-        let plan = self.auction.plan().into_iter();
-        plan.map(|(bidder, place, mass)| Transfer { query: query(bidder), place, mass }).collect()
+    /// The sum of the supplies.
+    pub(super) fn units(&self) -> u64 {
+        self.auction.supply.iter().sum()
     }
 
-    /// The c-transform of a potential close to the prices.
-    pub(super) fn c_transform(&mut self, psi: &[f64]) -> Result<CTransform, KernelError> {
-        for &i in &self.active {
-            if let Some((place, _)) = self.auction.lists.cheapest(i as usize, &self.auction.prices, 1e9) {
-                self.queries.winners[i as usize] = place;
-            }
+    /// Lists of the bidders.
+    pub(super) fn lists(&self) -> &Lists {
+        &self.auction.lists
+    }
+
+    /// What was sold to whom: positions of bidders, places, masses.
+    pub(super) fn placed(&self) -> impl Iterator<Item = (u32, u32, u64)> + '_ {
+        self.auction.placed()
+    }
+}
+
+/// `mass` of `units` as a mass of `total`, rounded up: too much is cut off later.
+fn scaled(mass: u64, total: u64, units: u64) -> u64 {
+    (u128::from(mass) * u128::from(total)).div_ceil(u128::from(units)) as u64
+}
+
+/// Masses in units small enough that their marginals are nearly the exact ones, but not more units than needed: they
+/// bound the parts that bidders are split into. Supplies and rooms of the same sum.
+fn in_units(supply: &[u64], rooms: &[u64]) -> (Vec<u64>, Vec<u64>) {
+    let exact: u64 = supply.iter().sum();
+    if exact <= MOST {
+        return (supply.to_vec(), rooms.to_vec());
+    }
+    let active = supply.iter().filter(|mass| **mass > 0).count() as u64;
+    let distance = |exact: &[u64], whole: &[u64], units: u64| {
+        let total: u64 = exact.iter().sum();
+        let off = |(&e, &w): (&u64, &u64)| (e as f64 / total as f64 - w as f64 / units as f64).abs();
+        exact.iter().zip(whole).map(off).sum::<f64>() / 2.0
+    };
+    let mut units = active;
+    loop {
+        let (s, r) = (whole(supply, units), whole(rooms, units));
+        if 2 * units > MOST || distance(supply, &s, units) + distance(rooms, &r, units) < CLOSE {
+            return (s, r);
         }
-        self.queries.c_transform(psi)
+        units *= 2;
+    }
+}
+
+/// The queries as bidders. `None` where there are fewer of them than places.
+pub(super) struct Direct {
+    /// By position.
+    supply: Vec<u64>,
+    rooms: Vec<u64>,
+}
+
+impl Direct {
+    pub(super) fn new(queries: &Queries, masses: &Masses) -> Option<Self> {
+        let exact: Vec<u64> = queries.order.iter().map(|&i| masses.supply[i as usize]).collect();
+        let rooms = plan::rooms(queries, masses);
+        if exact.iter().filter(|mass| **mass > 0).count() < rooms.len() {
+            return None;
+        }
+        let (supply, rooms) = in_units(&exact, &rooms);
+        Some(Self { supply, rooms })
     }
 
-    /// New lists for some bidders, or all.
-    fn search(&mut self, bidders: Option<&[u32]>) -> Result<(), KernelError> {
-        let psi = self.potential();
-        let bidders = bidders.unwrap_or(&self.active);
-        self.searches += bidders.len();
-        self.auction.lists.search(self.queries, &psi, bidders)
+    pub(super) fn market<'a>(&self, queries: &'a Queries, psi: &[f64]) -> Market<'a> {
+        Market::new(queries, self.supply.clone(), &self.rooms, psi.to_vec())
+    }
+
+    /// A market on lists that are taken for complete.
+    pub(super) fn rushed<'a>(&self, queries: &'a Queries, lists: &Lists, psi: &[f64]) -> Market<'a> {
+        let potential = Potential::at_places(&queries.references, psi.to_vec());
+        Market::on(queries, lists.trusted(), self.supply.clone(), &self.rooms, potential)
+    }
+
+    /// The plan of the auction.
+    pub(super) fn plan(&self, market: &Market<'_>, queries: &Queries, masses: &Masses) -> Vec<Transfer> {
+        let units: u64 = self.supply.iter().sum();
+        let transfer = |(bidder, place, mass): (u32, u32, u64)| Transfer {
+            query: queries.order[bidder as usize],
+            place,
+            mass: scaled(mass, masses.total, units),
+        };
+        let psi = market.psi();
+        plan::settled(queries, masses, market.placed().map(transfer), Some((market.lists(), &psi)))
     }
 }
 
@@ -144,8 +195,7 @@ impl Exchanged {
     pub(super) fn new(queries: &Queries, masses: &Masses) -> Result<Self, KernelError> {
         let references = &queries.references;
         let dim = references.dim();
-        let active: Vec<u32> =
-            (0..queries.len() as u32).filter(|&i| masses.supply[i as usize] > 0).collect();
+        let active: Vec<u32> = (0..queries.len() as u32).filter(|&i| masses.supply[i as usize] > 0).collect();
         let mut x = vec![0.0; active.len() * dim];
         for (row, &i) in x.chunks_exact_mut(dim).zip(&active) {
             queries.rows.read(i as usize, row);
@@ -155,31 +205,35 @@ impl Exchanged {
         Ok(Self { places: Queries::new(&Arc::new(References::new(&Rows::dense(x, dim)?)?), y)?, active })
     }
 
-    /// The auction. `rooms` are those of the places of the references; `values` those of the c-transform of the queries:
-    /// the potential on their side.
-    pub(super) fn market<'a>(
-        &'a mut self,
-        masses: &Masses,
-        rooms: &[u64],
-        values: &[f64],
-    ) -> Result<Market<'a>, KernelError> {
-        let supply = self.places.order.iter().map(|&place| rooms[place as usize]).collect();
-        let index = &self.places.references;
-        let mass = |&member: &u32| masses.supply[self.active[member as usize] as usize];
-        let room = |place| index.members(place).iter().map(mass).sum();
-        let rooms: Vec<u64> = (0..index.distinct()).map(room).collect();
-        let psi: Vec<f64> = self.active.iter().map(|&i| values[i as usize]).collect();
-        Market::new(&mut self.places, supply, &rooms, &psi)
+    /// The auction. `values` are those of the c-transform of the queries: the potential on their side.
+    pub(super) fn market(&self, queries: &Queries, masses: &Masses, values: &[f64]) -> Market<'_> {
+        let rooms = plan::rooms(queries, masses);
+        let supply: Vec<u64> = self.places.order.iter().map(|&place| rooms[place as usize]).collect();
+        let kinds = &self.places.references;
+        let members = |kind| kinds.members(kind).iter().map(|&member| self.active[member as usize] as usize);
+        let rooms: Vec<u64> =
+            (0..kinds.distinct()).map(|kind| members(kind).map(|i| masses.supply[i]).sum()).collect();
+        let psi = (0..kinds.distinct()).map(|kind| members(kind).map(|i| values[i]).fold(f64::MIN, f64::max));
+        let (supply, rooms) = in_units(&supply, &rooms);
+        Market::new(&self.places, supply, &rooms, psi.collect())
     }
 
-    /// A plan of the exchanged auction with the sides changed back. What goes to equal queries is dealt out in turn.
-    pub(super) fn back(&self, masses: &Masses, plan: &[Transfer]) -> Vec<Transfer> {
+    /// The potential on the side of the references that the prices give, by place.
+    pub(super) fn psi(&mut self, prices: &[f64]) -> Result<Vec<f64>, KernelError> {
+        let kinds = Arc::clone(&self.places.references);
+        let psi: Vec<f64> = (0..kinds.len()).map(|member| prices[kinds.place(member) as usize]).collect();
+        Ok(self.places.c_transform(&psi)?.values)
+    }
+
+    /// The plan of the auction with the sides changed back. What goes to equal queries is dealt out in turn.
+    pub(super) fn plan(&self, market: &Market<'_>, queries: &Queries, masses: &Masses) -> Vec<Transfer> {
         let index = &self.places.references;
+        let units = market.units();
         let mut supply = masses.supply.clone();
         let mut turn = vec![0; index.distinct()];
-        let mut result = Vec::with_capacity(plan.len() + supply.len());
-        for &Transfer { query: place, place: kind, mass } in plan {
-            let mut left = mass;
+        let mut wanted = Vec::with_capacity(2 * supply.len());
+        for (bidder, kind, mass) in market.placed() {
+            let mut left = scaled(mass, masses.total, units);
             let members = index.members(kind as usize);
             while let (Some(&member), true) = (members.get(turn[kind as usize]), left > 0) {
                 let query = self.active[member as usize];
@@ -187,9 +241,9 @@ impl Exchanged {
                 supply[query as usize] -= mass;
                 left -= mass;
                 turn[kind as usize] += usize::from(supply[query as usize] == 0);
-                result.push(Transfer { query, place, mass });
+                wanted.push(Transfer { query, place: self.places.order[bidder as usize], mass });
             }
         }
-        result
+        plan::settled(queries, masses, wanted, None)
     }
 }

@@ -5,6 +5,12 @@ use crate::error::KernelError;
 /// About the whole mass where it has to be rounded.
 const FINE: u64 = 1 << 50;
 
+/// Multiples of the smallest weight that are tried as whole numbers, the largest such number, and what these may be off by, in
+/// shares of the whole.
+const MULTIPLES: u32 = 36;
+const LARGEST: f64 = 1e6;
+const OFF: f64 = 1e-12;
+
 /// Weights that add up to 1; none where all are the same.
 pub(super) fn normalised(count: usize, weights: Option<&[f64]>) -> Result<Option<Vec<f64>>, KernelError> {
     let Some(weights) = weights else { return Ok(None) };
@@ -54,6 +60,12 @@ impl Masses {
             return Self { supply: supply.collect(), each: n / common, total: n / common * m, off: 0.0 };
         }
         let weights = weights.unwrap_or(&[]);
+        if let Some(counts) = counts(weights) {
+            let n: u64 = counts.iter().sum();
+            let common = divisor(n, m);
+            let supply = counts.iter().map(|count| count * (m / common)).collect();
+            return Self { supply, each: n / common, total: n / common * m, off: OFF };
+        }
         let each = (FINE / m).max(1);
         let total = each * m;
         let mut supply: Vec<u64> = weights.iter().map(|w| (w * total as f64) as u64).collect();
@@ -76,6 +88,35 @@ impl Masses {
     }
 }
 
+/// The weights as whole numbers, where they are small multiples of a common one: weights of patches from a mask are.
+fn counts(weights: &[f64]) -> Option<Vec<u64>> {
+    let least = weights.iter().copied().filter(|w| *w > 0.0).fold(f64::INFINITY, f64::min);
+    (1..=MULTIPLES).find_map(|multiple| {
+        let count = |w: &f64| {
+            let exact = w / least * f64::from(multiple);
+            let whole = exact.round();
+            let close = (exact - whole).abs() <= OFF / 4.0 * exact && whole < LARGEST;
+            close.then_some(whole as u64)
+        };
+        weights.iter().map(count).collect()
+    })
+}
+
+/// Whole rooms nearly in proportion to `shares`, of the sum `units`.
+pub(super) fn whole(shares: &[u64], units: u64) -> Vec<u64> {
+    let total = shares.iter().map(|&s| u128::from(s)).sum::<u128>().max(1);
+    let mut sum = 0_u128;
+    let mut before = 0;
+    let room = |&share: &u64| {
+        sum += u128::from(share);
+        let end = ((2 * sum * u128::from(units) + total) / (2 * total)) as u64;
+        let room = end - before;
+        before = end;
+        room
+    };
+    shares.iter().map(room).collect()
+}
+
 /// The greatest common divisor.
 fn divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { divisor(b, a % b) }
@@ -95,7 +136,7 @@ mod tests {
 
     #[test]
     fn other_weights_are_met_closely() -> Result<(), KernelError> {
-        let weights: Vec<f64> = (0..1000).map(|i| f64::from(i % 17) * 0.37).collect();
+        let weights: Vec<f64> = (0..1000).map(|i| f64::from(i % 17).sqrt() * 0.37).collect();
         let weights = normalised(1000, Some(&weights))?.unwrap_or_default();
         let masses = Masses::new(1000, 300, Some(&weights));
         assert_eq!(masses.supply.iter().sum::<u64>(), masses.total);
@@ -103,6 +144,20 @@ mod tests {
         assert!(masses.supply.iter().zip(&weights).all(|(s, w)| (*s == 0) == (*w == 0.0)));
         assert!(masses.off > 0.0 && masses.off < 1e-11, "{}", masses.off);
         Ok(())
+    }
+
+    #[test]
+    fn small_multiples_are_met() {
+        let masses = Masses::new(4, 3, Some(&[0.3 / 0.9, 0.0, 0.2 / 0.9, 0.4 / 0.9]));
+        assert_eq!((masses.supply, masses.each, masses.total), (vec![3, 0, 2, 4], 3, 9));
+    }
+
+    #[test]
+    fn whole_rooms_take_everything() {
+        assert_eq!(whole(&[1, 1, 2], 4), [1, 1, 2]);
+        let rooms = whole(&[3; 70], 1000);
+        assert_eq!(rooms.iter().sum::<u64>(), 1000);
+        assert!(rooms.iter().all(|&room| room == 14 || room == 15));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::masses::Masses;
-use crate::transport::{CTransform, Queries, bounds::squared_distance};
+use super::{lists::Lists, masses::Masses};
+use crate::transport::{Queries, bounds::squared_distance};
 
 /// What one task sums up: a fixed number, so that threads change no bit.
 const RUN: usize = 1024;
@@ -16,31 +16,59 @@ pub(super) struct Transfer {
     pub(super) mass: u64,
 }
 
-/// A plan that is nearly right: every query goes to the reference that won it while there is room, and what is left
-/// over fills the gaps in the order of the index.
-pub(super) fn to_winners(queries: &Queries, masses: &Masses, transform: &CTransform) -> Vec<Transfer> {
+/// A plan with the right marginals near one that may have others: transfers are done one after the other as far as there
+/// is supply and room. What is left over goes to the cheapest places on the lists with room, under the potential
+/// beside them, and where there is none, fills the gaps in the order of the index.
+pub(super) fn settled(
+    queries: &Queries,
+    masses: &Masses,
+    wanted: impl IntoIterator<Item = Transfer>,
+    lists: Option<(&Lists, &[f64])>,
+) -> Vec<Transfer> {
     let mut supply = masses.supply.clone();
     let mut rooms = rooms(queries, masses);
     let mut plan = Vec::with_capacity(queries.len());
-    let mut send = |query: u32, place: u32, supply: &mut [u64], rooms: &mut [u64]| {
-        let mass = supply[query as usize].min(rooms[place as usize]);
+    let mut send = |query: u32, place: u32, most: u64, supply: &mut [u64], rooms: &mut [u64]| {
+        let mass = most.min(supply[query as usize]).min(rooms[place as usize]);
         if mass > 0 {
             plan.push(Transfer { query, place, mass });
             supply[query as usize] -= mass;
             rooms[place as usize] -= mass;
         }
     };
-    for (query, &winner) in transform.winners.iter().enumerate() {
-        send(query as u32, queries.references.place(winner as usize), &mut supply, &mut rooms);
+    for Transfer { query, place, mass } in wanted {
+        send(query, place, mass, &mut supply, &mut rooms);
+    }
+    if let Some((lists, psi)) = lists {
+        for (position, &query) in queries.order.iter().enumerate() {
+            if supply[query as usize] == 0 {
+                continue;
+            }
+            let price = |place: u32, cost: f32| f64::from(cost) - psi[place as usize];
+            let mut offers: Vec<_> = lists.of(position).iter().collect();
+            offers.sort_by(|a, b| price(a.place, a.cost).total_cmp(&price(b.place, b.cost)));
+            for offer in offers {
+                send(query, offer.place, u64::MAX, &mut supply, &mut rooms);
+            }
+        }
     }
     let mut place = 0;
     for &query in &queries.order {
         while supply[query as usize] > 0 && place < rooms.len() {
-            send(query, place as u32, &mut supply, &mut rooms);
+            send(query, place as u32, u64::MAX, &mut supply, &mut rooms);
             place += usize::from(rooms[place] == 0);
         }
     }
     plan
+}
+
+/// Every query to the place that won it last.
+pub(super) fn to_winners<'a>(
+    queries: &'a Queries,
+    masses: &'a Masses,
+) -> impl Iterator<Item = Transfer> + 'a {
+    let winners = queries.order.iter().zip(&queries.winners);
+    winners.map(|(&query, &place)| Transfer { query, place, mass: masses.supply[query as usize] })
 }
 
 /// The mass that each place of the references takes.

@@ -35,7 +35,8 @@ fn check(case: &Case, weights: Option<&[usize]>, gap: f64) -> Result<(), TestCas
     let real: Vec<f64> = whole.iter().map(|&w| 0.1 * w as f64).collect();
     let (solution, psi) = solved(case, tight(gap), weights.map(|_| &real[..])).unwrap();
     let exact = exact::w2_squared(&case.x, &whole, &case.y, case.dim);
-    let size = case.x.iter().chain(&case.y).map(|v| f64::from(*v).powi(2)).fold(0.0, f64::max) * case.dim as f64;
+    let size =
+        case.x.iter().chain(&case.y).map(|v| f64::from(*v).powi(2)).fold(0.0, f64::max) * case.dim as f64;
     let slack = 1e-13 * size;
     let upper = solution.upper.unwrap();
     prop_assert!(solution.value <= exact + slack && exact <= upper + slack, "{solution:?} {exact}");
@@ -127,7 +128,10 @@ fn limits_hold() -> Result<(), KernelError> {
     for evaluations in [1, 2, 3, 5, 8, 10] {
         let solution = solved(&case, DualMethod::Converge { gap: 1e-9, evaluations }, None)?.0;
         assert!(solution.evaluations <= evaluations.max(7), "{evaluations} {}", solution.evaluations);
-        assert!(!solution.converged && solution.value < exact && solution.upper > Some(exact), "{solution:?}");
+        assert!(
+            !solution.converged && solution.value < exact && solution.upper > Some(exact),
+            "{solution:?}"
+        );
     }
     Ok(())
 }

@@ -86,7 +86,8 @@ pub(in crate::transport) enum Psi {
     Fitted,
 }
 
-pub(in crate::transport) const PSIS: [Psi; 5] = [Psi::Zero, Psi::Small, Psi::Large, Psi::Outliers, Psi::Fitted];
+pub(in crate::transport) const PSIS: [Psi; 5] =
+    [Psi::Zero, Psi::Small, Psi::Large, Psi::Outliers, Psi::Fitted];
 
 pub(in crate::transport) fn potential(kind: Psi, case: &Case, random: &mut Random) -> Vec<f64> {
     let m = case.y.len() / case.dim;

@@ -9,7 +9,8 @@ pub(super) fn assignment(costs: &[Vec<f64>]) -> f64 {
     for row in 1..=n {
         row_of[0] = row;
         let mut column = 0;
-        let (mut least, mut done, mut before) = (vec![f64::INFINITY; n + 1], vec![false; n + 1], vec![0; n + 1]);
+        let (mut least, mut done, mut before) =
+            (vec![f64::INFINITY; n + 1], vec![false; n + 1], vec![0; n + 1]);
         while row_of[column] != 0 {
             done[column] = true;
             let r = row_of[column];

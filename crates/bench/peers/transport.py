@@ -1,0 +1,54 @@
+"""The semi-dual of optimal transport between two sets of rows: value, gradient in the rows, gradient in the potential.
+
+Argument: `dense` computes all distances as a matrix, in blocks of at most 10,000 x 10,000; `keops` as a symbolic
+reduction. The potential of run k is row k of `psi`.
+"""
+
+import protocol
+import torch
+
+tensors, _, (how,) = protocol.start()
+x, y, potentials = tensors["x"], tensors["y"], tensors["psi"]
+BLOCK = 10_000
+
+
+def dense(psi):
+    """Value and place of every minimum over j of |x_i - y_j|^2 - psi_j."""
+    offset = (y * y).sum(1) - psi
+    values, winners = [], []
+    for block in x.split(BLOCK):
+        costs = torch.addmm(offset[None, :], block, y.T, alpha=-2)
+        least, winner = costs.min(1)
+        values.append(least + (block * block).sum(1))
+        winners.append(winner)
+    return torch.cat(values), torch.cat(winners)
+
+
+def keops(psi):
+    from pykeops.torch import LazyTensor
+
+    costs = ((LazyTensor(x[:, None, :]) - LazyTensor(y[None, :, :])) ** 2).sum(-1)
+    costs = costs - LazyTensor(psi[None, :, None])
+    least, winner = costs.min_argmin(dim=1)
+    return least[:, 0], winner[:, 0]
+
+
+def work(k):
+    psi = potentials[k % len(potentials)]
+    least, winners = (keops if how == "keops" else dense)(psi)
+    value = least.double().mean() + psi.double().mean()
+    shares = torch.bincount(winners, minlength=len(y)) / len(x)
+    return value, (x - y[winners]) * (2 / len(x)), 1 / len(y) - shares
+
+
+def values(result):
+    value, in_rows, in_psi = (v.double() for v in result)
+    return {
+        "value": value.item(),
+        "gradient norm": torch.linalg.vector_norm(in_rows).item(),
+        "psi gradient norm": torch.linalg.vector_norm(in_psi).item(),
+    }
+
+
+packages = ["torch"] + (["pykeops"] if how == "keops" else [])
+protocol.serve(work, values, packages=packages)

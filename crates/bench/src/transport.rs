@@ -1,0 +1,252 @@
+//! The comparisons of the Wasserstein engine with dense PyTorch, KeOps and POT: same rows, same potentials.
+
+use crate::answer::Answer;
+use crate::compare::Comparison;
+use crate::fixtures;
+use crate::peer::PeerSpec;
+use smalti_base::checkpoint::Checkpoint;
+use smalti_base::{Error, Result};
+use smalti_kernels::error::KernelError;
+use smalti_kernels::rows::Rows;
+use smalti_kernels::transport::{Dual, DualMethod, Queries, References};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use tch::{Kind, Tensor};
+
+/// The names of the comparisons.
+pub const NAMES: [&str; 5] =
+    ["c_transform_sic_10k", "c_transform_sic_354k", "c_transform_noise_10k", "w2_sic_2k", "w2_sic_5k"];
+
+/// Side of a patch.
+const SIDE: i64 = 6;
+
+/// Reference patches of the c-transforms.
+const REFERENCES: usize = 10_000;
+
+/// The images that patches are read from, `[1, 1, H, W]`.
+pub struct Images {
+    /// The reference image.
+    pub reference: Tensor,
+    /// The image that is compared with it.
+    pub image: Tensor,
+    /// What they are, for the column of sizes.
+    pub what: &'static str,
+}
+
+impl Images {
+    /// Two synthetic slices of 600 x 600 pixels.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn synthetic() -> Result<Self> {
+        Ok(Self { reference: fixtures::image()?, image: fixtures::other_image()?, what: "synthetic" })
+    }
+}
+
+/// The comparisons of this name, for at most `rounds` rounds; their inputs are written into `folder`.
+///
+/// # Errors
+/// [`Error::Value`] for a name that is not in [`NAMES`] or images with too few patches; where the inputs cannot be
+/// written.
+pub fn comparisons(
+    name: &'static str,
+    images: &Images,
+    rounds: u64,
+    folder: &Path,
+) -> Result<Vec<Comparison>> {
+    let of_images = |queries, psi, indexing| {
+        let x = patches(&images.image, queries, "queries")?;
+        let y = patches(&images.reference, Some(REFERENCES), "references")?;
+        transform(name, images.what, (x, y), psi, indexing, rounds, folder)
+    };
+    let exact = |count| {
+        let x = patches(&images.image, Some(count), "queries")?;
+        let y = patches(&images.reference, Some(count), "references")?;
+        distance(name, images.what, (x, y), folder)
+    };
+    match name {
+        "c_transform_sic_10k" => [(Psi::Early, false), (Psi::Converged, false), (Psi::Converged, true)]
+            .into_iter()
+            .map(|(psi, indexing)| of_images(Some(REFERENCES), psi, indexing))
+            .collect(),
+        "c_transform_sic_354k" => {
+            let mut comparison = of_images(None, Psi::Converged, true)?;
+            // KeOps takes as long, half a minute a run.
+            comparison.peers.truncate(1);
+            Ok(vec![comparison])
+        }
+        "c_transform_noise_10k" => {
+            let noise = |what| fixtures::seed().at(what, 0).normal(&[REFERENCES as i64, SIDE * SIDE]);
+            let rows = (noise("noise queries"), noise("noise references"));
+            Ok(vec![transform(name, "Gaussian noise", rows, Psi::Early, false, rounds, folder)?])
+        }
+        "w2_sic_2k" => Ok(vec![exact(2_000)?]),
+        "w2_sic_5k" => Ok(vec![exact(5_000)?]),
+        _ => Err(Error::value("name of the comparison", NAMES.join(", "), name)),
+    }
+}
+
+/// Which potential the c-transforms have; those of successive runs differ a little, as in a solver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Psi {
+    /// After ten averaged supergradient steps of size 1.
+    Early,
+    /// With a gap of 1 % between the references and as many of the queries.
+    Converged,
+}
+
+/// Value of the semi-dual, gradient in the rows and in the potential. With `indexing` our time includes building both
+/// indices; without, a potential follows another one as inside of a solver.
+fn transform(
+    name: &'static str,
+    what: &str,
+    (x, y): (Tensor, Tensor),
+    kind: Psi,
+    indexing: bool,
+    rounds: u64,
+    folder: &Path,
+) -> Result<Comparison> {
+    let (n, m) = (x.size()[0], y.size()[0]);
+    let potentials = potentials(kind, &x, &y, rounds + 1)?;
+    let file = [("x", &x), ("y", &y), ("psi", &potentials)];
+    let inputs = write(&file, &format!("{name}-{kind:?}-{indexing}"), folder)?;
+    let (x, y) = (rows(&x)?, rows(&y)?);
+    let index =
+        move || -> Result<Queries, KernelError> { Queries::new(&Arc::new(References::new(&y)?), x.clone()) };
+    let mut kept = None;
+    let ours = move |k: u64| {
+        let psi = potentials.get(k as i64 % potentials.size()[0]).to_kind(Kind::Double);
+        let psi = Vec::<f64>::try_from(psi)?;
+        let start = Instant::now();
+        if indexing || kept.is_none() {
+            kept = Some(index().map_err(refused)?);
+        }
+        let Some(queries) = &mut kept else { return Err(Error::value("queries", "some", "none")) };
+        let found = queries.c_transform(&psi).map_err(refused)?;
+        let gradient = queries.gradient(&found, None).map_err(refused)?;
+        let in_psi: Vec<f64> = found.shares(psi.len()).iter().map(|s| 1.0 / psi.len() as f64 - s).collect();
+        let value = found.mean() + psi.iter().sum::<f64>() / psi.len() as f64;
+        let seconds = start.elapsed().as_secs_f64();
+        let norms = [("gradient norm", norm(&gradient)), ("psi gradient norm", norm(&in_psi))];
+        Ok(answer(seconds, &[&[("value", value)][..], &norms].concat()))
+    };
+    let when = match (kind, indexing) {
+        (Psi::Early, false) => "early psi",
+        (Psi::Early, true) => "early psi with indexing",
+        (Psi::Converged, false) => "converged psi",
+        (Psi::Converged, true) => "converged psi with indexing",
+    };
+    let peer = |name, how: &str| PeerSpec { name, script: "transport.py", arguments: vec![how.into()] };
+    Ok(Comparison {
+        name,
+        size: format!("{n} x {m} of {} {what} {when}", SIDE * SIDE),
+        // Float32 sums, and float32 ties that another place wins.
+        tolerance: 1e-2,
+        inputs,
+        ours: Box::new(ours),
+        peers: vec![peer("pytorch-dense", "dense"), peer("pykeops", "keops")],
+    })
+}
+
+/// The squared distance between two sets of as many rows, from nothing to a certified gap of 1e-3.
+fn distance(name: &'static str, what: &str, (x, y): (Tensor, Tensor), folder: &Path) -> Result<Comparison> {
+    let (n, m) = (x.size()[0], y.size()[0]);
+    let inputs = write(&[("x", &x), ("y", &y)], name, folder)?;
+    let (x, y) = (rows(&x)?, rows(&y)?);
+    let ours = move |_| {
+        let start = Instant::now();
+        let references = Arc::new(References::new(&y).map_err(refused)?);
+        let mut queries = Queries::new(&references, x.clone()).map_err(refused)?;
+        let mut dual = Dual::new(&references, DualMethod::default()).map_err(refused)?;
+        let solution = dual.solve(&mut queries, None).map_err(refused)?;
+        let seconds = start.elapsed().as_secs_f64();
+        if !solution.converged {
+            return Err(Error::value("gap of the dual solver", "1e-3", format!("{:?}", solution.gap())));
+        }
+        Ok(answer(seconds, &[("value", solution.value)]))
+    };
+    Ok(Comparison {
+        name,
+        size: format!("{n} x {m} of {} {what}", SIDE * SIDE),
+        tolerance: 1e-3,
+        inputs,
+        ours: Box::new(ours),
+        peers: vec![PeerSpec { name: "pot-emd2", script: "exact_transport.py", arguments: vec![] }],
+    })
+}
+
+/// `[runs, M]`, float32.
+fn potentials(kind: Psi, x: &Tensor, y: &Tensor, runs: u64) -> Result<Tensor> {
+    let references = Arc::new(References::new(&rows(y)?).map_err(refused)?);
+    let psi = match kind {
+        Psi::Early => {
+            let method = DualMethod::AveragedSgd { steps: 10, step: 1.0 };
+            let mut dual = Dual::new(&references, method).map_err(refused)?;
+            let mut queries = Queries::new(&references, rows(x)?).map_err(refused)?;
+            dual.solve(&mut queries, None).map_err(refused)?;
+            dual.potential().to_vec()
+        }
+        Psi::Converged => {
+            let method = DualMethod::Converge { gap: 1e-2, evaluations: 1000 };
+            let mut dual = Dual::new(&references, method).map_err(refused)?;
+            let some = x.narrow(0, 0, x.size()[0].min(y.size()[0]));
+            let mut queries = Queries::new(&references, rows(&some)?).map_err(refused)?;
+            dual.solve(&mut queries, None).map_err(refused)?;
+            dual.potential().to_vec()
+        }
+    };
+    let psi = Tensor::f_from_slice(&psi)?;
+    let (m, spread) = (y.size()[0], psi.std(true).double_value(&[]));
+    let change = fixtures::seed().at("changes of psi", 0).normal(&[runs as i64, m]);
+    Ok((psi.unsqueeze(0) + change * (0.02 * spread)).to_kind(Kind::Float))
+}
+
+/// `count` patches of 6 x 6 at random positions (drawn for the purpose `what`), or all, `[N, 36]`.
+///
+/// # Errors
+/// [`Error::Value`] where there are fewer.
+pub fn patches(image: &Tensor, count: Option<usize>, what: &str) -> Result<Tensor> {
+    let unfolded = image.f_unfold(2, SIDE, 1)?.f_unfold(3, SIDE, 1)?;
+    let all = unfolded.f_reshape([-1, SIDE * SIDE])?.f_contiguous()?;
+    let Some(count) = count else { return Ok(all) };
+    let total = all.size()[0];
+    if count as i64 > total {
+        return Err(Error::value("patches of an image", format!("at least {count}"), total));
+    }
+    let drawn = fixtures::seed().at(what, 0).distinct_indices(total, count);
+    Ok(all.f_index_select(0, &Tensor::from_slice(&drawn))?)
+}
+
+/// The rows of a matrix, as the kernels read them.
+///
+/// # Errors
+/// [`Error::Value`] for values that are not finite.
+pub fn rows(matrix: &Tensor) -> Result<Rows> {
+    let flat = Vec::<f32>::try_from(matrix.f_to_kind(Kind::Float)?.f_contiguous()?.f_view(-1)?)?;
+    Rows::dense(flat, matrix.size()[1] as usize).map_err(refused)
+}
+
+fn write(tensors: &[(&str, &Tensor)], name: &str, folder: &Path) -> Result<std::path::PathBuf> {
+    let path = folder.join(format!("{name}.safetensors"));
+    let mut file = Checkpoint::default();
+    for (name, tensor) in tensors {
+        file.tensors.insert((*name).into(), tensor.shallow_clone());
+    }
+    file.save(&path)?;
+    Ok(path)
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// An error of the kernels as one of the library.
+pub fn refused(e: KernelError) -> Error {
+    Error::Value { what: e.what, expected: e.expected, got: e.got }
+}
+
+fn answer(seconds: f64, values: &[(&str, f64)]) -> Answer {
+    let values = values.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+    Answer { seconds, values }
+}
