@@ -37,6 +37,15 @@ fn pool() -> Result<&'static rayon::ThreadPool> {
     })
 }
 
+/// `f`, with all of its work on rayon's current pool (such as that of the kernels without libtorch) done by the threads
+/// that [`map`] uses, as many as the user asked for.
+///
+/// # Errors
+/// [`Error::Value`] where the system starts no threads.
+pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> Result<R> {
+    Ok(pool()?.install(f))
+}
+
 /// Number of threads that [`map`] spreads its work over.
 pub fn workers() -> usize {
     threads()
@@ -87,7 +96,7 @@ pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()>) 
 
 #[cfg(test)]
 mod tests {
-    use super::map;
+    use super::{install, map, workers};
     use crate::Error;
     use tch::Tensor;
 
@@ -99,5 +108,13 @@ mod tests {
         assert_eq!((sums[0], sums[9], sums.len()), (45.0, 945.0, 10));
         let failing = |i: usize| if i >= 3 { Err(Error::value("i", "below 3", i)) } else { Ok(i) };
         assert!(map(8, failing).unwrap_err().to_string().contains("got 3"));
+    }
+
+    #[test]
+    fn installed_work_sees_the_threads_that_were_asked_for() {
+        assert_eq!(install(rayon::current_num_threads).unwrap(), workers());
+        // Also from within the pool.
+        let nested = map(3, |_| install(rayon::current_num_threads)).unwrap();
+        assert_eq!(nested, [workers(); 3]);
     }
 }

@@ -91,6 +91,19 @@ impl Rows {
         Self { centred: true, ..self }
     }
 
+    /// Some of the rows, read from the same array, in the order given; any may come several times.
+    ///
+    /// # Errors
+    /// No row, or one that there is not.
+    pub fn at(mut self, rows: &[usize]) -> Result<Self, KernelError> {
+        if rows.is_empty() || rows.iter().any(|&i| i >= self.bases.len()) {
+            let expected = format!("at least one number below the {} rows", self.bases.len());
+            return Err(KernelError::new("chosen rows", expected, format!("{} numbers", rows.len())));
+        }
+        self.bases = rows.iter().map(|&i| self.bases[i]).collect();
+        Ok(self)
+    }
+
     /// Number of rows, at least 1.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -202,6 +215,16 @@ mod tests {
         let rows = Rows::windows(volume, &[3, 3, 3], &[2, 2, 2], &[1, 1, 1])?;
         assert_eq!(rows.len(), 8);
         assert_eq!(all(&rows)[7], [13., 14., 16., 17., 22., 23., 25., 26.]);
+        Ok(())
+    }
+
+    #[test]
+    fn some_of_the_rows() -> Result<(), KernelError> {
+        let rows = Rows::windows((0..20).map(|v| v as f32).collect(), &[4, 5], &[2, 3], &[1, 1])?;
+        let some = rows.clone().at(&[7, 0, 7])?;
+        let (some, every) = (all(&some), all(&rows));
+        assert_eq!(some, [every[7].clone(), every[0].clone(), every[7].clone()]);
+        assert!(rows.clone().at(&[]).is_err() && rows.at(&[9]).is_err());
         Ok(())
     }
 

@@ -6,12 +6,19 @@ use super::{CTransform, Queries};
 use crate::error::KernelError;
 
 /// Parts that are summed up separately: a fixed number, so that threads change no bit.
-const PARTS: usize = 16;
+pub(super) const PARTS: usize = 16;
 
 /// A sum over some places of an array.
-struct Part {
-    first: usize,
-    sum: Vec<f64>,
+pub(super) struct Part {
+    pub(super) first: usize,
+    pub(super) sum: Vec<f64>,
+}
+
+impl Part {
+    /// Adds it in its place to the sum over all.
+    pub(super) fn add_to(self, all: &mut [f64]) {
+        all[self.first..].iter_mut().zip(self.sum).for_each(|(all, v)| *all += v);
+    }
 }
 
 impl Queries {
@@ -38,9 +45,7 @@ impl Queries {
             .map(|part| self.part(part * size..count.min((part + 1) * size), result, weights))
             .collect();
         let mut sum = vec![0.0; self.rows.data().len()];
-        for part in parts {
-            sum[part.first..].iter_mut().zip(part.sum).for_each(|(sum, v)| *sum += v);
-        }
+        parts.into_iter().for_each(|part| part.add_to(&mut sum));
         Ok(sum)
     }
 

@@ -10,6 +10,8 @@
 //! queries that `j` won ([`CTransform::shares`]); the gradient in `x_i` is `2 (x_i - y_winner) / N`
 //! ([`Queries::gradient`]), as in the Wasserstein patch prior of Hertrich, Houdard and Redenbach (2022).
 //!
+//! Entropic transport replaces the minimum by a soft one, [`softmin()`], and is solved by [`Sinkhorn`].
+//!
 //! # Exactness
 //! Values are `sum_k (x_ik - y_jk)^2 - psi_j` in float64 from the float32 rows, summed in an order that is the same on all
 //! processors, and the winner is the one a search over all pairs would find: the lowest index among equal
@@ -48,6 +50,11 @@ mod plan;
 mod queries;
 mod references;
 mod search;
+mod sinkhorn;
+mod soft_gradient;
+#[cfg(test)]
+mod soft_tests;
+mod softmin;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -56,3 +63,5 @@ pub use dual::{Dual, DualMethod, Solution};
 pub use evaluate::CTransform;
 pub use queries::Queries;
 pub use references::References;
+pub use sinkhorn::{Sinkhorn, SinkhornMethod, SoftSolution};
+pub use softmin::{Side, softmin};
