@@ -32,7 +32,7 @@
 //! ```
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`identity`],
-//! [`mask`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`], [`likelihood`].
+//! [`mask`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`], [`volume`], [`likelihood`].
 
 mod check;
 pub mod compose;
@@ -46,6 +46,7 @@ pub mod likelihood;
 pub mod mask;
 pub mod norm;
 pub mod operator;
+pub mod volume;
 
 pub use compose::Compose;
 pub use convolution::Convolution;
@@ -57,3 +58,4 @@ pub use likelihood::{Gaussian, Likelihood};
 pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, LinearOperator, Operator};
+pub use volume::{VolumeConvolution, interpolate_volume};

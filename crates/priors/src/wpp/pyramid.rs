@@ -1,7 +1,7 @@
 //! The scales of images and volumes: blur and downsampling, again and again, with exact adjoints.
 
 use smalti_base::{Error, Result, Space};
-use smalti_operators::{Convolution, Extension, LinearOperator, Operator, kernel};
+use smalti_operators::{Convolution, Extension, LinearOperator, Operator, VolumeConvolution, kernel, volume};
 use tch::{Kind, Tensor};
 
 /// A blur between two scales.
@@ -24,12 +24,11 @@ impl Blur {
     fn kernel(&self, axes: usize) -> Result<Tensor> {
         match self {
             Self::Gaussian { size, sigma } => {
-                let square = kernel::gaussian(*size, *sigma)?;
                 if axes == 2 {
-                    return Ok(square);
+                    kernel::gaussian(*size, *sigma)
+                } else {
+                    volume::gaussian(*size, *sigma)
                 }
-                let line = square.sum_dim_intlist(1i64, false, Kind::Double);
-                Ok(line.f_reshape([-1, 1, 1])?.f_mul(&square)?)
             }
             Self::Kernel(weights) => {
                 if weights.dim() != axes {
@@ -57,11 +56,8 @@ pub struct Downscaling {
 
 enum Form {
     Image(Convolution),
-    /// `[1, 1, kd, kh, kw]`, float64.
-    Volume {
-        kernel: Tensor,
-        stride: i64,
-    },
+    /// Channel by channel.
+    Volume(VolumeConvolution),
 }
 
 impl Downscaling {
@@ -90,11 +86,14 @@ impl Downscaling {
         }
         let places = extents.iter().zip(&size).map(|(n, k)| (n - k) / stride + 1);
         let range = std::iter::once(channels).chain(places).collect();
-        let form = if let [height, width] = *extents {
-            let space = Space::image(channels, height, width);
-            Form::Image(Convolution::new(space, &weights, Extension::Valid, stride)?)
-        } else {
-            Form::Volume { kernel: weights.f_unsqueeze(0)?.f_unsqueeze(0)?, stride }
+        let form = match *extents {
+            [depth, height, width] => {
+                Form::Volume(VolumeConvolution::new(Space::image(depth, height, width), &weights, stride)?)
+            }
+            _ => {
+                let space = Space::image(channels, extents[0], extents[1]);
+                Form::Image(Convolution::new(space, &weights, Extension::Valid, stride)?)
+            }
         };
         Ok(Self { form, domain: domain.to_vec(), range })
     }
@@ -117,7 +116,7 @@ impl Downscaling {
         check("image", &self.domain, x)?;
         match &self.form {
             Form::Image(convolution) => convolution.apply(x),
-            Form::Volume { kernel, stride } => correlate(x, kernel, *stride, None, &self.range),
+            Form::Volume(convolution) => by_channel(x, &self.range, |x| convolution.apply(x)),
         }
     }
 
@@ -129,15 +128,15 @@ impl Downscaling {
         check("coarser image", &self.range, v)?;
         match &self.form {
             Form::Image(convolution) => convolution.adjoint(v),
-            Form::Volume { kernel, stride } => {
-                // Pixels beyond the last position of the kernel.
-                let (n, k, size) = (&self.domain[1..], &self.range[1..], &kernel.size()[2..]);
-                let left: Vec<i64> =
-                    n.iter().zip(k).zip(size).map(|((n, k), size)| n - ((k - 1) * stride + size)).collect();
-                correlate(v, kernel, *stride, Some(&left), &self.domain)
-            }
+            Form::Volume(convolution) => by_channel(v, &self.domain, |v| convolution.adjoint(v)),
         }
     }
+}
+
+/// Maps `[B, C, D, H, W]` to a batch of `range`, each channel of each volume by itself.
+fn by_channel(x: &Tensor, range: &[i64], map: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let batch: Vec<i64> = [x.size()[0]].iter().chain(range).copied().collect();
+    Ok(map(&x.f_flatten(0, 1)?)?.f_reshape(&batch[..])?)
 }
 
 fn check(what: &str, space: &[i64], x: &Tensor) -> Result<()> {
@@ -147,31 +146,6 @@ fn check(what: &str, space: &[i64], x: &Tensor) -> Result<()> {
     }
     let axes: Vec<String> = space.iter().map(i64::to_string).collect();
     Err(Error::shape(what, format!("[B, {}]", axes.join(", ")), size))
-}
-
-/// Correlation of volumes with a stride or, where `left` says how many pixels the last position leaves over,
-/// its transpose; on GPUs without the rounding to 10 bits (TF32) and the summing in no fixed order that are
-/// usual there.
-fn correlate(x: &Tensor, kernel: &Tensor, stride: i64, left: Option<&[i64]>, to: &[i64]) -> Result<Tensor> {
-    let b = x.size()[0];
-    let (benchmark, deterministic, cudnn, tf32) = (false, true, true, false);
-    let planes: Vec<i64> = [b * x.size()[1], 1].into_iter().chain(x.size()[2..].iter().copied()).collect();
-    let out = x.f_reshape(&planes[..])?.f_internal_convolution(
-        &kernel.f_to_device(x.device())?.f_to_kind(x.kind())?,
-        None::<Tensor>,
-        [stride; 3],
-        [0, 0, 0],
-        [1, 1, 1],
-        left.is_some(),
-        left.unwrap_or(&[0, 0, 0]),
-        1,
-        benchmark,
-        deterministic,
-        cudnn,
-        tf32,
-    )?;
-    let shape: Vec<i64> = std::iter::once(b).chain(to.iter().copied()).collect();
-    Ok(out.f_reshape(&shape[..])?)
 }
 
 /// An image with its coarser scales: `x -> (x_0, ..., x_{L-1})`, `x_0 = x`, `x_{l+1} = D x_l`.

@@ -3,7 +3,8 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Compose, Convolution, Extension, Gradient, Identity, LinearOperator, Mask, Operator, kernel,
+    Compose, Convolution, Extension, Gradient, Identity, LinearOperator, Mask, Operator, VolumeConvolution,
+    kernel,
 };
 use tch::{Kind, Tensor};
 
@@ -47,6 +48,18 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
     all.push(Linear::new("gradient of a single row", Box::new(Gradient::new(flat))));
     let seen = Compose::new(Mask::new(3, &mask)?, Convolution::blur(small, &free, Extension::WrapAfter)?)?;
     all.push(Linear::new("blur of a masked image", Box::new(seen)));
+    // Volumes; positions that leave voxels over along every axis.
+    let volume = Space::image(9, 12, 14);
+    let free = seed.at("kernel of volumes", 0).normal(&[2, 3, 4]);
+    all.push(Linear::new(
+        "volumes, 4x4x4 Gaussian, stride 3",
+        Box::new(VolumeConvolution::superresolution(volume, 4, 1.0, 3)?),
+    ));
+    all.push(Linear::new("volumes, free 2x3x4 kernel", Box::new(VolumeConvolution::new(volume, &free, 1)?)));
+    all.push(Linear::new(
+        "volumes, free 2x3x4 kernel, stride 2",
+        Box::new(VolumeConvolution::new(volume, &free, 2)?),
+    ));
     Ok(all)
 }
 
