@@ -1,7 +1,8 @@
 //! Patches, patch densities and regularizers.
 //!
 //! A [`PatchDensity`] scores patches one by one; [`PatchPrior`] makes a [`Regularizer`] of it, the mean over an
-//! image's patches. [`WassersteinPatchPrior`] scores the whole distribution of the patches. All regularizers are means, so that their weights do not depend on the size of the image.
+//! image's patches. [`WassersteinPatchPrior`] scores the whole distribution of the patches,
+//! [`SinkhornPatchPrior`] does so with entropic transport. All regularizers are means, so that their weights do not depend on the size of the image.
 //!
 //! ```
 //! use smalti_base::{Seed, Space};
@@ -20,18 +21,22 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`total_variation`],
-//! [`wpp`], [`weight`].
+//! [`volume_variation`], [`wpp`], [`sinkhorn`], [`weight`].
 
 pub mod flow_density;
 pub mod patch_prior;
 pub mod patches;
 pub mod regularizer;
+pub mod sinkhorn;
 pub mod total_variation;
+pub mod volume_variation;
 pub mod weight;
 pub mod wpp;
 
 pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
 pub use regularizer::{PatchDensity, Regularizer};
+pub use sinkhorn::{SinkhornPatchPrior, SinkhornSettings};
 pub use total_variation::TotalVariation;
+pub use volume_variation::VolumeVariation;
 pub use wpp::{WassersteinPatchPrior, WppSettings};

@@ -36,8 +36,26 @@ pub fn from_wpp_mean_of_scales(lambda: f64, scales: usize, n: i64, sigma: f64) -
     from_squared_error_sum(lambda * scales as f64, n, sigma)
 }
 
+/// The weight `w` for the published `lambda` of `sum (F(x) - y)^2 + lambda R(x)` with a regularizer `R` for the cost
+/// `|p - q|^2 / 2`: ours, with the full square, is twice as large, so `lambda / 2` is what
+/// [`from_squared_error_sum`] converts.
+///
+/// # Errors
+/// [`Error::Value`] where a number is not positive and finite.
+pub fn from_half_cost(lambda: f64, n: i64, sigma: f64) -> Result<f64> {
+    from_squared_error_sum(lambda / 2.0, n, sigma)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn half_costs_weigh_half() {
+        let (half, full) =
+            (super::from_half_cost(206.0, 22_500, 0.01), super::from_squared_error_sum(206.0, 22_500, 0.01));
+        assert_eq!(half.unwrap() * 2.0, full.unwrap());
+        assert!(super::from_half_cost(0.0, 22_500, 0.01).is_err());
+    }
+
     #[test]
     fn wasserstein_patch_prior_of_the_paper() {
         // The minimiser of the published objective in one pixel with R(x) = x^2 and F(x) = x, y = 1:

@@ -3,7 +3,8 @@
 //! # Reading order
 //! [`settings`], [`pyramid`], [`report`], then [`WassersteinPatchPrior`].
 
-mod patches;
+pub(crate) mod frame;
+pub(crate) mod patches;
 pub mod pyramid;
 pub mod report;
 mod scale;
@@ -16,11 +17,11 @@ pub use settings::{ReferencePatches, WppSettings};
 pub use smalti_kernels::transport::DualMethod;
 
 use crate::regularizer::Regularizer;
-use patches::{Patches, ready};
+use frame::Frame;
 use scale::{Potentials, Scale};
 use smalti_base::{Error, Result, Seed};
 use std::cell::RefCell;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// `R(x) = sum_l w_l W_2^2(patches of x_l, patches of r_l)`, the squared Wasserstein distance between the patch
 /// distributions of an image `x` and of reference images `r` on several scales, `x_0 = x`, `x_{l+1} = D x_l`
@@ -76,10 +77,7 @@ use tch::{Kind, Tensor};
 /// # Ok::<(), smalti_base::Error>(())
 /// ```
 pub struct WassersteinPatchPrior {
-    size: Vec<i64>,
-    pyramid: Pyramid,
-    patches: Patches,
-    scale_weights: Vec<f64>,
+    frame: Frame,
     state: RefCell<State>,
 }
 
@@ -100,45 +98,13 @@ impl WassersteinPatchPrior {
     /// than a patch on some scale, there are fewer reference patches than asked for, a pixel of them is not
     /// finite, or a setting is out of range.
     pub fn new(size: &[i64], references: &[&Tensor], settings: &WppSettings, seed: Seed) -> Result<Self> {
-        let scale_weights = settings.checked()?;
-        if !matches!(size.len(), 4 | 5) || size.iter().any(|&n| n < 1) {
-            return Err(Error::shape("size of images", "[B, C, H, W] or [B, C, D, H, W]", size));
-        }
-        if references.is_empty() {
-            return Err(Error::value("reference images", "at least one", "none"));
-        }
-        let &WppSettings { patch_size, stride, centred, downscaling, .. } = settings;
-        let patches = Patches { size: patch_size, stride, centred };
-        let pyramid = |what: &str, space: &[i64]| {
-            patches.check_fit(what, space)?;
-            let pyramid = Pyramid::new(space, settings.scales, &settings.blur, downscaling)?;
-            for (l, space) in pyramid.spaces().iter().enumerate() {
-                patches.check_fit(&format!("{what} on scale {l}"), space)?;
-            }
-            Ok::<_, Error>(pyramid)
-        };
-
-        let mut of_scale: Vec<Vec<Tensor>> = (0..settings.scales).map(|_| Vec::new()).collect();
-        for reference in references {
-            let shape = reference.size();
-            if shape.len() != size.len() || shape[1] != size[1] || shape[0] < 1 {
-                let expected = format!("{} axes with {} channels as images have", size.len(), size[1]);
-                return Err(Error::shape("reference image", expected, shape));
-            }
-            let images = pyramid("reference image", &shape[1..])?.apply(&ready(reference)?)?;
-            of_scale.iter_mut().zip(images).for_each(|(all, image)| all.push(image));
-        }
-        let everywhere = Patches { stride: 1, ..patches };
-        let scales = of_scale.iter().enumerate().map(|(l, images)| {
-            let stream = &mut seed.at("reference patches", l as u64);
-            let what = format!("reference image on scale {l}");
-            let references = everywhere.chosen(&what, images, settings.references, stream)?;
-            Scale::new(&format!("image on scale {l}"), patches, &references, settings.dual)
-        });
-        let scales = scales.collect::<Result<_>>()?;
-        let pyramid = pyramid("image", &size[1..])?;
-        let state = RefCell::new(State { scales, solved: None });
-        Ok(Self { size: size.to_vec(), pyramid, patches, scale_weights, state })
+        let (frame, references) = Frame::new(size, references, settings, seed)?;
+        let scales = references
+            .iter()
+            .enumerate()
+            .map(|(l, references)| Scale::new(&Frame::name(l), frame.patches, references, settings.dual));
+        let state = RefCell::new(State { scales: scales.collect::<Result<_>>()?, solved: None });
+        Ok(Self { frame, state })
     }
 
     /// Zero-shot: images of `size` are compared with the patches of the observation itself, at the observation's
@@ -165,28 +131,7 @@ impl WassersteinPatchPrior {
     /// [`Error::Shape`] where the weights are not `[H, W]` or `[D, H, W]`, [`Error::Value`] where some are
     /// negative or not finite, or all patches of a scale have weight 0.
     pub fn with_pixel_weights(mut self, pixel_weights: &Tensor) -> Result<Self> {
-        let spatial = &self.size[2..];
-        if pixel_weights.size() != spatial {
-            return Err(Error::shape("weights of the pixels", spatial, pixel_weights.size()));
-        }
-        let weights = ready(pixel_weights)?;
-        let usable = weights.f_isfinite()?.f_logical_and(&weights.f_ge(0.0)?)?;
-        if usable.f_all()?.f_int64_value(&[])? == 0 {
-            return Err(Error::value(
-                "weights of the pixels",
-                "finite numbers >= 0",
-                "others: mend the mask",
-            ));
-        }
-        let plane: Vec<i64> = [1, self.size[1]].into_iter().chain(spatial.iter().copied()).collect();
-        // Weights do not differ between channels, which patches need to be read.
-        let images = self.pyramid.apply(&weights.f_expand(&plane[..], false)?.f_contiguous()?)?;
-        let mut all = Vec::new();
-        for (l, image) in images.iter().enumerate() {
-            let patches = Patches { centred: false, ..self.patches };
-            let rows = patches.rows(&format!("weights on scale {l}"), image)?;
-            all.push(weights::of_patches(&rows, self.size[0] as usize, l)?);
-        }
+        let all = self.frame.patch_weights(pixel_weights)?;
         let state = self.state.get_mut();
         state.solved = None;
         state.scales.iter_mut().zip(all).for_each(|(scale, weights)| scale.weights = Some(weights));
@@ -196,7 +141,7 @@ impl WassersteinPatchPrior {
     /// What the last evaluation found on each scale, the finest first; empty before the first one.
     pub fn reports(&self) -> Vec<ScaleReport> {
         let state = self.state.borrow();
-        let found = state.scales.iter().zip(&self.scale_weights).filter_map(|(scale, &weight)| {
+        let found = state.scales.iter().zip(&self.frame.scale_weights).filter_map(|(scale, &weight)| {
             let found = scale.solution.as_ref()?;
             Some(ScaleReport {
                 weight,
@@ -237,42 +182,22 @@ impl WassersteinPatchPrior {
 
     /// Value and, where asked for, gradient.
     fn evaluate(&self, x: &Tensor, how: Potentials, gradient: bool) -> Result<(f64, Option<Tensor>)> {
-        if x.size() != self.size {
-            return Err(Error::shape("image", &self.size, x.size()));
-        }
         let _no_grad = tch::no_grad_guard();
-        let image = ready(x)?;
-        let images = self.pyramid.apply(&image)?;
+        let images = self.frame.images(x)?;
+        let image = &images[0];
         let mut state = self.state.borrow_mut();
         let State { scales, solved } = &mut *state;
         let known = solved
             .as_ref()
-            .is_some_and(|(old, of)| *of == how && old.kind() == image.kind() && old.equal(&image));
+            .is_some_and(|(old, of)| *of == how && old.kind() == image.kind() && old.equal(image));
         if !known {
             *solved = None;
             scales.iter_mut().zip(&images).try_for_each(|(scale, x)| scale.find(x, how).map(|_| ()))?;
             *solved = Some((image.copy(), how));
         }
-        let mut value = 0.0;
-        let mut gradients = Vec::new();
-        let double = image.kind() == Kind::Double;
-        for ((scale, image), weight) in scales.iter().zip(&images).zip(&self.scale_weights) {
-            value += weight * scale.solution.as_ref().map_or(0.0, |found| found.value);
-            if gradient || double {
-                let of_scale = scale.gradient(image)? * *weight;
-                if double {
-                    // The kernels read float32: to first order, what rounding changed.
-                    let rounding = image - image.to_kind(Kind::Float).to_kind(Kind::Double);
-                    value += (rounding * &of_scale).sum(Kind::Double).double_value(&[]);
-                }
-                gradients.push(of_scale.f_to_kind(image.kind())?);
-            }
-        }
-        if !gradient {
-            return Ok((value, None));
-        }
-        let gradient = self.pyramid.adjoint(&gradients)?.f_to_kind(x.kind())?.f_to_device(x.device())?;
-        Ok((value, Some(gradient)))
+        let scales = &*scales;
+        let value = |l: usize| scales[l].solution.as_ref().map_or(0.0, |found| found.value);
+        self.frame.sum(x, &images, gradient, (value, |l: usize, image: &Tensor| scales[l].gradient(image)))
     }
 
     fn with_gradient(&self, x: &Tensor, how: Potentials) -> Result<(f64, Tensor)> {

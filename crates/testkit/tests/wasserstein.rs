@@ -4,7 +4,7 @@ use smalti_base::Seed;
 use smalti_priors::wpp::WppSettings;
 use smalti_testkit::broken::{Forgetful, GradientOfAnother, ScaledAdjoint, ScaledGradient, ShiftedAdjoint};
 use smalti_testkit::laws;
-use smalti_testkit::registry::wasserstein::{at_fixed_potentials, pyramids, settings, solved};
+use smalti_testkit::registry::wasserstein::{at_fixed_potentials, pyramids, settings, sinkhorn, solved};
 use tch::Kind;
 
 fn seed() -> Seed {
@@ -60,5 +60,19 @@ fn a_gradient_without_the_coarse_scale_is_rejected() {
         let twin = GradientOfAnother { value: Box::new(whole), gradient: Box::new(finest) };
         let violation = laws::regularizer_gradient("twin", &twin, &x, TOLERANCE, seed()).unwrap_err();
         assert!(violation.measured > 1e2 * violation.tolerance, "{violation}");
+    }
+}
+
+/// See [`sinkhorn`].
+const AT_CONVERGENCE: f64 = 1e-3;
+
+#[test]
+fn converged_sinkhorn_priors_have_their_gradients() {
+    for (k, (prior, domain, _)) in sinkhorn().unwrap().into_iter().enumerate() {
+        let x = seed().at("drawn", 0).uniform(&domain.batch(1)).to_kind(Kind::Double);
+        let (name, subject) = (prior.name.as_str(), prior.subject);
+        laws::regularizer_gradient(name, subject.as_ref(), &x, AT_CONVERGENCE, seed()).unwrap();
+        let again = sinkhorn().unwrap().swap_remove(k).0.subject;
+        laws::regularizer_gradient(name, &ScaledGradient(again), &x, AT_CONVERGENCE, seed()).unwrap_err();
     }
 }

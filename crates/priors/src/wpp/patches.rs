@@ -6,22 +6,22 @@ use smalti_kernels::{error::KernelError, rows::Rows};
 use tch::{Device, Kind, Tensor};
 
 /// The kernels' refusals as errors of the library, about an image by this name.
-pub(super) fn refused(image: &str) -> impl Fn(KernelError) -> Error + '_ {
+pub(crate) fn refused(image: &str) -> impl Fn(KernelError) -> Error + '_ {
     move |e| Error::Value { what: format!("{image}: {}", e.what), expected: e.expected, got: e.got }
 }
 
 /// How patches are read from the images of one scale.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patches {
-    pub(super) size: i64,
-    pub(super) stride: i64,
-    pub(super) centred: bool,
+pub(crate) struct Patches {
+    pub(crate) size: i64,
+    pub(crate) stride: i64,
+    pub(crate) centred: bool,
 }
 
 impl Patches {
     /// The patches of a batch `[B, C, H, W]` or `[B, C, D, H, W]`, those of its first image first: rows of
     /// `d = C p^2` or `C p^3` values, channel by channel, each in row-major order.
-    pub(super) fn rows(self, what: &str, x: &Tensor) -> Result<Rows> {
+    pub(crate) fn rows(self, what: &str, x: &Tensor) -> Result<Rows> {
         let shape: Vec<usize> = x.size().iter().map(|&n| n as usize).collect();
         let axes = |first: usize, second: usize, others: i64| {
             let others = std::iter::repeat_n(others as usize, shape.len() - 2);
@@ -33,8 +33,24 @@ impl Patches {
         Ok(if self.centred { rows.centred() } else { rows })
     }
 
+    /// The same, but only `count` at distinct random positions (in order), drawn from `stream`; all where there are no
+    /// more.
+    pub(crate) fn sample(
+        self,
+        what: &str,
+        x: &Tensor,
+        count: usize,
+        stream: &mut Stream,
+    ) -> Result<(Rows, Vec<i64>)> {
+        let all = self.rows(what, x)?;
+        let mut drawn = stream.distinct_indices(all.len() as i64, count.min(all.len()));
+        drawn.sort_unstable();
+        let positions: Vec<usize> = drawn.iter().map(|&i| i as usize).collect();
+        Ok((all.at(&positions).map_err(refused(what))?, drawn))
+    }
+
     /// Checks that images of `space` (without the batch) have a patch.
-    pub(super) fn check_fit(self, what: &str, space: &[i64]) -> Result<()> {
+    pub(crate) fn check_fit(self, what: &str, space: &[i64]) -> Result<()> {
         let extents = space.get(1..).unwrap_or_default();
         if extents.iter().all(|&n| n >= self.size) {
             return Ok(());
@@ -45,7 +61,7 @@ impl Patches {
     }
 
     /// The chosen patches of several batches of images, as a matrix.
-    pub(super) fn chosen(
+    pub(crate) fn chosen(
         self,
         what: &str,
         images: &[Tensor],
@@ -83,7 +99,7 @@ impl Patches {
 }
 
 /// Images ready for the kernels: in main memory, without a graph, float64 where they were, else float32.
-pub(super) fn ready(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn ready(x: &Tensor) -> Result<Tensor> {
     let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
     Ok(x.detach().f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?)
 }

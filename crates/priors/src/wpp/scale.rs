@@ -1,7 +1,7 @@
 //! One scale: the patches of the reference, those of the image, and the dual problem between them.
 
 use super::patches::{Patches, refused};
-use smalti_base::{Result, slices};
+use smalti_base::{Result, parallel::install, slices};
 use smalti_kernels::{
     rows::Rows,
     transport::{CTransform, Dual, DualMethod, Queries, References},
@@ -46,7 +46,8 @@ pub(super) struct Found {
 
 impl Scale {
     pub(super) fn new(name: &str, patches: Patches, references: &Rows, dual: DualMethod) -> Result<Self> {
-        let references = Arc::new(References::new(references).map_err(refused(name))?);
+        let references = install(|| References::new(references))?.map_err(refused(name))?;
+        let references = Arc::new(references);
         let dual = Dual::new(&references, dual).map_err(refused(name))?;
         Ok(Self {
             name: name.to_owned(),
@@ -85,18 +86,20 @@ impl Scale {
         let queries = match &mut self.queries {
             Some(queries) => {
                 let pixels = image.f_to_kind(Kind::Float)?.f_contiguous()?;
-                queries.update(slices::values(&pixels)?).map_err(&refused)?;
+                let values = slices::values(&pixels)?;
+                install(|| queries.update(values))?.map_err(&refused)?;
                 queries
             }
             none => {
                 let rows = self.patches.rows(&self.name, image)?;
-                none.insert(Queries::new(&self.references, rows).map_err(&refused)?)
+                none.insert(install(|| Queries::new(&self.references, rows))?.map_err(&refused)?)
             }
         };
         let found = match how {
             Potentials::Sought => {
                 self.dual = self.start.clone();
-                let found = self.dual.solve(queries, self.weights.as_deref()).map_err(&refused)?;
+                let (dual, weights) = (&mut self.dual, self.weights.as_deref());
+                let found = install(|| dual.solve(queries, weights))?.map_err(&refused)?;
                 Found {
                     value: found.value,
                     upper: found.upper,
@@ -107,7 +110,7 @@ impl Scale {
             }
             Potentials::Held => {
                 let psi = self.dual.potential();
-                let transform = queries.c_transform(psi).map_err(&refused)?;
+                let transform = install(|| queries.c_transform(psi))?.map_err(&refused)?;
                 let first = match &self.weights {
                     None => transform.mean(),
                     Some(weights) => transform.values.iter().zip(weights).map(|(v, w)| v * w).sum(),
@@ -125,7 +128,7 @@ impl Scale {
         let (Some(queries), Some(found)) = (&self.queries, &self.solution) else {
             return Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?);
         };
-        let gradient = queries.gradient(&found.transform, self.weights.as_deref());
+        let gradient = install(|| queries.gradient(&found.transform, self.weights.as_deref()))?;
         Ok(Tensor::f_from_slice(&gradient.map_err(refused(&self.name))?)?.f_reshape(image.size())?)
     }
 }

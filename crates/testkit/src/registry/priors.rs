@@ -3,7 +3,9 @@
 use super::{Named, flows};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::LinearOperator;
-use smalti_priors::{PatchDensity, PatchPrior, Patches, Regularizer, Sampling, TotalVariation};
+use smalti_priors::{
+    PatchDensity, PatchPrior, Patches, Regularizer, Sampling, TotalVariation, VolumeVariation,
+};
 
 /// The patch densities, on 3x3 patches.
 ///
@@ -33,6 +35,9 @@ pub fn regularizers() -> Result<Vec<RegularizerCase>> {
         let tv = TotalVariation::new(space, 0.1)?;
         all.push((Named::new("total variation", Box::new(tv)), space, false));
     }
+    let volume = Space::image(6, 7, 5);
+    let tv = VolumeVariation::new(volume, 0.1)?;
+    all.push((Named::new("total variation of volumes", Box::new(tv)), volume, false));
     Ok(all)
 }
 

@@ -1,12 +1,11 @@
-//! The Wasserstein patch priors there are, and the pyramids under them, also of volumes.
+//! The Wasserstein and Sinkhorn patch priors there are, and the pyramids under them, also of volumes.
 
 use super::{Named, priors::RegularizerCase};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Grid, LinearOperator, Operator};
 use smalti_priors::Regularizer;
-use smalti_priors::wpp::{
-    Blur, DualMethod, FixedPotentials, Pyramid, ReferencePatches, WassersteinPatchPrior, WppSettings,
-};
+use smalti_priors::sinkhorn::{SinkhornMethod, SinkhornPatchPrior, SinkhornSettings};
+use smalti_priors::wpp::{Blur, DualMethod, Pyramid, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use tch::{Kind, Tensor};
 
 /// Images, colour images, and volumes as images whose channels are the slices.
@@ -65,13 +64,41 @@ pub fn at_fixed_potentials() -> Result<Vec<RegularizerCase>> {
     Ok(all)
 }
 
+/// The Sinkhorn patch priors, balanced and semi-unbalanced, at convergence, where their gradients are exact: as far as
+/// the potentials are, so 1e-3 suits the law of gradients.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn sinkhorn() -> Result<Vec<RegularizerCase>> {
+    let mut all: Vec<RegularizerCase> = Vec::new();
+    for (what, space, volume) in SPACES {
+        for (rho, centred) in [(None, false), (None, true), (Some(0.05), false)] {
+            let size = shape(1, space, volume);
+            let reference = Seed::new(33).at("reference", 0).uniform(&size);
+            let method =
+                SinkhornMethod { rho, iterations: 2000, tolerance: 1e-5, ..SinkhornMethod::new(0.1) };
+            let patches = WppSettings { references: ReferencePatches::All, ..settings(centred) };
+            let settings = SinkhornSettings { patches, image_patches: None, method };
+            let prior = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(34))?;
+            let name = format!("Sinkhorn patch prior of {what}, rho {rho:?}, centred {centred}");
+            let [channels, height, width] = space;
+            all.push((
+                Named::new(name, Box::new(Reshaped { prior, size })),
+                Space::image(channels, height, width),
+                false,
+            ));
+        }
+    }
+    Ok(all)
+}
+
 /// Takes images for volumes.
-struct Reshaped {
-    prior: FixedPotentials,
+struct Reshaped<R> {
+    prior: R,
     size: Vec<i64>,
 }
 
-impl Regularizer for Reshaped {
+impl<R: Regularizer> Regularizer for Reshaped<R> {
     fn value(&self, x: &Tensor) -> Result<f64> {
         self.prior.value(&x.f_reshape(&self.size[..])?)
     }

@@ -1,0 +1,97 @@
+//! One scale: the patches of the reference, and Sinkhorn's iteration against them.
+
+use crate::wpp::patches::{Patches, refused};
+use smalti_base::{Result, parallel::install, seed::Stream};
+use smalti_kernels::{
+    rows::Rows,
+    transport::{Sinkhorn, SinkhornMethod, SoftSolution},
+};
+use tch::{Kind, Tensor};
+
+/// The image of a scale, and which of its patches are looked at.
+pub(super) struct Fixed<'a> {
+    pub(super) patches: Patches,
+    pub(super) image: &'a Tensor,
+    /// So many, drawn from a stream; none: all.
+    pub(super) sample: Option<(usize, Stream)>,
+}
+
+/// The transport problem of one scale and its solution at the last image.
+pub(super) struct Scale {
+    name: String,
+    /// Of all patches, with sum 1; none: all the same.
+    pub(super) weights: Option<Vec<f64>>,
+    /// What every solution until the next refresh starts from.
+    start: Sinkhorn,
+    /// With the potential of the last solution.
+    sinkhorn: Sinkhorn,
+    pub(super) solution: Option<SoftSolution>,
+}
+
+impl Scale {
+    pub(super) fn new(name: String, references: Rows, method: SinkhornMethod) -> Result<Self> {
+        let sinkhorn = Sinkhorn::new(references, method).map_err(refused(&name))?;
+        Ok(Self { name, weights: None, start: sinkhorn.clone(), sinkhorn, solution: None })
+    }
+
+    pub(super) fn references(&self) -> usize {
+        self.sinkhorn.references().len()
+    }
+
+    pub(super) fn potential(&self) -> Option<&[f64]> {
+        self.sinkhorn.potential()
+    }
+
+    /// The next solutions start from the last one.
+    pub(super) fn advance(&mut self) {
+        self.start = self.sinkhorn.clone();
+    }
+
+    /// The next solutions start from `psi`.
+    pub(super) fn set_potential(&mut self, psi: &[f64]) -> Result<()> {
+        self.sinkhorn.set_potential(psi).map_err(refused(&self.name))?;
+        self.advance();
+        self.solution = None;
+        Ok(())
+    }
+
+    /// The solution at an image.
+    pub(super) fn find(&mut self, Fixed { patches, image, sample }: Fixed<'_>) -> Result<()> {
+        // What was known holds no longer, also where the image is refused.
+        self.solution = None;
+        let (rows, drawn) = match sample {
+            None => (patches.rows(&self.name, image)?, None),
+            Some((count, mut stream)) => {
+                let (rows, drawn) = patches.sample(&self.name, image, count, &mut stream)?;
+                (rows, Some(drawn))
+            }
+        };
+        let weights = match (&self.weights, drawn) {
+            (Some(all), Some(drawn)) => Some(normalised(drawn.iter().map(|&i| all[i as usize]).collect())),
+            (weights, _) => weights.clone(),
+        };
+        let mut sinkhorn = self.start.clone();
+        let found = install(|| sinkhorn.solve(&rows, weights.as_deref()))?.map_err(refused(&self.name))?;
+        self.sinkhorn = sinkhorn;
+        self.solution = Some(found);
+        Ok(())
+    }
+
+    /// The gradient of the value in the pixels of the last image, float64, of the image's size.
+    pub(super) fn gradient(&self, image: &Tensor) -> Result<Tensor> {
+        match &self.solution {
+            Some(found) => Ok(Tensor::f_from_slice(&found.gradient)?.f_reshape(image.size())?),
+            None => Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?),
+        }
+    }
+}
+
+/// Weights of sum 1; the same for all where all are 0, as where a sample has missed what counts.
+fn normalised(weights: Vec<f64>) -> Vec<f64> {
+    let sum: f64 = weights.iter().sum();
+    if sum > 0.0 {
+        weights.iter().map(|w| w / sum).collect()
+    } else {
+        vec![1.0 / weights.len() as f64; weights.len()]
+    }
+}

@@ -1,0 +1,53 @@
+//! Settings of the Sinkhorn patch priors, and the conversion of published ones.
+
+use crate::wpp::{ReferencePatches, WppSettings};
+use smalti_kernels::transport::SinkhornMethod;
+
+/// Settings of a [`SinkhornPatchPrior`](super::SinkhornPatchPrior).
+#[derive(Debug)]
+pub struct SinkhornSettings {
+    /// Which patches are compared on which scales. The solver in it ([`WppSettings::dual`]) is not used.
+    pub patches: WppSettings,
+    /// So many patches of the image at distinct random positions, on every scale and anew at every refresh, or all
+    /// where there are no more; none: all.
+    pub image_patches: Option<usize>,
+    /// Smoothing, relaxation, iterations and tolerance.
+    pub method: SinkhornMethod,
+}
+
+impl SinkhornSettings {
+    /// Balanced, for superresolution of SiC diamonds: 6 x 6 patches with their means, one scale, 60,000 patches of the
+    /// image a step against 10,000 of the reference, blur 0.01. For 100 steps of Adam.
+    ///
+    /// The weight is `weight::from_half_cost(206.0, ...)` ([`crate::weight::from_half_cost`]).
+    ///
+    /// # Reference
+    /// M. Piening et al., "Learning from small data sets" (2024), superresolution of materials.
+    pub fn piening_2024() -> Self {
+        Self {
+            patches: WppSettings {
+                references: ReferencePatches::Random(10_000),
+                scales: 1,
+                ..WppSettings::default()
+            },
+            image_patches: Some(60_000),
+            method: from_half_cost(0.01, None),
+        }
+    }
+
+    /// Semi-unbalanced, for the same images: 50,000 patches a step, blur 0.01, reach 0.005 on the side of the
+    /// references. For 200 steps of Adam; the weight is `weight::from_half_cost(236.0, ...)`.
+    ///
+    /// # Reference
+    /// M. Piening et al., "Learning from small data sets" (2024), after S. Mignon et al. (2023).
+    pub fn piening_2024_semi_unbalanced() -> Self {
+        let balanced = Self::piening_2024();
+        Self { image_patches: Some(50_000), method: from_half_cost(0.01, Some(0.005)), ..balanced }
+    }
+}
+
+/// From the lengths that GeomLoss calls `blur` and `reach`: for its cost `|p - q|^2 / 2` the smoothing is `blur^2` and the
+/// relaxation `reach^2`. Twice that objective has our cost, so `eps = 2 blur^2` and `rho = 2 reach^2`.
+pub fn from_half_cost(blur: f64, reach: Option<f64>) -> SinkhornMethod {
+    SinkhornMethod { rho: reach.map(|reach| 2.0 * reach * reach), ..SinkhornMethod::new(2.0 * blur * blur) }
+}
