@@ -1,16 +1,10 @@
 //! What cannot be used is refused in one line; what is unusual is right.
 
-use crate::{draw, prior, tight};
+use crate::{draw, line, prior, tight};
 use smalti_base::{Error, Seed};
 use smalti_priors::Regularizer;
 use smalti_priors::wpp::{Blur, DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use tch::{Kind, Tensor};
-
-fn line(error: &Error) -> String {
-    let line = error.to_string();
-    assert_eq!(line.lines().count(), 1, "{line}");
-    line
-}
 
 fn refused(size: &[i64], references: &[&Tensor], settings: &WppSettings) -> String {
     line(&WassersteinPatchPrior::new(size, references, settings, Seed::new(1)).err().unwrap())

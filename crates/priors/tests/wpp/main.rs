@@ -6,9 +6,10 @@ mod exact;
 mod gradients;
 mod inputs;
 mod potentials;
+mod properties;
 mod values;
 
-use smalti_base::Seed;
+use smalti_base::{Error, Seed};
 use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use tch::{Kind, Tensor};
 
@@ -32,6 +33,13 @@ fn draw(name: &str, size: &[i64]) -> Tensor {
 
 fn prior(size: &[i64], references: &[&Tensor], settings: &WppSettings) -> WassersteinPatchPrior {
     WassersteinPatchPrior::new(size, references, settings, Seed::new(6)).unwrap()
+}
+
+/// What users read: one line.
+fn line(error: &Error) -> String {
+    let line = error.to_string();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
 }
 
 /// All patches of side `p` at every `stride`-th position, by slices: `[N, d]`.
