@@ -1,6 +1,6 @@
 //! Where images come from: a folder of measured data, or the built-in synthetic set.
 
-use crate::experiment::{EvaluationSet, Experiment};
+use crate::experiment::{EvaluationSet, Experiment, ExperimentKind};
 use crate::synthetic::microstructure;
 use smalti_base::{Error, Result, Seed, image_file};
 use std::cmp::Ordering;
@@ -39,6 +39,8 @@ pub enum DataSource {
     },
     /// The built-in synthetic set.
     Synthetic,
+    /// Built-in synthetic volumes, of which there are no others.
+    SyntheticVolumes,
 }
 
 impl DataSource {
@@ -57,6 +59,9 @@ impl DataSource {
         experiment: &Experiment,
         sets: &[EvaluationSet],
     ) -> Result<Self> {
+        if experiment.kind == ExperimentKind::Volume {
+            return Ok(Self::SyntheticVolumes);
+        }
         let in_repository = repository.join("data");
         let (folder, named_by) = match (option, environment) {
             (Some(folder), _) => (folder, NamedBy::Option),
@@ -96,13 +101,20 @@ impl DataSource {
                  compare these figures with each other, not with the published ones."
                     .to_owned()
             }
+            Self::SyntheticVolumes => {
+                "Data: built-in synthetic microstructure volumes; nothing was measured.".to_owned()
+            }
         }
     }
 
     /// Which images `names` (at least one) are, for the column `data` of a table: up to four names, else the first
     /// two and the last, and `(synthetic)` where they are.
     pub fn label(&self, names: &[String]) -> String {
-        let synthetic = if *self == Self::Synthetic { " (synthetic)" } else { "" };
+        let synthetic = match self {
+            Self::Folder { .. } => "",
+            Self::Synthetic => " (synthetic)",
+            Self::SyntheticVolumes => " (synthetic volume)",
+        };
         let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
         match names {
             [] => String::new(),
@@ -138,6 +150,7 @@ impl DataSource {
                     found
                 }
                 Self::Synthetic => synthetic_names(pattern, wanted.unwrap_or(SYNTHETIC_IMAGES)),
+                Self::SyntheticVolumes => vec![pattern.clone()],
             };
             names.extend(found);
         }
@@ -166,6 +179,7 @@ impl DataSource {
                 let seed = Seed::new(SYNTHETIC_SEED).derive(&synthetic_name(name), 0);
                 microstructure(SYNTHETIC_SIZE, SYNTHETIC_SIZE, seed, 0)
             }
+            Self::SyntheticVolumes => Err(Error::value(name, "an image", "a synthetic volume")),
         }
     }
 

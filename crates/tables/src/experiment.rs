@@ -42,6 +42,8 @@ impl fmt::Display for ProfileName {
 pub enum ExperimentKind {
     /// Superresolution of grey images by a known blur and stride.
     Superresolution,
+    /// Superresolution of synthetic volumes by a known blur and stride.
+    Volume,
 }
 
 /// A reconstruction method that this program can run, as a row of a table.

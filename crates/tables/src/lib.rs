@@ -25,7 +25,7 @@
 //! ```
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`synthetic`], [`run`],
-//! [`superres`], [`methods`], [`state`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
+//! [`superres`], [`methods`], [`volume`], [`state`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
 
 pub mod catalogue;
 pub mod data;
@@ -40,3 +40,4 @@ pub mod state;
 pub mod superres;
 pub mod synthetic;
 pub mod table;
+pub mod volume;

@@ -204,7 +204,11 @@ fn settings(facts: &Facts<'_>) -> String {
     struct Settings<'a> {
         l2_tv: Option<&'a crate::experiment::settings::L2Tv>,
         patchnr: Option<&'a crate::experiment::settings::PatchNr>,
+        volume: Option<&'a crate::volume::settings::Volume>,
     }
-    let settings = Settings { l2_tv: facts.profile.l2_tv.as_ref(), patchnr: facts.profile.patchnr.as_ref() };
+    let profile = facts.profile;
+    let (l2_tv, patchnr, volume) =
+        (profile.l2_tv.as_ref(), profile.patchnr.as_ref(), profile.volume.as_ref());
+    let settings = Settings { l2_tv, patchnr, volume };
     toml::to_string(&settings).unwrap_or_default()
 }

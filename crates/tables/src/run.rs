@@ -4,7 +4,7 @@ use crate::data::DataSource;
 use crate::experiment::{Experiment, ExperimentKind, Profile, ProfileName};
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{report, superres, table};
+use crate::{report, superres, table, volume};
 use smalti_base::{Result, Seed};
 use smalti_solvers::Cancel;
 use std::path::PathBuf;
@@ -44,6 +44,7 @@ pub fn run(
     let mut staged = Staged::beside(&options.folder)?;
     let outcome = match experiment.kind {
         ExperimentKind::Superresolution => superres::run(experiment, profile, data, options)?,
+        ExperimentKind::Volume => volume::run(experiment, profile, data, options)?,
     };
     staged.add("table.csv", table::csv(&outcome.rows).as_bytes())?;
     let markdown = format!("{}\n\n{}", data.sentence(), table::markdown(&outcome.rows));

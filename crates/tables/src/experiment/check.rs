@@ -2,9 +2,10 @@
 
 use super::diagnose::{Failure, FileError, Place, Source, locate, non_finite};
 use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawSet};
-use super::settings::{Data, L2Tv, Operator, PatchNr, Schedule};
+use super::settings::{Data, Form, L2Tv, Operator, PatchNr, Schedule};
 use super::{ExperimentKind, Method, ProfileName};
 use crate::outcome::{Figure, Figures};
+use crate::volume::settings::Volume;
 use garde::Validate;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,7 +39,7 @@ pub struct Experiment {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Profile {
-    /// The sets of images and the methods that run on them; at least one.
+    /// The sets of images and the methods that run on them; at least one but for volumes.
     pub sets: Vec<EvaluationSet>,
     /// Side of the centred square that every evaluated image is cut to; whole images where not given.
     pub size: Option<i64>,
@@ -46,6 +47,8 @@ pub struct Profile {
     pub l2_tv: Option<L2Tv>,
     /// Settings of patchNR; there where a set names it.
     pub patchnr: Option<PatchNr>,
+    /// Volumes and what runs on them; there where the experiment is about volumes.
+    pub volume: Option<Volume>,
 }
 
 /// Images and the methods that run on them.
@@ -147,7 +150,8 @@ fn checked(name: &str, raw: RawExperiment) -> Result<Experiment, Misfit> {
     }
     let profile = |which: &str, p: RawProfile| {
         let path = format!("profile.{which}");
-        checked_profile(p, &raw.published, raw.crop, raw.operator.stride)
+        complete(raw.kind, &p, &raw.operator)
+            .and_then(|()| checked_profile(p, &raw.published, raw.crop, raw.operator.stride))
             .map_err(|(key, problem)| (format!("{path}.{key}"), problem))
     };
     Ok(Experiment {
@@ -161,6 +165,21 @@ fn checked(name: &str, raw: RawExperiment) -> Result<Experiment, Misfit> {
         data: raw.data,
         operator: raw.operator,
     })
+}
+
+/// Checks that a profile has what its kind of experiment needs.
+fn complete(kind: ExperimentKind, raw: &RawProfile, operator: &Operator) -> Result<(), Misfit> {
+    let problem = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+    match kind {
+        ExperimentKind::Superresolution if raw.sets.is_empty() => problem("sets", "length is lower than 1"),
+        ExperimentKind::Superresolution => Ok(()),
+        ExperimentKind::Volume if raw.volume.is_none() => problem("volume", "no such section for a volume"),
+        ExperimentKind::Volume if raw.size.is_none() => problem("size", "no size of the volumes"),
+        ExperimentKind::Volume if operator.form != Form::Valid => {
+            problem("volume", "volumes need form = \"valid\"")
+        }
+        ExperimentKind::Volume => Ok(()),
+    }
 }
 
 fn checked_profile(
@@ -218,6 +237,7 @@ fn checked_profile(
         size: raw.size,
         l2_tv: raw.l2_tv,
         patchnr: raw.patchnr,
+        volume: raw.volume,
     })
 }
 

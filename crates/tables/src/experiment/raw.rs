@@ -2,6 +2,7 @@
 
 use super::settings::{Data, L2Tv, Operator, PatchNr};
 use super::{ExperimentKind, Method};
+use crate::volume::settings::Volume;
 use garde::Validate;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -61,7 +62,8 @@ pub(super) struct RawProfiles {
 #[derive(Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawProfile {
-    #[garde(length(min = 1), dive)]
+    #[serde(default)]
+    #[garde(dive)]
     pub(super) sets: Vec<RawSet>,
     #[garde(inner(range(min = 8, max = 100_000)))]
     pub(super) size: Option<i64>,
@@ -69,6 +71,8 @@ pub(super) struct RawProfile {
     pub(super) l2_tv: Option<L2Tv>,
     #[garde(dive)]
     pub(super) patchnr: Option<PatchNr>,
+    #[garde(dive)]
+    pub(super) volume: Option<Volume>,
 }
 
 #[derive(Debug, Deserialize, Validate)]

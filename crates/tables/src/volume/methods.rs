@@ -1,0 +1,166 @@
+//! The methods of the volume table.
+
+use super::settings::Volume;
+use crate::experiment::{Experiment, settings};
+use crate::run::RunOptions;
+use crate::state::{Reconstruction, State};
+use smalti_base::checkpoint::data_hash;
+use smalti_base::{Result, Space};
+use smalti_operators::{Gaussian, Operator, VolumeConvolution, interpolate_volume};
+use smalti_priors::wpp::{Blur, DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
+use smalti_priors::{Regularizer, VolumeVariation};
+use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
+use std::time::Instant;
+use tch::Tensor;
+
+const TRICUBIC: &str = "tricubic";
+const TV: &str = "tv";
+const WPP: &str = "wpp";
+
+/// The methods, in the order of the rows.
+pub(super) const METHODS: [&str; 3] = [TRICUBIC, TV, WPP];
+
+/// One volume to reconstruct.
+pub(super) struct Task<'a> {
+    pub(super) name: &'a str,
+    pub(super) operator: &'a VolumeConvolution,
+    /// `[1, D', H', W']`.
+    pub(super) observation: &'a Tensor,
+}
+
+/// The methods with what they share.
+pub(super) struct Methods<'a> {
+    settings: &'a Volume,
+    experiment: &'a Experiment,
+    options: &'a RunOptions,
+    state: State,
+    /// `[1, 1, D, H, W]`.
+    reference: Tensor,
+    /// What the last solution of the prior said, for the note.
+    gap: Option<f64>,
+}
+
+impl<'a> Methods<'a> {
+    pub(super) fn new(
+        settings: &'a Volume,
+        experiment: &'a Experiment,
+        options: &'a RunOptions,
+        reference: Tensor,
+    ) -> Result<Self> {
+        let state = State::of(options);
+        Ok(Self { settings, experiment, options, state, reference: reference.f_unsqueeze(0)?, gap: None })
+    }
+
+    /// Reconstructs one volume, `[1, D, H, W]`.
+    pub(super) fn reconstruct(&mut self, method: &str, task: &Task<'_>) -> Result<Reconstruction> {
+        self.state.check()?;
+        let start = Instant::now();
+        let initial = interpolate_volume(task.observation, task.operator)?;
+        if method == TRICUBIC {
+            return Ok(Reconstruction { image: initial, seconds: start.elapsed().as_secs_f64() });
+        }
+        let name = format!("{method} {}", task.name);
+        let hash = data_hash(&[task.observation, &self.reference])?;
+        let (operator, seed) = (&self.experiment.operator, self.options.seed.value());
+        let identity = format!("{hash} {:?} {operator:?} seed {seed}", self.settings);
+        let size = task.operator.domain().batch(1);
+        if let Some(mut done) = self.state.reconstruction(&name, &identity, &size)? {
+            done.image = done.image.to_device(self.options.device);
+            return Ok(done);
+        }
+        let observer = self.state.observer(&name, &identity);
+        tracing::info!("{method} of {}", task.name);
+        let image = if method == TV {
+            self.tv(task, &initial, &observer)?
+        } else {
+            self.wpp(task, &initial, &observer)?
+        };
+        let done = Reconstruction { image, seconds: start.elapsed().as_secs_f64() };
+        self.state.keep_reconstruction(&name, &identity, &done)?;
+        Ok(done)
+    }
+
+    /// What readers must know about a row.
+    pub(super) fn note(&self, method: &str) -> String {
+        let synthetic = "synthetic volumes, all from one distribution";
+        match (method, self.gap) {
+            (WPP, Some(gap)) => format!("{synthetic}; last dual problems to a relative gap of {gap:.1e}"),
+            _ => synthetic.into(),
+        }
+    }
+
+    fn tv(&self, task: &Task<'_>, initial: &Tensor, observer: &Observer) -> Result<Tensor> {
+        let tv = &self.settings.tv;
+        let mut prior = VolumeVariation::new(task.operator.domain(), tv.smoothing)?;
+        let adam = adam(tv.iterations, tv.learning_rate, tv.schedule);
+        self.map(task, initial, (&mut prior, tv.weight), adam, observer)
+    }
+
+    fn wpp(&mut self, task: &Task<'_>, initial: &Tensor, observer: &Observer) -> Result<Tensor> {
+        let wpp = self.settings.wpp;
+        let Space { channels, height, width } = task.operator.domain();
+        let settings = WppSettings {
+            patch_size: wpp.patch_size,
+            references: ReferencePatches::Random(wpp.references),
+            scales: wpp.scales,
+            blur: Blur::Gaussian { size: 4, sigma: 1.0 },
+            dual: DualMethod::Converge { gap: wpp.gap, evaluations: wpp.evaluations },
+            ..WppSettings::default()
+        };
+        let (size, seed) = ([1, 1, channels, height, width], self.options.seed.derive("references", 0));
+        let prior = WassersteinPatchPrior::new(&size, &[&self.reference], &settings, seed)?;
+        let mut prior = Volumes(prior);
+        let adam = adam(wpp.iterations, wpp.learning_rate, wpp.schedule);
+        let image = self.map(task, initial, (&mut prior, wpp.weight), adam, observer)?;
+        self.gap = prior.0.reports().iter().filter_map(|report| report.gap()).reduce(f64::max);
+        Ok(image)
+    }
+
+    fn map(
+        &self,
+        task: &Task<'_>,
+        initial: &Tensor,
+        (prior, weight): (&mut dyn Regularizer, f64),
+        adam: AdamSettings,
+        observer: &Observer,
+    ) -> Result<Tensor> {
+        // The noise level only sets the scale of the objective where there is none.
+        let likelihood = Gaussian::new(self.experiment.operator.noise.max(1e-3))?;
+        let problem = Problem {
+            operator: task.operator,
+            likelihood: &likelihood,
+            observation: task.observation,
+            prior,
+            weight,
+        };
+        let mut map = Map::new(problem, initial, adam)?;
+        self.state.go_on(&run(&mut map, Budget::steps(adam.steps), observer)?)?;
+        map.finish()
+    }
+}
+
+fn adam(steps: u64, rate: f64, schedule: settings::Schedule) -> AdamSettings {
+    let schedule = match schedule {
+        settings::Schedule::Constant => Schedule::Constant,
+        settings::Schedule::Cosine => Schedule::Cosine { warmup: 0 },
+    };
+    AdamSettings { steps, rate, schedule }
+}
+
+/// A prior of volumes `[1, 1, D, H, W]` where slices stand in the place of channels.
+struct Volumes(WassersteinPatchPrior);
+
+impl Regularizer for Volumes {
+    fn value(&self, x: &Tensor) -> Result<f64> {
+        self.0.value(&x.f_unsqueeze(0)?)
+    }
+
+    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+        let (value, gradient) = self.0.value_and_grad(&x.f_unsqueeze(0)?)?;
+        Ok((value, gradient.f_squeeze_dim(0)?))
+    }
+
+    fn refresh(&mut self, step: u64) -> Result<()> {
+        self.0.refresh(step)
+    }
+}
