@@ -156,6 +156,29 @@ impl Checkpoint {
         self.metadata.insert(key.to_owned(), value.to_string());
     }
 
+    /// Puts all of `part` under names that begin with `name.`: the state of something within this one.
+    pub fn insert_part(&mut self, name: &str, part: Self) {
+        let under = |key: String| format!("{name}.{key}");
+        self.tensors.extend(part.tensors.into_iter().map(|(key, tensor)| (under(key), tensor)));
+        self.metadata.extend(part.metadata.into_iter().map(|(key, text)| (under(key), text)));
+    }
+
+    /// Takes out what [`Checkpoint::insert_part`] put in; empty where that was nothing.
+    pub fn take_part(&mut self, name: &str) -> Self {
+        fn part<T>(of: &mut BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
+            let all = std::mem::take(of).into_iter();
+            let (inside, outside): (Vec<_>, Vec<_>) = all.partition(|(key, _)| key.starts_with(prefix));
+            of.extend(outside);
+            inside.into_iter().map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect()
+        }
+        let prefix = format!("{name}.");
+        Self {
+            tensors: part(&mut self.tensors, &prefix),
+            metadata: part(&mut self.metadata, &prefix),
+            path: self.path.clone(),
+        }
+    }
+
     fn wrong(&self, problem: String) -> Error {
         let path = self.path.as_deref().unwrap_or(Path::new("checkpoint in memory"));
         Error::content(path, problem, OTHER_FILE)

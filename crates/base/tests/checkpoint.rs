@@ -121,6 +121,28 @@ fn take_and_meta_are_strict() {
 }
 
 #[test]
+fn a_part_goes_in_and_comes_out_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = example();
+    whole.insert_part("inner", example());
+    let path = folder.path().join("whole.safetensors");
+    whole.save(&path).unwrap();
+    let mut whole = Checkpoint::load(&path).unwrap();
+    let mut part = whole.take_part("inner");
+    let expected = example();
+    assert_eq!(part.metadata, expected.metadata);
+    assert!(
+        part.tensors.keys().eq(expected.tensors.keys()) && whole.tensors.keys().eq(expected.tensors.keys())
+    );
+    assert!(part.tensors.iter().all(|(name, tensor)| same(tensor, &expected.tensors[name])));
+    assert_eq!(whole.meta("patch_size").unwrap(), "6");
+    // Only whole names count, and a part knows the file that it came from.
+    assert!(whole.take_part("inne").tensors.is_empty() && whole.take_part("inner").metadata.is_empty());
+    let line = part.take("lost", &[1], Kind::Float).unwrap_err().to_string();
+    assert!(line.contains("whole.safetensors") && line.contains("no tensor lost"), "{line}");
+}
+
+#[test]
 fn damaged_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let whole = fs::read(saved(folder.path())).unwrap();

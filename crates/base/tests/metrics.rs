@@ -1,6 +1,6 @@
 //! Metrics against scikit-image, and their edge cases.
 
-use smalti_base::metrics::{Summary, crop, psnr, ssim, ssim_gaussian};
+use smalti_base::metrics::{Summary, blur_effect, crop, psnr, ssim, ssim_gaussian};
 use smalti_base::{Error, Seed};
 use std::{collections::BTreeMap, path::Path};
 use tch::{Device, Kind, Tensor};
@@ -30,6 +30,39 @@ fn psnr_and_ssim_equal_scikit_image() {
         cases += 1;
     }
     assert_eq!(cases, 7);
+}
+
+#[test]
+fn the_blur_effect_equals_scikit_image() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/blur_effect.safetensors");
+    let tensors: BTreeMap<String, Tensor> = Tensor::read_safetensors(file).unwrap().into_iter().collect();
+    let mut cases = BTreeMap::new();
+    for (name, expected) in tensors.iter().filter(|(name, _)| name.ends_with(".blur")) {
+        let case = name.trim_end_matches(".blur");
+        let x = &tensors[&format!("{case}.x")];
+        let (ours, theirs) = (blur_effect(x).unwrap(), expected.double_value(&[]));
+        assert!((ours - theirs).abs() <= 1e-10, "{case}: {ours} instead of {theirs}");
+        // It is the larger one of both axes; the range of the values does not matter.
+        let turned = x.transpose(2, 3);
+        assert!((blur_effect(&(turned * 100.0)).unwrap() - theirs).abs() <= 1e-10, "{case}, turned");
+        let single = blur_effect(&x.to_kind(Kind::Float)).unwrap();
+        assert!((single - theirs).abs() <= 1e-5, "{case} in float32: {single} instead of {theirs}");
+        cases.insert(case.to_owned(), ours);
+    }
+    assert_eq!(cases.len(), 6);
+    assert!(cases["sharp"] < cases["blurred"] && cases["blurred"] < cases["blurred_more"], "{cases:?}");
+    assert_eq!(cases["constant"], 1.0);
+}
+
+#[test]
+fn the_blur_of_what_is_no_grey_image_is_refused() {
+    let x = Seed::new(2).at("image", 0).uniform(&[1, 1, 4, 4]);
+    assert!(blur_effect(&x).is_ok());
+    let line = |x: &Tensor| blur_effect(x).unwrap_err().to_string();
+    assert!(line(&x.narrow(3, 0, 3)).contains("at least 4 rows and columns"));
+    assert!(line(&x.repeat([1, 3, 1, 1])).contains("expected [1, 1, H, W], got [1, 3, 4, 4]"));
+    assert!(line(&x.get(0)).contains("expected [1, 1, H, W]"));
+    assert!(line(&(x / 0.0)).contains("16 that are NaN or infinite"));
 }
 
 #[test]
