@@ -32,11 +32,12 @@
 //! ```
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`identity`],
-//! [`mask`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`], [`volume`], [`likelihood`].
+//! [`mask`], [`crop`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`], [`volume`], [`likelihood`].
 
 mod check;
 pub mod compose;
 pub mod convolution;
+pub mod crop;
 pub mod extension;
 pub mod gradient;
 pub mod identity;
@@ -50,6 +51,7 @@ pub mod volume;
 
 pub use compose::Compose;
 pub use convolution::Convolution;
+pub use crop::Crop;
 pub use extension::Extension;
 pub use gradient::Gradient;
 pub use identity::Identity;

@@ -3,7 +3,7 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Compose, Convolution, Extension, Gradient, Identity, LinearOperator, Mask, Operator, VolumeConvolution,
+    Compose, Convolution, Crop, Extension, Gradient, Identity, LinearOperator, Mask, Operator, VolumeConvolution,
     kernel,
 };
 use tch::{Kind, Tensor};
@@ -43,6 +43,7 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
     let a = Convolution::new(small, &free, Extension::Reflect { before: 3, after: 2 }, 4)?;
     all.push(Linear::new("free 3x6 kernel, stride 4, reflected", Box::new(a)));
     all.push(Linear::new("mask", Box::new(Mask::new(3, &mask)?)));
+    all.push(Linear::new("crop", Box::new(Crop::to(small, 3)?)));
     all.push(Linear::new("gradient", Box::new(Gradient::new(small))));
     let flat = Space::image(1, 1, 9);
     all.push(Linear::new("gradient of a single row", Box::new(Gradient::new(flat))));
@@ -72,6 +73,7 @@ pub fn blurs() -> Result<Vec<Linear>> {
     let image = Space::image(2, 72, 88);
     let reflect = |n: i64| Extension::Reflect { before: n, after: n };
     let mut all = vec![Linear::new("identity", Box::new(Identity::new(image)))];
+    all.push(Linear::new("crop to the interior", Box::new(Crop::to(image, 5)?)));
     let published = [
         ("SiC x4", 2.0, 4, Extension::WrapAfter),
         ("WPP x4", 2.0, 4, Extension::Valid),
@@ -89,5 +91,8 @@ pub fn blurs() -> Result<Vec<Linear>> {
         Convolution::blur(image, &kernel::gaussian(7, 1.5)?, Extension::Replicate { before: 3, after: 3 })?;
     let half = Convolution::superresolution(image, 4, 1.0, 2, Extension::Valid)?;
     all.push(Linear::new("blur, then half the size", Box::new(Compose::new(blur, half)?)));
+    let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter)?;
+    let bordered = Compose::new(Crop::to(image, 20)?, a)?;
+    all.push(Linear::new("superresolution SiC x4 with a border", Box::new(bordered)));
     Ok(all)
 }

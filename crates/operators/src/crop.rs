@@ -1,0 +1,103 @@
+//! Crop: what an instrument sees of a larger image.
+
+use crate::{Grid, LinearOperator, Operator, check};
+use smalti_base::{Error, Result, Space, metrics};
+use tch::Tensor;
+
+/// `A x`: the image without a border of so many pixels on all sides. The adjoint puts zeros around.
+///
+/// Output pixel `(i, j)` is input pixel `(border + i, border + j)`. Composed with an operator, [`Compose`](crate::Compose),
+/// it gives the image a border that the operator never sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Crop {
+    domain: Space,
+    border: i64,
+}
+
+impl Crop {
+    /// The crop whose result is `interior`, of images with `border` pixels more on all sides.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where `interior` is empty or `border` is negative or too large for any image.
+    pub fn to(interior: Space, border: i64) -> Result<Self> {
+        check::domain(interior)?;
+        let larger = |n: i64| border.checked_mul(2).and_then(|both| n.checked_add(both));
+        match (larger(interior.height), larger(interior.width)) {
+            (Some(height), Some(width)) if border >= 0 => {
+                Ok(Self { domain: Space { height, width, ..interior }, border })
+            }
+            _ => Err(Error::value("border around the image", "0 or more pixels, and not too many", border)),
+        }
+    }
+}
+
+impl Operator for Crop {
+    fn domain(&self) -> Space {
+        self.domain
+    }
+
+    fn range(&self) -> Space {
+        let inner = |n: i64| n - 2 * self.border;
+        Space { height: inner(self.domain.height), width: inner(self.domain.width), ..self.domain }
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        check::element("image", x, self.domain)?;
+        Ok(metrics::crop(x, self.border)?.f_contiguous()?)
+    }
+
+    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+        check::element("image", x, self.domain)?;
+        self.adjoint(v)
+    }
+
+    fn grid(&self) -> Grid {
+        let origin = self.border as f64;
+        Grid { origin: (origin, origin), ..Grid::IDENTITY }
+    }
+}
+
+impl LinearOperator for Crop {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        check::element("interior", v, self.range())?;
+        Ok(v.f_constant_pad_nd([self.border; 4])?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Compose, Convolution, Extension};
+    use tch::{Device, Kind};
+
+    #[test]
+    fn it_keeps_the_middle_and_puts_it_back() {
+        let a = Crop::to(Space::image(2, 1, 2), 2).unwrap();
+        assert_eq!((a.domain(), a.range()), (Space::image(2, 5, 6), Space::image(2, 1, 2)));
+        let x = Tensor::arange(60, (Kind::Double, Device::Cpu)).reshape([1, 2, 5, 6]);
+        let y = a.apply(&x).unwrap();
+        assert_eq!(Vec::<f64>::try_from(y.reshape([-1])).unwrap(), [14.0, 15.0, 44.0, 45.0]);
+        let back = a.adjoint(&y).unwrap();
+        assert_eq!(back.size(), x.size());
+        assert!(
+            back.ne(0.0).logical_xor(&x.eq_tensor(&back)).sum(Kind::Int64).int64_value(&[]) == 1,
+            "x[0] is 0"
+        );
+        assert_eq!(a.apply(&back).unwrap(), y);
+        assert!(a.apply(&y).is_err() && a.adjoint(&x).is_err() && a.vjp(&y, &y).is_err());
+    }
+
+    #[test]
+    fn no_border_is_the_identity_and_the_grid_follows() {
+        let space = Space::image(1, 24, 20);
+        let x = Tensor::arange(480, (Kind::Float, Device::Cpu)).reshape(space.batch(1));
+        assert_eq!(Crop::to(space, 0).unwrap().apply(&x).unwrap(), x);
+        let blur = Convolution::superresolution(space, 16, 2.0, 4, Extension::WrapAfter).unwrap();
+        let seen = Compose::new(Crop::to(space, 20).unwrap(), blur).unwrap();
+        assert_eq!(seen.grid().origin, (27.5, 27.5));
+        for border in [-1, i64::MAX / 2] {
+            assert!(Crop::to(space, border).is_err());
+        }
+        assert!(Crop::to(Space::image(1, 0, 4), 2).is_err());
+    }
+}
