@@ -1,6 +1,6 @@
 //! The contracts that priors keep.
 
-use smalti_base::Result;
+use smalti_base::{Result, checkpoint::Checkpoint};
 use tch::Tensor;
 
 /// A density on patches, known by its negative log-likelihood.
@@ -42,6 +42,20 @@ pub trait Regularizer {
     /// # Errors
     /// What the preparation meets.
     fn refresh(&mut self, _step: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// What values after the next refresh depend on besides `x` and its step, for a checkpoint; `None` where
+    /// that is nothing.
+    fn save(&self) -> Option<Checkpoint> {
+        None
+    }
+
+    /// Goes back to a state made by [`Regularizer::save`].
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Content`] where the state is not one of this regularizer.
+    fn restore(&mut self, _state: Checkpoint) -> Result<()> {
         Ok(())
     }
 }

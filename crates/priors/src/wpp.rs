@@ -19,7 +19,7 @@ pub use smalti_kernels::transport::DualMethod;
 use crate::regularizer::Regularizer;
 use frame::Frame;
 use scale::{Potentials, Scale};
-use smalti_base::{Error, Result, Seed};
+use smalti_base::{Error, Result, Seed, checkpoint::Checkpoint};
 use std::cell::RefCell;
 use tch::Tensor;
 
@@ -220,6 +220,28 @@ impl Regularizer for WassersteinPatchPrior {
         state.solved = None;
         state.scales.iter_mut().for_each(Scale::advance);
         Ok(())
+    }
+
+    /// The potentials, `potential.0` for the finest scale and so on.
+    ///
+    /// All that [`DualMethod::AveragedSgd`] goes on from: it gives the same bits again. [`DualMethod::Converge`] also
+    /// goes on from the plan of its last solution, which is not kept, and gives a value within the same gap.
+    fn save(&self) -> Option<Checkpoint> {
+        let mut file = Checkpoint::default();
+        for (l, psi) in self.potentials().iter().enumerate() {
+            file.tensors.insert(format!("potential.{l}"), Tensor::from_slice(psi));
+        }
+        Some(file)
+    }
+
+    fn restore(&mut self, mut file: Checkpoint) -> Result<()> {
+        let counts = self.state.get_mut().scales.iter().map(|scale| scale.references().len() as i64);
+        let potentials = counts.enumerate().map(|(l, count)| {
+            let psi = file.take(&format!("potential.{l}"), &[count], Kind::Double)?;
+            Ok(Vec::<f64>::try_from(psi)?)
+        });
+        let potentials = potentials.collect::<Result<Vec<_>>>()?;
+        self.set_potentials(&potentials)
     }
 }
 

@@ -28,9 +28,10 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`tv`], [`patchnr_training`].
+//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`].
 
 pub mod adam;
+pub mod border;
 mod check;
 mod fused;
 pub mod map;
@@ -40,6 +41,7 @@ pub mod schedule;
 pub mod tv;
 
 pub use adam::Adam;
+pub use border::Bordered;
 pub use map::{AdamSettings, Map, Problem};
 pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSettings};
 pub use run::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, Summary, run};

@@ -95,12 +95,16 @@ impl Iteration for Map<'_> {
         let mut file = Checkpoint::default();
         file.tensors.insert("x".into(), self.x.copy());
         self.adam.save(&mut file);
+        if let Some(prior) = self.problem.prior.save() {
+            file.insert_part("prior", prior);
+        }
         Some(file)
     }
 
     fn restore(&mut self, mut state: Checkpoint) -> Result<()> {
         let x = state.take("x", &self.x.size(), self.x.kind())?;
         self.x.copy_(&x);
-        self.adam.restore(&mut state)
+        self.adam.restore(&mut state)?;
+        self.problem.prior.restore(state.take_part("prior"))
     }
 }

@@ -5,10 +5,11 @@ use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Convolution, Extension, Gaussian, Operator};
-use smalti_priors::{PatchPrior, Sampling};
+use smalti_priors::wpp::{DualMethod, ReferencePatches};
+use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
-    AdamSettings, Budget, Cancel, Ended, Iteration, Keep, Map, Observer, PatchNrTraining, Problem, Schedule,
-    Step, Trained, TrainingSettings, TvPrimalDual, run,
+    AdamSettings, Bordered, Budget, Cancel, Ended, Iteration, Keep, Map, Observer, PatchNrTraining, Problem,
+    Schedule, Step, Trained, TrainingSettings, TvPrimalDual, run,
 };
 use std::time::Duration;
 use tch::{Device, Kind, Tensor};
@@ -106,6 +107,95 @@ fn map_estimation_with_a_fresh_sample_of_patches_every_step() {
         assert!(result(3, &[1, 7, 13]).equal(&whole), "{sampling:?}");
         // Another seed leads elsewhere: the comparison could fail.
         assert!(!result(4, &[]).equal(&whole) && !whole.equal(&start), "{sampling:?}");
+    }
+}
+
+/// What a MAP estimation with the Wasserstein patch prior is made of.
+struct WppProblem {
+    bordered: Bordered<Convolution>,
+    observation: Tensor,
+    start: Tensor,
+    likelihood: Gaussian,
+    reference: Tensor,
+}
+
+impl WppProblem {
+    fn new() -> Self {
+        let domain = Space::image(1, 20, 24);
+        let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+        let observation = operator.apply(&image("truth", domain)).unwrap();
+        let bordered = Bordered::new(operator, 3).unwrap();
+        let start = bordered.start(&image("start", domain), Seed::new(8)).unwrap();
+        let reference = image("reference", Space::image(1, 40, 30));
+        Self { bordered, observation, start, likelihood: Gaussian::new(0.05).unwrap(), reference }
+    }
+
+    fn prior(&self, dual: DualMethod) -> WassersteinPatchPrior {
+        let references = ReferencePatches::Random(80);
+        let settings = WppSettings { patch_size: 3, references, dual, ..WppSettings::default() };
+        let size = self.bordered.domain().batch(1);
+        WassersteinPatchPrior::new(&size, &[&self.reference], &settings, Seed::new(3)).unwrap()
+    }
+
+    fn map<'a>(&'a self, prior: &'a mut WassersteinPatchPrior) -> Map<'a> {
+        let (operator, observation) = (self.bordered.operator(), &self.observation);
+        let problem = Problem { operator, likelihood: &self.likelihood, observation, prior, weight: 5.0 };
+        let settings = AdamSettings { steps: 20, rate: 0.03, schedule: Schedule::Cosine { warmup: 3 } };
+        Map::new(problem, &self.start, settings).unwrap()
+    }
+}
+
+/// The image after 20 steps of a run that is cancelled and resumed so often.
+fn wpp_in_pieces(problem: &WppProblem, dual: DualMethod, stops: &[u64]) -> Tensor {
+    let mut priors: Vec<_> = (0..=stops.len()).map(|_| problem.prior(dual)).collect();
+    let mut priors = priors.iter_mut();
+    in_pieces(20, stops, || problem.map(priors.next().unwrap())).0
+}
+
+#[test]
+fn map_estimation_with_potentials_that_go_on_from_step_to_step() {
+    let problem = WppProblem::new();
+    let dual = DualMethod::AveragedSgd { steps: 4, step: 1.0 };
+    let whole = wpp_in_pieces(&problem, dual, &[]);
+    assert!(wpp_in_pieces(&problem, dual, &[1, 7, 13]).equal(&whole));
+    // Potentials matter: with forgotten ones the result is another.
+    let mut first = problem.prior(dual);
+    let mut stopped = problem.map(&mut first);
+    (0..13).for_each(|k| drop(stopped.step(k).unwrap()));
+    let mut file = stopped.save().unwrap();
+    for name in ["prior.potential.0", "prior.potential.1"] {
+        let forgotten = file.tensors[name].zeros_like();
+        assert!(!forgotten.equal(&file.tensors[name]) && forgotten.size() == [80], "{name}");
+        file.tensors.insert(name.into(), forgotten);
+    }
+    let mut second = problem.prior(dual);
+    let mut forgetful = problem.map(&mut second);
+    forgetful.restore(file).unwrap();
+    (13..20).for_each(|k| drop(forgetful.step(k).unwrap()));
+    assert!(!forgetful.finish().unwrap().equal(&whole));
+    // A state without them is none of this computation.
+    let mut file = stopped.save().unwrap();
+    file.take_part("prior");
+    let mut third = problem.prior(dual);
+    let line = problem.map(&mut third).restore(file).unwrap_err().to_string();
+    assert!(line.contains("no tensor potential.0") && line.lines().count() == 1, "{line}");
+}
+
+/// Solvers with a gap also go on from plans, which no state keeps: the resumed run is another one, equally good.
+#[test]
+fn map_estimation_with_converged_potentials_ends_equally_well() {
+    let problem = WppProblem::new();
+    let dual = DualMethod::Converge { gap: 1e-3, evaluations: 200 };
+    let score = |x: &Tensor| {
+        let misfit = problem.bordered.operator().apply(x).unwrap() - &problem.observation;
+        (problem.prior(dual).value(x).unwrap(), misfit.square().mean(Kind::Double).double_value(&[]))
+    };
+    let start = score(&problem.start);
+    let (whole, pieces) =
+        [&[][..], &[1, 7, 13]].map(|stops| score(&wpp_in_pieces(&problem, dual, stops))).into();
+    for (start, whole, pieces) in [(start.0, whole.0, pieces.0), (start.1, whole.1, pieces.1)] {
+        assert!(whole < 0.95 * start, "{whole} {start}");
+        assert!((pieces / whole - 1.0).abs() < 0.02, "{pieces} {whole}");
     }
 }
 

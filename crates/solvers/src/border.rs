@@ -1,0 +1,85 @@
+//! A border around the image that the forward operator never sees.
+
+use smalti_base::{Result, Seed, Space};
+use smalti_operators::{Compose, Crop, LinearOperator, Operator};
+use tch::Tensor;
+
+/// MAP estimation of an image with a border: the regularizer sees all of it, the forward operator the interior
+/// alone. Pixels at the edge of the interior then lie in as many patches as those in its middle; the border
+/// itself is cut off at the end.
+///
+/// Minimise over images of [`Bordered::domain`] with [`Bordered::operator`], from [`Bordered::start`], and
+/// [`cut`](Bordered::cut) the result:
+///
+/// ```
+/// use smalti_base::{Seed, Space};
+/// use smalti_operators::{Border, Convolution, Extension, Gaussian, Operator, interpolate};
+/// use smalti_priors::TotalVariation;
+/// use smalti_solvers::{AdamSettings, Bordered, Budget, Iteration, Map, Observer, Problem, Schedule, run};
+/// let image = Space::image(1, 24, 32);
+/// let a = Convolution::superresolution(image, 4, 1.0, 2, Extension::Valid)?;
+/// let observation = a.apply(&Seed::new(1).at("image", 0).uniform(&image.batch(1)))?;
+/// let bordered = Bordered::new(&a, 6)?;
+/// let initial = interpolate(&observation, a.grid(), image, Border::Clamp)?;
+/// let problem = Problem {
+///     operator: bordered.operator(),
+///     likelihood: &Gaussian::new(0.01)?,
+///     observation: &observation,
+///     prior: &mut TotalVariation::new(bordered.domain(), 1e-3)?,
+///     weight: 1.0,
+/// };
+/// let settings = AdamSettings { steps: 5, rate: 0.02, schedule: Schedule::Constant };
+/// let mut map = Map::new(problem, &bordered.start(&initial, Seed::new(2))?, settings)?;
+/// run(&mut map, Budget::steps(5), &Observer::default())?;
+/// assert_eq!(bordered.cut(&map.finish()?)?.size(), image.batch(1));
+/// # Ok::<(), smalti_base::Error>(())
+/// ```
+///
+/// # Reference
+/// Hertrich, Houdard, Redenbach, "Wasserstein patch prior for image superresolution", IEEE Transactions on
+/// Computational Imaging 8 (2022), whose code has 20 pixels started from uniform noise.
+pub struct Bordered<F> {
+    crop: Crop,
+    seen: Compose<Crop, F>,
+}
+
+impl<F: Operator> Bordered<F> {
+    /// A border of so many pixels on all sides of the domain of `operator`; 0 for none.
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Value`] where the border is negative.
+    pub fn new(operator: F, border: i64) -> Result<Self> {
+        let crop = Crop::to(operator.domain(), border)?;
+        Ok(Self { crop, seen: Compose::new(crop, operator)? })
+    }
+
+    /// The space of images with the border.
+    pub fn domain(&self) -> Space {
+        self.crop.domain()
+    }
+
+    /// The operator, of images with the border.
+    pub fn operator(&self) -> &Compose<Crop, F> {
+        &self.seen
+    }
+
+    /// Where to start: the `interior` (`[B, C, H, W]`), and around it noise, uniform in `[0, 1)`.
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Shape`] where `interior` is not in the domain of the operator.
+    pub fn start(&self, interior: &Tensor, seed: Seed) -> Result<Tensor> {
+        self.crop.range().check("initial image", interior)?;
+        let noise = seed.at("border", 0).uniform(&self.domain().batch(interior.size()[0]));
+        let noise = noise.f_to_device(interior.device())?.f_to_kind(interior.kind())?;
+        let unseen: Tensor = &noise - self.crop.normal(&noise)?;
+        Ok(unseen.f_add(&self.crop.adjoint(interior)?)?)
+    }
+
+    /// The interior of an image with the border.
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Shape`] where `x` is not in [`Bordered::domain`].
+    pub fn cut(&self, x: &Tensor) -> Result<Tensor> {
+        self.crop.apply(x)
+    }
+}
