@@ -58,11 +58,16 @@ pub enum Method {
     Patchnr,
     /// The same with the settings of its authors for the reconstruction.
     PatchnrAuthors,
+    /// MAP with the Wasserstein patch prior.
+    Wpp,
+    /// The same with the settings of its authors for the reconstruction.
+    WppAuthors,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Bicubic, Self::L2Tv, Self::Patchnr, Self::PatchnrAuthors];
+    pub const ALL: [Self; 6] =
+        [Self::Bicubic, Self::L2Tv, Self::Patchnr, Self::PatchnrAuthors, Self::Wpp, Self::WppAuthors];
 
     /// The name in experiment files, in `table.csv` and in file names.
     pub fn key(self) -> &'static str {
@@ -71,6 +76,8 @@ impl Method {
             Self::L2Tv => "l2_tv",
             Self::Patchnr => "patchnr",
             Self::PatchnrAuthors => "patchnr_authors",
+            Self::Wpp => "wpp",
+            Self::WppAuthors => "wpp_authors",
         }
     }
 
@@ -78,6 +85,7 @@ impl Method {
     pub fn published_key(self) -> &'static str {
         match self {
             Self::PatchnrAuthors => Self::Patchnr.key(),
+            Self::WppAuthors => Self::Wpp.key(),
             other => other.key(),
         }
     }
@@ -89,6 +97,8 @@ impl Method {
             Self::L2Tv => "L2-TV",
             Self::Patchnr => "patchNR",
             Self::PatchnrAuthors => "patchNR, authors' settings",
+            Self::Wpp => "WPP",
+            Self::WppAuthors => "WPP, authors' settings",
         }
     }
 }

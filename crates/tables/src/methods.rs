@@ -1,9 +1,11 @@
 //! The methods of the superresolution table.
 
+pub(crate) mod wpp;
+
 use crate::data::DataSource;
 use crate::experiment::settings::{self, ClampChoice, Form, Patches, PrecisionChoice};
 use crate::experiment::{Experiment, Method, Profile};
-use crate::outcome::TrainingCurve;
+use crate::outcome::{TrainingCurve, Transport};
 use crate::run::RunOptions;
 use crate::state::{Reconstruction, State};
 use smalti_base::checkpoint::data_hash;
@@ -63,6 +65,8 @@ pub struct Methods<'a> {
     state: State,
     /// The trained prior, where the profile needs one.
     pub prior: Option<Prior>,
+    /// The Wasserstein patch prior, where the profile needs it.
+    wpp: Option<wpp::Learned<'a>>,
 }
 
 impl<'a> Methods<'a> {
@@ -77,15 +81,23 @@ impl<'a> Methods<'a> {
         options: &'a RunOptions,
     ) -> Result<Self> {
         let state = State::of(options);
-        let needed = profile
-            .sets
-            .iter()
-            .any(|set| set.methods.iter().any(|m| matches!(m, Method::Patchnr | Method::PatchnrAuthors)));
-        let prior = match &profile.patchnr {
-            Some(settings) if needed => Some(train(settings, experiment, data, options, &state)?),
+        let needed = |methods: [Method; 2]| {
+            profile.sets.iter().any(|set| set.methods.iter().any(|m| methods.contains(m)))
+        };
+        // Before the training: it says soon what is wrong with the reference image.
+        let wpp = match &profile.wpp {
+            Some(settings) if needed([Method::Wpp, Method::WppAuthors]) => {
+                Some(wpp::Learned::load(settings, experiment, data, options)?)
+            }
             _ => None,
         };
-        Ok(Self { experiment, profile, options, state, prior })
+        let prior = match &profile.patchnr {
+            Some(settings) if needed([Method::Patchnr, Method::PatchnrAuthors]) => {
+                Some(train(settings, experiment, data, options, &state)?)
+            }
+            _ => None,
+        };
+        Ok(Self { experiment, profile, options, state, prior, wpp })
     }
 
     /// Reconstructs one image.
@@ -94,37 +106,61 @@ impl<'a> Methods<'a> {
     /// Those of the method; [`Error::Cancelled`] on request.
     pub fn reconstruct(&self, method: Method, task: &Task<'_>) -> Result<Reconstruction> {
         self.state.check()?;
+        let start = Instant::now();
+        let plain = |image| Reconstruction { image, seconds: start.elapsed().as_secs_f64(), transport: None };
         if method == Method::Bicubic {
-            let start = Instant::now();
-            let image = self.bicubic(task)?;
-            return Ok(Reconstruction { image, seconds: start.elapsed().as_secs_f64() });
+            return Ok(plain(self.bicubic(task)?));
         }
         let name = format!("{} {}", method.key(), task.name);
-        let hash = data_hash(&[task.observation])?;
-        let settings = (&self.profile.l2_tv, &self.profile.patchnr, &self.experiment.operator);
-        let learned = self.prior.as_ref().map_or("", |prior| prior.identity.as_str());
-        let identity = format!("{hash} {settings:?} {learned} seed {}", self.options.seed.value());
+        let identity = self.identity(method, task)?;
         let size = task.operator.domain().batch(1);
         if let Some(mut done) = self.state.reconstruction(&name, &identity, &size)? {
             done.image = done.image.to_device(self.options.device);
             return Ok(done);
         }
-        let start = Instant::now();
         let observer = self.state.observer(&name, &identity);
         tracing::info!("{} of {}", method.title(), task.name);
-        let image = match method {
-            Method::Bicubic => self.bicubic(task)?,
-            Method::L2Tv => self.l2_tv(task, &observer)?,
-            Method::Patchnr => {
-                self.patchnr(task, self.profile.patchnr.as_ref().map(|p| &p.map), &observer)?
-            }
+        let (patchnr, wpp) = (self.profile.patchnr.as_ref(), self.profile.wpp.as_ref());
+        let done = match method {
+            Method::Bicubic => plain(self.bicubic(task)?),
+            Method::L2Tv => plain(self.l2_tv(task, &observer)?),
+            Method::Patchnr => plain(self.patchnr(task, patchnr.map(|p| &p.map), &observer)?),
             Method::PatchnrAuthors => {
-                self.patchnr(task, self.profile.patchnr.as_ref().and_then(|p| p.authors.as_ref()), &observer)?
+                plain(self.patchnr(task, patchnr.and_then(|p| p.authors.as_ref()), &observer)?)
             }
+            Method::Wpp => self.wpp(task, wpp.map(|w| &w.map), &observer)?,
+            Method::WppAuthors => self.wpp(task, wpp.and_then(|w| w.authors.as_ref()), &observer)?,
         };
-        let done = Reconstruction { image, seconds: start.elapsed().as_secs_f64() };
         self.state.keep_reconstruction(&name, &identity, &done)?;
         Ok(done)
+    }
+
+    /// How far the patches of `image` are from those of the reference image; none where no method of the profile
+    /// has the Wasserstein patch prior.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Value`] where the image is not `[1, 1, H, W]`, too small or not finite.
+    pub fn distance(&self, image: &Tensor) -> Result<Option<Transport>> {
+        self.wpp.as_ref().map(|prior| prior.measure(image, &[])).transpose()
+    }
+
+    /// All that a reconstruction depends on.
+    fn identity(&self, method: Method, task: &Task<'_>) -> Result<String> {
+        let Profile { l2_tv, patchnr, wpp, .. } = self.profile;
+        let settings = match method {
+            Method::Bicubic => String::new(),
+            Method::L2Tv => format!("{l2_tv:?}"),
+            Method::Patchnr | Method::PatchnrAuthors => {
+                let learned = self.prior.as_ref().map_or("", |prior| prior.identity.as_str());
+                format!("{patchnr:?} {learned}")
+            }
+            Method::Wpp | Method::WppAuthors => {
+                let learned = self.wpp.as_ref().map_or("", |prior| prior.identity.as_str());
+                format!("{wpp:?} {learned}")
+            }
+        };
+        let (hash, seed) = (data_hash(&[task.observation])?, self.options.seed.value());
+        Ok(format!("{hash} {settings} {:?} seed {seed}", self.experiment.operator))
     }
 
     /// Bicubic interpolation at the operator's pixel centres; the other methods start from it.
@@ -179,6 +215,18 @@ impl<'a> Methods<'a> {
         let mut map = Map::new(problem, &self.bicubic(task)?, adam)?;
         self.state.go_on(&run(&mut map, Budget::steps(settings.iterations), observer)?)?;
         map.finish()
+    }
+
+    fn wpp(
+        &self,
+        task: &Task<'_>,
+        settings: Option<&settings::WppMap>,
+        observer: &Observer,
+    ) -> Result<Reconstruction> {
+        let settings = settings.ok_or_else(|| missing("wpp"))?;
+        let prior = self.wpp.as_ref().ok_or_else(|| missing("wpp"))?;
+        let initial = self.bicubic(task)?;
+        prior.reconstruct(settings, task, &self.experiment.operator, &initial, &self.state, observer)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::experiment::Method;
 use smalti_base::metrics::Summary;
 use smalti_operators::Grid;
+use smalti_priors::wpp::SquaredDistance;
 use tch::Tensor;
 
 /// A figure over images: its mean and, over two images or more, its population standard deviation (as
@@ -79,6 +80,20 @@ pub struct Restored {
     pub psnr: f64,
     /// SSIM by the protocol of the table.
     pub ssim: f64,
+}
+
+/// How far the patches of a reconstruction are from those of the reference image, and what the dual problems of
+/// the reconstruction cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transport {
+    /// The distance on the finest scale, as good as `gap` says and never above the true one.
+    pub distance: SquaredDistance,
+    /// By how much the distance can be below the true one, relatively; 0.01 is one percent.
+    pub gap: Option<f64>,
+    /// Number of reference patches.
+    pub references: usize,
+    /// c-transforms of all patches of a scale, over the reconstruction and all scales.
+    pub evaluations: usize,
 }
 
 /// The loss of a training over its steps.

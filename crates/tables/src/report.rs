@@ -204,11 +204,15 @@ fn settings(facts: &Facts<'_>) -> String {
     struct Settings<'a> {
         l2_tv: Option<&'a crate::experiment::settings::L2Tv>,
         patchnr: Option<&'a crate::experiment::settings::PatchNr>,
+        wpp: Option<&'a crate::experiment::settings::Wpp>,
         volume: Option<&'a crate::volume::settings::Volume>,
     }
     let profile = facts.profile;
-    let (l2_tv, patchnr, volume) =
-        (profile.l2_tv.as_ref(), profile.patchnr.as_ref(), profile.volume.as_ref());
-    let settings = Settings { l2_tv, patchnr, volume };
+    let settings = Settings {
+        l2_tv: profile.l2_tv.as_ref(),
+        patchnr: profile.patchnr.as_ref(),
+        wpp: profile.wpp.as_ref(),
+        volume: profile.volume.as_ref(),
+    };
     toml::to_string(&settings).unwrap_or_default()
 }

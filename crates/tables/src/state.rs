@@ -1,8 +1,10 @@
 //! What an unfinished run leaves behind so that the same command can go on from there.
 
+use crate::outcome::Transport;
 use crate::run::RunOptions;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result};
+use smalti_priors::wpp::SquaredDistance;
 use smalti_solvers::{Ended, Keep, Observer, Summary};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +24,8 @@ pub struct Reconstruction {
     pub image: Tensor,
     /// Wall-clock seconds of the process that finished it.
     pub seconds: f64,
+    /// What the Wasserstein patch prior says about it, where it was made with that.
+    pub transport: Option<Transport>,
 }
 
 /// Time between two checkpoints of a long computation.
@@ -100,7 +104,10 @@ impl State {
     pub fn reconstruction(&self, name: &str, identity: &str, size: &[i64]) -> Result<Option<Reconstruction>> {
         let Some(mut file) = self.finished(name, identity)? else { return Ok(None) };
         let image = file.take("image", size, Kind::Float)?;
-        Ok(Some(Reconstruction { image, seconds: file.meta_parsed("seconds")? }))
+        let seconds = file.meta_parsed("seconds")?;
+        let transport =
+            file.metadata.contains_key("transport.distance").then(|| restored(&file)).transpose()?;
+        Ok(Some(Reconstruction { image, seconds, transport }))
     }
 
     /// [`State::finish`] for a reconstruction.
@@ -111,6 +118,14 @@ impl State {
         let mut file = Checkpoint::default();
         file.tensors.insert("image".into(), done.image.to_device(Device::Cpu));
         file.set_meta("seconds", done.seconds);
+        if let Some(Transport { distance, gap, references, evaluations }) = done.transport {
+            file.set_meta("transport.distance", distance.full());
+            file.set_meta("transport.references", references);
+            file.set_meta("transport.evaluations", evaluations);
+            if let Some(gap) = gap {
+                file.set_meta("transport.gap", gap);
+            }
+        }
         self.finish(name, identity, file)
     }
 
@@ -118,4 +133,14 @@ impl State {
     pub fn discard(&self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn restored(file: &Checkpoint) -> Result<Transport> {
+    let gap = file.metadata.contains_key("transport.gap");
+    Ok(Transport {
+        distance: SquaredDistance::from_full(file.meta_parsed("transport.distance")?),
+        gap: gap.then(|| file.meta_parsed("transport.gap")).transpose()?,
+        references: file.meta_parsed("transport.references")?,
+        evaluations: file.meta_parsed("transport.evaluations")?,
+    })
 }

@@ -93,6 +93,22 @@ fn an_image_that_the_factor_does_not_divide_is_refused() {
     assert!(line.contains("130") && line.contains('4'), "{line}");
 }
 
+#[test]
+fn a_reference_image_with_too_few_patches_is_refused() {
+    let root = checkout(|text| text.replacen("references = 500", "references = 5_000", 1));
+    let line = complaint(root.path());
+    // 128 x 136 pixels become 63 x 67 on the coarse scale.
+    assert!(line.contains("scale 1") && line.contains("at most the 3596 there are"), "{line}");
+}
+
+#[test]
+fn images_that_are_too_small_for_the_scales_are_refused() {
+    let root =
+        checkout(|text| text.replacen("references = 500\nscales = 2", "references = 5\nscales = 5", 1));
+    let line = complaint(root.path());
+    assert!(line.contains("6 x 6 on all 5 scales, got 120 x 120 pixels"), "{line}");
+}
+
 fn with_weights(text: &str) -> String {
     text.replacen("hidden = 64\n", "hidden = 64\nweights = \"flow.safetensors\"\n", 1)
 }

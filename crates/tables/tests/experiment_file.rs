@@ -1,7 +1,7 @@
 //! Faults in an experiment file are shown with file, line and a caret under the key.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use smalti_tables::experiment::settings::{Form, Patches, Schedule};
+use smalti_tables::experiment::settings::{AveragedSgd, Converge, Dual, Form, Patches, Schedule};
 use smalti_tables::experiment::{Experiment, Failure, FileError, Method, ProfileName};
 
 const FILE: &str = "experiments/superres_sic.toml";
@@ -50,7 +50,15 @@ fn the_shipped_file_is_right() {
     assert_eq!((paper.training.steps, paper.training.batch), (750_000, 32));
     assert_eq!((paper.map.lambda, paper.map.patches), (0.15, Patches::Random(130_000)));
     assert_eq!(paper.map.schedule, Schedule::Constant);
+    let paper = e.profile(ProfileName::Paper).wpp.clone().unwrap();
+    assert_eq!((paper.patch_size, paper.references, paper.scales, paper.map.border), (6, 10_000, 2, 20));
+    assert_eq!(paper.map.dual, Dual::AveragedSgd(AveragedSgd { steps: 10, step: 1.0 }));
+    assert!((paper.map.lambda - 6000.0 / 36.0).abs() < 1e-3);
     let quick = e.profile(ProfileName::Quick);
+    let wpp = quick.wpp.clone().unwrap();
+    assert_eq!(wpp.authors, Some(paper.map), "the authors' settings are those of the paper profile");
+    assert!(matches!(wpp.map.dual, Dual::Converge(Converge { evaluations: 1.., .. })));
+    assert_eq!(quick.sets.last().unwrap().published(Method::WppAuthors).psnr.unwrap().mean, 27.35);
     let figures = quick.sets[0].published(Method::Bicubic);
     assert_eq!(figures.psnr.map(|f| (f.mean, f.std)), Some((25.63, Some(0.56))));
     assert_eq!(quick.sets[0].published(Method::L2Tv).psnr, None);
@@ -82,6 +90,7 @@ fn missing_keys_are_refused() {
 fn wrong_types_are_refused() {
     shows("stride = 4", "stride = \"four\"", "\"four\"", "operator.stride");
     shows("form = \"wrap-after\"", "form = \"wrap\"", "\"wrap\"", "`wrap-after`");
+    shows("dual = { converge = {", "dual = { converges = {", "", "converges");
     shows("patches = { grid = 3 }", "patches = { grit = 2 }", "", "grit");
 }
 
@@ -102,6 +111,19 @@ fn values_out_of_range_are_refused() {
         "steps",
         "profile.smoke.patchnr.training.steps",
     );
+    shows("references = 500", "references = 0", "references", "smoke.wpp.references: lower than 1, got 0");
+    shows(
+        "dual = { converge = { gap = 1e-2,",
+        "dual = { converge = { gap = 0.0,",
+        "gap",
+        "smoke.wpp.map.dual.converge.gap: lower than",
+    );
+    shows(
+        "steps = 10, step = 1.0",
+        "steps = 0, step = 1.0",
+        "steps",
+        "authors.dual.averaged_sgd.steps: lower",
+    );
     shows("psnr = [28.29]", "psnr = []", "psnr", "published.example.rows.patchnr.psnr");
 }
 
@@ -109,6 +131,10 @@ fn values_out_of_range_are_refused() {
 fn parts_must_fit_together() {
     shows("size = 120", "size = 122", "size", "not a multiple of the stride 4");
     shows("size = 120", "size = 80", "size", "a crop of 40");
+    let start = TEXT.find("[profile.quick.wpp.authors]").unwrap();
+    let end = start + TEXT[start..].find("# ----").unwrap();
+    let error = fault(&TEXT[start..end], "");
+    assert!(error.to_string().contains("wpp_authors has no section wpp.authors"), "{error}");
     let (from, to) = ("published = \"example\", show = 1 }]", "published = \"exmaple\", show = 1 }]");
     let error = fault(from, to);
     assert!(error.to_string().contains("there is example, slices"), "{error}");

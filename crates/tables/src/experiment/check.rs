@@ -2,7 +2,7 @@
 
 use super::diagnose::{Failure, FileError, Place, Source, locate, non_finite};
 use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawSet};
-use super::settings::{Data, Form, L2Tv, Operator, PatchNr, Schedule};
+use super::settings::{Data, Form, L2Tv, Operator, PatchNr, Schedule, Wpp};
 use super::{ExperimentKind, Method, ProfileName};
 use crate::outcome::{Figure, Figures};
 use crate::volume::settings::Volume;
@@ -49,6 +49,8 @@ pub struct Profile {
     pub patchnr: Option<PatchNr>,
     /// Volumes and what runs on them; there where the experiment is about volumes.
     pub volume: Option<Volume>,
+    /// Settings of the Wasserstein patch prior; there where a set names it.
+    pub wpp: Option<Wpp>,
 }
 
 /// Images and the methods that run on them.
@@ -199,6 +201,9 @@ fn checked_profile(
         if raw.patchnr.as_ref().is_some_and(|p| p.patch_size > size) {
             return misfit("patchnr.patch_size", format!("larger than the images of {size} pixels"));
         }
+        if raw.wpp.as_ref().is_some_and(|w| w.patch_size > size) {
+            return misfit("wpp.patch_size", format!("larger than the images of {size} pixels"));
+        }
     }
     if let Some(training) = raw.patchnr.as_ref().map(|p| p.training).filter(|t| t.warmup_steps > 0) {
         if training.schedule == Schedule::Constant {
@@ -218,10 +223,13 @@ fn checked_profile(
                 Method::L2Tv => raw.l2_tv.is_some(),
                 Method::Patchnr => raw.patchnr.is_some(),
                 Method::PatchnrAuthors => raw.patchnr.as_ref().is_some_and(|p| p.authors.is_some()),
+                Method::Wpp => raw.wpp.is_some(),
+                Method::WppAuthors => raw.wpp.as_ref().is_some_and(|w| w.authors.is_some()),
             };
             if !settings {
                 let section = match method {
                     Method::PatchnrAuthors => "patchnr.authors",
+                    Method::WppAuthors => "wpp.authors",
                     other => other.key(),
                 };
                 let problem = format!("{} has no section {section} in this profile", method.key());
@@ -238,6 +246,7 @@ fn checked_profile(
         l2_tv: raw.l2_tv,
         patchnr: raw.patchnr,
         volume: raw.volume,
+        wpp: raw.wpp,
     })
 }
 

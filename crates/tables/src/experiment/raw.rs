@@ -1,6 +1,6 @@
 //! The experiment file as it is written, with the ranges of its values.
 
-use super::settings::{Data, L2Tv, Operator, PatchNr};
+use super::settings::{Data, L2Tv, Operator, PatchNr, Wpp};
 use super::{ExperimentKind, Method};
 use crate::volume::settings::Volume;
 use garde::Validate;
@@ -73,6 +73,8 @@ pub(super) struct RawProfile {
     pub(super) patchnr: Option<PatchNr>,
     #[garde(dive)]
     pub(super) volume: Option<Volume>,
+    #[garde(dive)]
+    pub(super) wpp: Option<Wpp>,
 }
 
 #[derive(Debug, Deserialize, Validate)]

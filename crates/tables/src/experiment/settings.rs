@@ -3,6 +3,10 @@
 //! Ranges are checked when the file is read: inside of an [`Experiment`](super::Experiment) every value here
 //! lies in the range that its documentation names.
 
+mod wpp;
+
+pub use wpp::{AveragedSgd, Converge, Dual, Wpp, WppMap};
+
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
