@@ -4,7 +4,7 @@
 //!
 //! The protocol is that of the table: operator, noise, crop and settings are read from the experiment file; only
 //! lambda, the image and, where asked for, its size and the number of iterations are others. An interrupted sweep
-//! goes on with the lambda that it was at.
+//! goes on where it was.
 
 use clap::Parser;
 use smalti_base::device::prepare_process;
@@ -110,14 +110,17 @@ fn sweep(arguments: &Arguments) -> Result<(), Failure> {
         line(name, image, &seen, crop, transport, 0.0)?;
     }
     let method = if arguments.authors { Method::WppAuthors } else { Method::Wpp };
+    let mut finished = Vec::new();
     for lambda in lambdas(&profile, arguments)? {
         let mut profile = profile.clone();
         settings(&mut profile, arguments.authors)?.lambda = lambda;
+        let options = RunOptions { folder: options.folder.join(lambda.to_string()), ..options.clone() };
         let methods = Methods::prepare(&experiment, &profile, &data, &options)?;
         let Reconstruction { image, seconds, transport } = methods.reconstruct(method, &task)?;
         line(&format!("{lambda:.2}"), &image, &seen, crop, transport, seconds)?;
+        finished.push(State::of(&options));
     }
-    State::of(&options).discard();
+    finished.iter().for_each(State::discard);
     Ok(())
 }
 
