@@ -12,19 +12,22 @@
 //! space.check("noise", &noise).unwrap();
 //! ```
 //!
-//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`image_file`], [`metrics`],
-//! [`checkpoint`].
+//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`image_file`],
+//! [`hdf5_file`], [`metrics`], [`checkpoint`], [`pytorch_file`], [`tensorboard`].
 
 pub mod checkpoint;
 pub mod device;
 pub mod error;
 pub mod files;
+pub mod hdf5_file;
 pub mod image_file;
 pub mod metrics;
 pub mod parallel;
+pub mod pytorch_file;
 pub mod seed;
 pub mod slices;
 pub mod space;
+pub mod tensorboard;
 
 pub use device::DeviceChoice;
 pub use error::{Error, Result};

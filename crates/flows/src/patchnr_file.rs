@@ -2,12 +2,12 @@
 
 use crate::clamp::{ClampForm, SoftClamp};
 use crate::patchnr::{PatchNr, PatchNrShape};
-use pytorch_reader::{DType, PytorchReader};
 use smalti_base::checkpoint::Checkpoint;
+use smalti_base::pytorch_file::load_state_dict;
 use smalti_base::{Error, Result, Seed};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 const KIND: &str = "patchNR flow";
 
@@ -160,32 +160,8 @@ fn integers(t: &Tensor, path: &Path) -> Result<Vec<i64>> {
     Vec::<i64>::try_from(t.to_kind(Kind::Int64).reshape([-1])).map_err(unreadable)
 }
 
-/// All float and int64 tensors of a PyTorch file, with any common top-level key cut off their names.
+/// The tensors of a PyTorch file, with any common top-level key cut off their names.
 fn read_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bad = |e: String| {
-        Error::content(
-            path,
-            format!("not a readable PyTorch file ({e})"),
-            "give a file written by torch.save, or save it again under a name of another length",
-        )
-    };
-    if let Err(e) = std::fs::metadata(path) {
-        return Err(Error::file(path, "reading", e));
-    }
-    let reader = PytorchReader::new(path).map_err(|e| bad(e.to_string()))?;
-    let mut dict = BTreeMap::new();
-    for (name, tensor) in reader.tensors() {
-        let kind = match tensor.dtype() {
-            DType::F32 => Kind::Float,
-            DType::F64 => Kind::Double,
-            DType::I64 => Kind::Int64,
-            _ => continue,
-        };
-        let bytes = tensor.read().map_err(|e| bad(e.to_string()))?;
-        let shape: Vec<i64> = tensor.shape().iter().map(|&n| n as i64).collect();
-        let tensor = Tensor::f_from_data_size(&bytes, &shape, kind)?.to_device(Device::Cpu);
-        let name = name.find("module_list.").map_or(name.as_str(), |at| &name[at..]);
-        dict.insert(name.to_owned(), tensor);
-    }
-    Ok(dict)
+    let short = |name: &str| name.find("module_list.").map_or(name, |at| &name[at..]).to_owned();
+    Ok(load_state_dict(path)?.into_iter().map(|(name, tensor)| (short(&name), tensor)).collect())
 }
