@@ -31,14 +31,16 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`identity`],
-//! [`mask`], [`crop`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`], [`volume`], [`likelihood`].
+//! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`fourier`],
+//! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`],
+//! [`volume`], [`likelihood`].
 
 mod check;
 pub mod compose;
 pub mod convolution;
 pub mod crop;
 pub mod extension;
+pub mod fourier;
 pub mod gradient;
 pub mod identity;
 pub mod interpolate;
@@ -47,12 +49,14 @@ pub mod likelihood;
 pub mod mask;
 pub mod norm;
 pub mod operator;
+pub mod registered;
 pub mod volume;
 
 pub use compose::Compose;
 pub use convolution::Convolution;
 pub use crop::Crop;
 pub use extension::Extension;
+pub use fourier::{Biased, FourierDownsampling};
 pub use gradient::Gradient;
 pub use identity::Identity;
 pub use interpolate::{Border, interpolate};
@@ -60,4 +64,5 @@ pub use likelihood::{Gaussian, Likelihood};
 pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, LinearOperator, Operator};
+pub use registered::estimate_kernel;
 pub use volume::{VolumeConvolution, interpolate_volume};

@@ -3,8 +3,8 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Compose, Convolution, Crop, Extension, Gradient, Identity, LinearOperator, Mask, Operator, VolumeConvolution,
-    kernel,
+    Biased, Compose, Convolution, Crop, Extension, FourierDownsampling, Gradient, Identity, LinearOperator, Mask,
+    Operator, VolumeConvolution, kernel,
 };
 use tch::{Kind, Tensor};
 
@@ -16,7 +16,12 @@ type Linear = Named<dyn LinearOperator>;
 /// Those of the constructors; none with the sizes used here.
 pub fn operators() -> Result<Vec<Named<dyn Operator>>> {
     let linear = linear_operators()?;
-    Ok(linear.into_iter().map(|Named { name, subject }| Named::<dyn Operator> { name, subject }).collect())
+    let mut all: Vec<Named<dyn Operator>> =
+        linear.into_iter().map(|Named { name, subject }| Named::<dyn Operator> { name, subject }).collect();
+    let kernel = Seed::new(11).at("kernel", 1).normal(&[5, 3]);
+    let biased = Biased::new(FourierDownsampling::new(Space::image(2, 18, 27), &kernel, 3)?, 0.3)?;
+    all.push(Named::<dyn Operator>::new("Fourier downsampling by 3 with a bias", Box::new(biased)));
+    Ok(all)
 }
 
 /// The linear operators.
@@ -42,6 +47,10 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
     // Positions that leave pixels over at the bottom and right.
     let a = Convolution::new(small, &free, Extension::Reflect { before: 3, after: 2 }, 4)?;
     all.push(Linear::new("free 3x6 kernel, stride 4, reflected", Box::new(a)));
+    for (height, width, factor) in [(12, 18, 2), (15, 9, 3), (11, 8, 1)] {
+        let a = FourierDownsampling::new(Space::image(2, height, width), &free.f_narrow(1, 0, 5)?, factor)?;
+        all.push(Linear::new(format!("Fourier downsampling of {height} x {width} by {factor}"), Box::new(a)));
+    }
     all.push(Linear::new("mask", Box::new(Mask::new(3, &mask)?)));
     all.push(Linear::new("crop", Box::new(Crop::to(small, 3)?)));
     all.push(Linear::new("gradient", Box::new(Gradient::new(small))));
