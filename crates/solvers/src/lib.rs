@@ -28,8 +28,10 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`].
+//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
+//! [`acnet`], [`wppnet_training`].
 
+pub mod acnet;
 pub mod adam;
 pub mod border;
 mod check;
@@ -39,7 +41,9 @@ pub mod patchnr_training;
 pub mod run;
 pub mod schedule;
 pub mod tv;
+pub mod wppnet_training;
 
+pub use acnet::AcNet;
 pub use adam::Adam;
 pub use border::Bordered;
 pub use map::{AdamSettings, Map, Problem};
@@ -47,3 +51,4 @@ pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSetting
 pub use run::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, Summary, run};
 pub use schedule::Schedule;
 pub use tv::TvPrimalDual;
+pub use wppnet_training::{TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining};

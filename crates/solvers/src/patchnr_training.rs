@@ -39,6 +39,28 @@ pub struct CurvePoint {
     pub validation: Option<f64>,
 }
 
+impl CurvePoint {
+    /// Puts a curve into a checkpoint.
+    pub(crate) fn save(curve: &[Self], file: &mut Checkpoint) {
+        let values: Vec<f64> =
+            curve.iter().flat_map(|c| [c.step as f64, c.train, c.validation.unwrap_or(f64::NAN)]).collect();
+        file.tensors.insert("training.curve".into(), Tensor::from_slice(&values));
+        file.set_meta("training.points", curve.len());
+    }
+
+    /// Takes a curve out of a checkpoint.
+    pub(crate) fn restore(state: &mut Checkpoint) -> Result<Vec<Self>> {
+        let points: i64 = state.meta_parsed("training.points")?;
+        let values = Vec::<f64>::try_from(state.take("training.curve", &[3 * points], Kind::Double)?)?;
+        let point = |c: &[f64]| Self {
+            step: c[0] as u64,
+            train: c[1],
+            validation: Some(c[2]).filter(|v| v.is_finite()),
+        };
+        Ok(values.chunks_exact(3).map(point).collect())
+    }
+}
+
 /// A trained flow.
 pub struct Trained {
     /// The flow: the last one, or the best one with early stopping.
@@ -228,13 +250,7 @@ impl Iteration for PatchNrTraining {
         self.adam.save(&mut file);
         let running = Tensor::from_slice(&[self.running.0, self.running.1]);
         file.tensors.insert("training.running".into(), running);
-        let curve: Vec<f64> = self
-            .curve
-            .iter()
-            .flat_map(|c| [c.step as f64, c.train, c.validation.unwrap_or(f64::NAN)])
-            .collect();
-        file.tensors.insert("training.curve".into(), Tensor::from_slice(&curve));
-        file.metadata.insert("training.points".into(), self.curve.len().to_string());
+        CurvePoint::save(&self.curve, &mut file);
         file.metadata.insert("training.worse".into(), self.worse.to_string());
         if let Some((value, flat)) = &self.best {
             file.metadata.insert("training.best".into(), value.to_string());
@@ -251,16 +267,7 @@ impl Iteration for PatchNrTraining {
         self.adam.restore(&mut state)?;
         let running = state.take("training.running", &[2], Kind::Double)?;
         self.running = (running.double_value(&[0]), running.double_value(&[1]));
-        let points: i64 = state.meta_parsed("training.points")?;
-        let curve = Vec::<f64>::try_from(state.take("training.curve", &[3 * points], Kind::Double)?)?;
-        self.curve = curve
-            .chunks_exact(3)
-            .map(|c| CurvePoint {
-                step: c[0] as u64,
-                train: c[1],
-                validation: Some(c[2]).filter(|v| v.is_finite()),
-            })
-            .collect();
+        self.curve = CurvePoint::restore(&mut state)?;
         self.worse = state.meta_parsed("training.worse")?;
         self.best = match state.metadata.contains_key("training.best") {
             true => {

@@ -8,8 +8,8 @@ use smalti_operators::{Convolution, Extension, Gaussian, Operator};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
-    AdamSettings, Bordered, Budget, Cancel, Ended, Iteration, Keep, Map, Observer, PatchNrTraining, Problem,
-    Schedule, Step, Trained, TrainingSettings, TvPrimalDual, run,
+    AcNet, AdamSettings, Bordered, Budget, Cancel, Ended, Iteration, Keep, Map, Observer, PatchNrTraining, Problem,
+    Schedule, Step, Trained, TrainingSettings, TvPrimalDual, WppNetData, WppNetSettings, WppNetTraining, run,
 };
 use std::time::Duration;
 use tch::{Device, Kind, Tensor};
@@ -255,6 +255,61 @@ fn training_with_its_count_towards_an_early_stop_and_its_best_flow() {
     let (pieces, again) = in_pieces(60, &[steps - 10, steps - 7, steps - 5, steps - 1], make);
     assert_eq!(again, steps);
     assert!(same(&whole, &pieces));
+}
+
+#[test]
+fn wppnet_training_with_its_moments_and_potentials() {
+    let domain = Space::image(1, 16, 20);
+    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::Valid).unwrap();
+    let crops = Seed::new(2).at("crops", 0).uniform(&[7, 1, 8, 10]);
+    let reference = image("reference", Space::image(1, 30, 25));
+    let prior = WppSettings {
+        patch_size: 3,
+        references: ReferencePatches::Random(60),
+        dual: DualMethod::AveragedSgd { steps: 4, step: 1.0 },
+        ..WppNetSettings::prior(false)
+    };
+    let settings = WppNetSettings {
+        steps: 12,
+        batch: 3,
+        lambda: 1.0,
+        rate: 1e-3,
+        schedule: Schedule::Cosine { warmup: 2 },
+        validate_every: 4,
+        precision: smalti_flows::Precision::Full,
+    };
+    let make = || {
+        let validation = Some(&crops);
+        let data = WppNetData {
+            operator: &operator,
+            crops: &crops,
+            validation,
+            reference: &reference,
+            prior: &prior,
+        };
+        WppNetTraining::new(AcNet::new(2, Seed::new(3)).unwrap(), data, settings.clone(), Seed::new(4))
+            .unwrap()
+    };
+    let (whole, steps) = in_pieces(12, &[], make);
+    let (pieces, again) = in_pieces(12, &[1, 5, 8, 11], make);
+    assert_eq!((steps, again, whole.curve.len()), (12, 12, 3));
+    let all = |trained: &smalti_solvers::TrainedWppNet| {
+        Tensor::cat(&trained.net.parameters().iter().map(|(_, t)| t.reshape([-1])).collect::<Vec<_>>(), 0)
+    };
+    assert!(all(&whole).equal(&all(&pieces)) && whole.curve == pieces.curve);
+    // Potentials and moments matter: with forgotten ones the result is another.
+    for forgotten in ["training.psi", "adam.first"] {
+        let mut forgetful = make();
+        run(&mut forgetful, Budget::steps(5), &Observer::default()).unwrap();
+        let mut file = forgetful.save().unwrap();
+        for (_, tensor) in file.tensors.iter_mut().filter(|(name, _)| name.starts_with(forgotten)) {
+            *tensor = tensor.zeros_like();
+        }
+        let mut again = make();
+        again.restore(file).unwrap();
+        (5..12).for_each(|k| drop(again.step(k).unwrap()));
+        assert!(!all(&again.finish().unwrap()).equal(&all(&whole)), "{forgotten}");
+    }
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! WPPNets learn superresolution from observations and a reference image alone.
+#![allow(clippy::unwrap_used)] // in helpers, too
+
+use smalti_base::metrics::psnr;
+use smalti_base::tensorboard::EventFile;
+use smalti_base::{Error, Result, Seed, Space};
+use smalti_flows::Precision;
+use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
+use smalti_priors::WppSettings;
+use smalti_priors::wpp::{DualMethod, ReferencePatches};
+use smalti_solvers::{
+    AcNet, Budget, Iteration, Observer, Schedule, TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining,
+    run,
+};
+use tch::Tensor;
+
+const FACTOR: i64 = 2;
+const SIDE: i64 = 12;
+
+fn operator(side: i64) -> Convolution {
+    let domain = Space::image(1, FACTOR * side, FACTOR * side);
+    Convolution::superresolution(domain, 4, 1.0, FACTOR, Extension::Valid).unwrap()
+}
+
+/// Stripes of two grey values and random directions: images whose patches are of a kind.
+fn texture(name: &str, n: i64, side: i64) -> Tensor {
+    let mut stream = Seed::new(7).at(name, 0);
+    let index = Tensor::arange(side, tch::kind::FLOAT_CPU);
+    let stripes = |_| {
+        let v: Vec<f64> = Vec::try_from(stream.uniform(&[2])).unwrap();
+        let (angle, phase) = (std::f64::consts::PI * v[0], 6.3 * v[1]);
+        let t = index.unsqueeze(1) * angle.cos() + index.unsqueeze(0) * angle.sin();
+        (((t * 0.8 + phase).sin() * 4.0).tanh() * 0.3 + 0.5).view([1, 1, side, side])
+    };
+    Tensor::cat(&(0..n).map(stripes).collect::<Vec<_>>(), 0)
+}
+
+fn settings(steps: u64) -> WppNetSettings {
+    WppNetSettings {
+        steps,
+        batch: 4,
+        lambda: 0.02,
+        rate: 2e-3,
+        schedule: Schedule::Cosine { warmup: 5 },
+        validate_every: 20,
+        precision: Precision::Full,
+    }
+}
+
+fn prior() -> WppSettings {
+    WppSettings {
+        patch_size: 4,
+        references: ReferencePatches::Random(500),
+        dual: DualMethod::AveragedSgd { steps: 3, step: 1.0 },
+        ..WppNetSettings::prior(true)
+    }
+}
+
+struct Set {
+    operator: Convolution,
+    crops: Tensor,
+    validation: Tensor,
+    reference: Tensor,
+}
+
+fn set() -> Set {
+    // The last row and column of a crop lie beyond what the valid operator sees of a result.
+    let wide = operator(SIDE + 1);
+    let observe = |x: &Tensor| wide.apply(x).unwrap();
+    let truth = |name, n| texture(name, n, FACTOR * (SIDE + 1));
+    Set {
+        operator: operator(SIDE),
+        crops: observe(&truth("training", 40)),
+        validation: observe(&truth("validation", 6)),
+        reference: texture("reference", 8, 40).reshape([1, 1, 320, 40]),
+    }
+}
+
+fn training<'a>(
+    set: &'a Set,
+    prior: &'a WppSettings,
+    settings: WppNetSettings,
+) -> Result<WppNetTraining<'a>> {
+    let Set { operator, crops, validation, reference } = set;
+    let data = WppNetData { operator, crops, validation: Some(validation), reference, prior };
+    WppNetTraining::new(AcNet::new(FACTOR, Seed::new(1)).unwrap(), data, settings, Seed::new(2))
+}
+
+fn trained(set: &Set, settings: WppNetSettings) -> Result<TrainedWppNet> {
+    let (prior, steps) = (prior(), settings.steps);
+    let mut iteration = training(set, &prior, settings)?;
+    run(&mut iteration, Budget::steps(steps), &Observer::default())?;
+    iteration.finish()
+}
+
+#[test]
+fn it_beats_interpolation_without_having_seen_an_image() {
+    let set = set();
+    let TrainedWppNet { net, curve } = trained(&set, settings(300)).unwrap();
+    let steps: Vec<u64> = curve.iter().map(|point| point.step).collect();
+    assert_eq!(steps, (1..=15).map(|k| 20 * k).collect::<Vec<_>>());
+    let losses: Vec<f64> = curve.iter().map(|point| point.validation.unwrap()).collect();
+    assert!(losses[14] < 0.5 * losses[0], "{losses:?}");
+    assert_eq!(net.provenance["validation_loss"], losses[14].to_string());
+    assert_eq!(net.provenance["training_data_sha256"].len(), 64);
+
+    let side = 48;
+    let (truth, wide) = (texture("test", 4, FACTOR * side), operator(side));
+    let (mut ours, mut bicubic) = (0.0, 0.0);
+    for k in 0..4 {
+        let truth = truth.narrow(0, k, 1);
+        let y = wide.apply(&truth).unwrap();
+        let cut = |x: &Tensor| x.narrow(2, 20, 50).narrow(3, 20, 50);
+        let score = |x: &Tensor| psnr(&cut(x), &cut(&truth), 1.0).unwrap();
+        ours += score(&net.infer(&y, 1 << 30).unwrap()) / 4.0;
+        bicubic += score(&interpolate(&y, wide.grid(), wide.domain(), Border::Clamp).unwrap()) / 4.0;
+    }
+    println!("{losses:?}");
+    println!("WPPNet {ours:.2} dB, bicubic {bicubic:.2} dB");
+    assert!(ours > bicubic + 1.0, "{ours:.2} against {bicubic:.2} dB");
+}
+
+#[test]
+fn both_terms_count() {
+    let set = set();
+    let data = |lambda| {
+        let TrainedWppNet { net, curve } = trained(&set, WppNetSettings { lambda, ..settings(120) }).unwrap();
+        let x = net.infer(&set.validation, 1 << 30).unwrap();
+        let y = set.validation.narrow(2, 0, set.operator.range().height);
+        let residual = set.operator.apply(&x).unwrap() - y.narrow(3, 0, set.operator.range().width);
+        (residual.square().mean(tch::Kind::Double).double_value(&[]), curve)
+    };
+    let ((without, curve), (with, _)) = (data(0.0), data(20.0));
+    assert!(with > 2.0 * without, "the distance pulls results away from the data: {without} {with}");
+    // Without the distance, the loss is the data term.
+    assert!((curve.last().unwrap().validation.unwrap() - without).abs() < 1e-6);
+}
+
+#[test]
+fn bfloat16_learns_as_well() {
+    let set = set();
+    let last = |precision| {
+        let curve = trained(&set, WppNetSettings { precision, ..settings(60) }).unwrap().curve;
+        curve.last().unwrap().validation.unwrap()
+    };
+    let (full, half) = (last(Precision::Full), last(Precision::Bf16));
+    assert!(half != full && half < 1.5 * full, "float32 {full}, bfloat16 {half}");
+}
+
+#[test]
+fn steps_and_validations_are_logged() {
+    let (set, prior) = (set(), prior());
+    let folder = tempfile::tempdir().unwrap();
+    let events = EventFile::create(folder.path()).unwrap();
+    let path = events.path().to_owned();
+    let mut iteration = training(&set, &prior, settings(2)).unwrap().with_events(events);
+    run(&mut iteration, Budget::steps(2), &Observer::default()).unwrap();
+    let log = std::fs::read(path).unwrap();
+    let count = |tag: &str| log.windows(tag.len()).filter(|w| *w == tag.as_bytes()).count();
+    for (tag, times) in [
+        ("loss/training", 2),
+        ("loss/data", 2),
+        ("loss/W2^2", 2),
+        ("learning rate", 2),
+        ("loss/validation", 1),
+        ("validation/result", 1),
+        ("validation/observation", 1),
+    ] {
+        assert_eq!(count(tag), times, "{tag}");
+    }
+}
+
+#[test]
+fn nan_is_noticed_in_its_own_step() {
+    let set = set();
+    let wild = WppNetSettings { rate: 1e30, schedule: Schedule::Constant, ..settings(20) };
+    let error = trained(&set, wild).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { iteration: 0..=2, .. } | Error::Value { .. }), "{error}");
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let prior = prior();
+    let line = |change: &dyn Fn(&mut Set), settings: WppNetSettings| {
+        let mut set = set();
+        change(&mut set);
+        let line = training(&set, &prior, settings).err().unwrap().to_string();
+        assert_eq!(line.lines().count(), 1, "{line}");
+        line
+    };
+    let good = || settings(10);
+    let none = |_: &mut Set| {};
+    assert!(line(&none, WppNetSettings { batch: 0, ..good() }).starts_with("batch"));
+    assert!(
+        line(&none, WppNetSettings { batch: 41, ..good() }).contains("at least the 41 of a batch, got 40")
+    );
+    assert!(line(&none, WppNetSettings { validate_every: 0, ..good() }).starts_with("validation interval"));
+    for value in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(line(&none, WppNetSettings { lambda: value, ..good() }).contains("Wasserstein"));
+        assert!(line(&none, WppNetSettings { rate: value, ..good() }).contains("learning rate"));
+    }
+    assert!(line(&|s| s.crops = s.crops.narrow(3, 0, 11), good()).starts_with("domain of the operator"));
+    assert!(line(&|s| s.crops = s.crops.get(0), good()).starts_with("training crops"));
+    assert!(line(&|s| s.validation = s.validation.narrow(2, 0, 11), good()).starts_with("validation crops"));
+    assert!(line(&|s| drop(s.crops.narrow(0, 3, 1).fill_(f64::NAN)), good()).contains("NaN"));
+    assert!(line(&|s| s.reference = s.reference.narrow(2, 0, 3), good()).contains("reference image"));
+    let wide = |s: &mut Set| {
+        // An operator whose observations are larger than the crops.
+        let domain = s.operator.domain();
+        s.operator = Convolution::superresolution(domain, 1, 1.0, 1, Extension::Valid).unwrap();
+    };
+    assert!(line(&wide, good()).starts_with("range of the operator"));
+}
