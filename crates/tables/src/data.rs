@@ -62,13 +62,7 @@ impl DataSource {
         if experiment.kind == ExperimentKind::Volume {
             return Ok(Self::SyntheticVolumes);
         }
-        let in_repository = repository.join("data");
-        let (folder, named_by) = match (option, environment) {
-            (Some(folder), _) => (folder, NamedBy::Option),
-            (None, Some(folder)) => (folder, NamedBy::Environment),
-            (None, None) => (in_repository.as_path(), NamedBy::Repository),
-        };
-        let source = Self::Folder { folder: folder.to_owned(), named_by };
+        let (source, named_by) = Self::named(option, environment, repository);
         let learned = [&experiment.data.reference, &experiment.data.validation];
         let wanted: Vec<&String> = learned.into_iter().chain(sets.iter().flat_map(|s| &s.images)).collect();
         if named_by == NamedBy::Repository
@@ -83,6 +77,43 @@ impl DataSource {
             source.names(&set.images, set.take)?;
         }
         Ok(source)
+    }
+
+    /// The same for an experiment that needs `files`.
+    ///
+    /// # Errors
+    /// [`Error::Content`] naming the first file that is missing.
+    pub fn of_files(
+        option: Option<&Path>,
+        environment: Option<&Path>,
+        repository: &Path,
+        files: &[String],
+    ) -> Result<Self> {
+        let (source, named_by) = Self::named(option, environment, repository);
+        let there = |file: &String| source.matches(file).is_ok_and(|m| !m.is_empty());
+        if named_by == NamedBy::Repository && !files.iter().any(there) {
+            return Ok(Self::Synthetic);
+        }
+        source.names(files, None)?;
+        Ok(source)
+    }
+
+    /// The folder that takes precedence, whether it is there or not.
+    fn named(option: Option<&Path>, environment: Option<&Path>, repository: &Path) -> (Self, NamedBy) {
+        let (folder, named_by) = match (option, environment) {
+            (Some(folder), _) => (folder.to_owned(), NamedBy::Option),
+            (None, Some(folder)) => (folder.to_owned(), NamedBy::Environment),
+            (None, None) => (repository.join("data"), NamedBy::Repository),
+        };
+        (Self::Folder { folder, named_by }, named_by)
+    }
+
+    /// Where the file `name` lies; `None` where the data are synthetic.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        match self {
+            Self::Folder { folder, .. } => Some(folder.join(name)),
+            Self::Synthetic => None,
+        }
     }
 
     /// One sentence that says which data these are: the first line of a report.

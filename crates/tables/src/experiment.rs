@@ -7,6 +7,7 @@ mod check;
 pub mod diagnose;
 mod raw;
 pub mod settings;
+pub mod wppnets;
 
 pub use check::{EvaluationSet, Experiment, Profile};
 pub use diagnose::{Failure, FileError};
@@ -44,6 +45,8 @@ pub enum ExperimentKind {
     Superresolution,
     /// Superresolution of synthetic volumes by a known blur and stride.
     Volume,
+    /// Networks trained by the Wasserstein patch prior; [`wppnets::WppNets`] reads these.
+    Wppnets,
 }
 
 /// A reconstruction method that this program can run, as a row of a table.

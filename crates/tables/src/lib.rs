@@ -25,7 +25,8 @@
 //! ```
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`synthetic`], [`run`],
-//! [`superres`], [`methods`], [`volume`], [`state`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
+//! [`superres`], [`methods`], [`volume`], [`wppnets`], [`state`], [`outcome`], [`table`], [`report`], [`png`],
+//! [`publish`].
 
 pub mod catalogue;
 pub mod data;
@@ -41,3 +42,4 @@ pub mod superres;
 pub mod synthetic;
 pub mod table;
 pub mod volume;
+pub mod wppnets;

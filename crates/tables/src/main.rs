@@ -6,8 +6,9 @@ use smalti_base::{DeviceChoice, Error, Seed};
 use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
+use smalti_tables::experiment::wppnets::WppNets;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
-use smalti_tables::run::{RunOptions, run};
+use smalti_tables::run::{RunOptions, run, run_wppnets};
 use smalti_tables::table;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -84,31 +85,53 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
     let environment = std::env::var_os("SMALTI_DATA").filter(|v| !v.is_empty()).map(PathBuf::from);
 
     // All files are checked before the first experiment runs.
+    let (option, environment) = (arguments.data.as_deref(), environment.as_deref());
+    let repository = catalogue.repository();
     let mut planned = Vec::new();
     for path in catalogue.paths(&arguments.experiments)? {
-        let experiment = Experiment::read(&path)?;
-        let profile = experiment.profile(arguments.profile);
-        let option = arguments.data.as_deref();
-        let repository = catalogue.repository();
-        let data = DataSource::find(option, environment.as_deref(), repository, &experiment, &profile.sets)?;
-        planned.push((experiment, data));
+        planned.push(if let Some(experiment) = WppNets::read(&path)? {
+            let networks = experiment.networks(experiment.profile(arguments.profile));
+            let files: Vec<String> = networks.flat_map(|(_, network)| network.files()).collect();
+            let data = DataSource::of_files(option, environment, repository, &files)?;
+            Planned::WppNets(Box::new(experiment), data)
+        } else {
+            let experiment = Experiment::read(&path)?;
+            let profile = experiment.profile(arguments.profile);
+            let data = DataSource::find(option, environment, repository, &experiment, &profile.sets)?;
+            Planned::Table(Box::new(experiment), data)
+        });
     }
-    for (experiment, data) in &planned {
-        let profile = experiment.profile(arguments.profile);
-        let folder = arguments.out.join(&experiment.name).join(arguments.profile.to_string());
+    for plan in &planned {
+        let (name, title, data) = match plan {
+            Planned::Table(experiment, data) => (&experiment.name, &experiment.title, data),
+            Planned::WppNets(experiment, data) => (&experiment.name, &experiment.title, data),
+        };
         let options = RunOptions {
             profile: arguments.profile,
             seed: Seed::new(arguments.seed),
             device,
             threads: smalti_base::device::threads(),
             cancel: cancel.clone(),
-            folder,
+            folder: arguments.out.join(name).join(arguments.profile.to_string()),
             command_line: std::env::args().collect::<Vec<String>>().join(" "),
         };
-        eprintln!("{}, profile {}. {}", experiment.title, options.profile, data.sentence());
-        let outcome = run(experiment, profile, data, &options)?;
+        eprintln!("{title}, profile {}. {}", options.profile, data.sentence());
+        let outcome = match plan {
+            Planned::Table(experiment, data) => {
+                run(experiment, experiment.profile(options.profile), data, &options)?
+            }
+            Planned::WppNets(experiment, data) => {
+                run_wppnets(experiment, experiment.profile(options.profile), data, &options)?
+            }
+        };
         println!("{}\n\n{}", data.sentence(), table::terminal(&outcome.rows));
         eprintln!("written to {}", options.folder.display());
     }
     Ok(())
+}
+
+/// An experiment and its data.
+enum Planned {
+    Table(Box<Experiment>, DataSource),
+    WppNets(Box<WppNets>, DataSource),
 }

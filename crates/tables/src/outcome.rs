@@ -1,6 +1,5 @@
 //! What a run hands to the table and to the report.
 
-use crate::experiment::Method;
 use smalti_base::metrics::Summary;
 use smalti_operators::Grid;
 use smalti_priors::wpp::SquaredDistance;
@@ -72,8 +71,10 @@ pub struct Shown {
 /// What one method made of an image.
 #[derive(Debug)]
 pub struct Restored {
-    /// The method.
-    pub method: Method,
+    /// The method, by its key, for file names.
+    pub key: &'static str,
+    /// The method, for readers.
+    pub title: &'static str,
     /// The reconstruction, `[1, 1, H, W]`.
     pub image: Tensor,
     /// PSNR in dB by the protocol of the table.

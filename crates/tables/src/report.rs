@@ -22,16 +22,39 @@ use tch::Device;
 const TEMPLATE: &str = include_str!("report/report.html");
 
 /// What was run, and how.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
-    /// The experiment.
-    pub experiment: &'a Experiment,
-    /// Its profile.
-    pub profile: &'a Profile,
-    /// Its data.
+    /// The title.
+    pub title: &'a str,
+    /// Pixels cut from every side before an image is scored.
+    pub crop: i64,
+    /// The data.
     pub data: &'a DataSource,
-    /// How the run was asked for.
-    pub options: &'a RunOptions,
+    /// Where published figures come from.
+    pub sources: Vec<String>,
+    /// What a reader must know to compare these figures with others.
+    pub protocol: Vec<(&'static str, String)>,
+    /// The settings of the methods as they stand in the experiment file.
+    pub settings: String,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts of a superresolution table.
+    pub fn superresolution(
+        experiment: &'a Experiment,
+        profile: &Profile,
+        data: &'a DataSource,
+        options: &RunOptions,
+    ) -> Self {
+        Self {
+            title: &experiment.title,
+            crop: experiment.crop,
+            data,
+            sources: sources(profile),
+            protocol: protocol(experiment, profile, data, options),
+            settings: settings(profile),
+        }
+    }
 }
 
 /// Adds `report.html` and `images/` to the results.
@@ -39,22 +62,23 @@ pub struct Facts<'a> {
 /// # Errors
 /// [`Error::Shape`] where a shown image is not `[1, 1, H, W]` or smaller than the crop; [`Error::File`].
 pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<()> {
-    let scale = error_scale(&outcome.shown, facts.experiment.crop)?;
+    let scale = error_scale(&outcome.shown, facts.crop)?;
     let mut images = Vec::new();
     for shown in &outcome.shown {
-        images.push(image(staged, shown, facts.experiment.crop, scale)?);
+        images.push(image(staged, shown, facts.crop, scale)?);
     }
     let curve = outcome.curve.as_ref().map(curve::draw).transpose()?.flatten();
     let stops: Vec<String> = COLOURS.iter().map(|[r, g, b]| format!("rgb({r},{g},{b})")).collect();
+    let comparable = outcome.rows.iter().any(|row| row.published != Figures::default());
     let page = context! {
-        title => facts.experiment.title.as_str(),
+        title => facts.title,
         data_sentence => facts.data.sentence(),
         columns => columns(outcome),
         groups => groups(outcome),
         notes => notes(&outcome.rows),
-        protocol => protocol(facts),
-        sources => sources(facts.profile, outcome),
-        settings => settings(facts),
+        protocol => &facts.protocol,
+        sources => if comparable { facts.sources.clone() } else { Vec::new() },
+        settings => facts.settings.as_str(),
         images,
         curve => curve.map(Value::from_safe_string),
         scale => format!("{scale:.2}"),
@@ -110,7 +134,7 @@ fn image(staged: &mut Staged, shown: &Shown, crop: i64, scale: f64) -> Result<Va
     ];
     for result in &shown.results {
         let figures = format!("{:.2} dB, SSIM {:.3}", result.psnr, result.ssim);
-        versions.push(version(result.method.key(), result.method.title(), figures, &result.image, true)?);
+        versions.push(version(result.key, result.title, figures, &result.image, true)?);
     }
     Ok(context! { name => shown.name.as_str(), versions })
 }
@@ -143,11 +167,8 @@ fn groups(outcome: &Outcome) -> Vec<(String, Vec<Vec<String>>)> {
 }
 
 /// Where published figures come from, each once.
-fn sources(profile: &Profile, outcome: &Outcome) -> Vec<String> {
+fn sources(profile: &Profile) -> Vec<String> {
     let mut sources: Vec<String> = Vec::new();
-    if outcome.rows.iter().all(|row| row.published == Figures::default()) {
-        return sources;
-    }
     for source in profile.sets.iter().filter_map(|s| s.published_source.as_ref()) {
         if !sources.contains(source) {
             sources.push(source.clone());
@@ -157,8 +178,12 @@ fn sources(profile: &Profile, outcome: &Outcome) -> Vec<String> {
 }
 
 /// What a reader must know to compare these figures with others.
-fn protocol(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
-    let Facts { experiment, profile, options, .. } = facts;
+fn protocol(
+    experiment: &Experiment,
+    profile: &Profile,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Vec<(&'static str, String)> {
     let Operator { kernel_size, sigma, stride, form, noise } = experiment.operator;
     let beyond = match form {
         Form::WrapAfter => "image extended periodically on the right and at the bottom",
@@ -170,15 +195,9 @@ fn protocol(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         None => "whole".to_owned(),
     };
     let crop = experiment.crop;
-    let named =
-        |name: &String| facts.data.names(std::slice::from_ref(name), None).unwrap_or_default().join("");
+    let named = |name: &String| data.names(std::slice::from_ref(name), None).unwrap_or_default().join("");
     let (reference, validation) = (named(&experiment.data.reference), named(&experiment.data.validation));
-    let device = match options.device {
-        Device::Cpu => "cpu".to_owned(),
-        Device::Cuda(n) => format!("cuda:{n}"),
-        other => format!("{other:?}"),
-    };
-    vec![
+    let mut all = vec![
         ("Experiment", format!("{}, profile {}", experiment.name, options.profile)),
         (
             "Operator",
@@ -191,6 +210,19 @@ fn protocol(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("Score", format!("PSNR (range 1) and SSIM (7 × 7 uniform window) without the outer {crop} px")),
         ("Mean ± std", "over images; standard deviation of the population".to_owned()),
         ("Prior learned from", format!("{reference} (validation: {validation})")),
+    ];
+    all.extend(how(options));
+    all
+}
+
+/// What a reader must know about every run.
+pub(crate) fn how(options: &RunOptions) -> [(&'static str, String); 4] {
+    let device = match options.device {
+        Device::Cpu => "cpu".to_owned(),
+        Device::Cuda(n) => format!("cuda:{n}"),
+        other => format!("{other:?}"),
+    };
+    [
         ("Seed", options.seed.value().to_string()),
         ("Device", format!("{device}; threads: {}", options.threads)),
         ("Version", format!("smalti-tables {}", env!("CARGO_PKG_VERSION"))),
@@ -199,7 +231,7 @@ fn protocol(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
 }
 
 /// The settings of the methods as they stand in the experiment file.
-fn settings(facts: &Facts<'_>) -> String {
+fn settings(profile: &Profile) -> String {
     #[derive(Serialize)]
     struct Settings<'a> {
         l2_tv: Option<&'a crate::experiment::settings::L2Tv>,
@@ -207,7 +239,6 @@ fn settings(facts: &Facts<'_>) -> String {
         wpp: Option<&'a crate::experiment::settings::Wpp>,
         volume: Option<&'a crate::volume::settings::Volume>,
     }
-    let profile = facts.profile;
     let settings = Settings {
         l2_tv: profile.l2_tv.as_ref(),
         patchnr: profile.patchnr.as_ref(),

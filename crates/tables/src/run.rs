@@ -1,11 +1,12 @@
 //! One experiment from its checked file to published results.
 
 use crate::data::DataSource;
+use crate::experiment::wppnets::{Profile as WppNetsProfile, WppNets};
 use crate::experiment::{Experiment, ExperimentKind, Profile, ProfileName};
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{report, superres, table, volume};
-use smalti_base::{Result, Seed};
+use crate::{report, superres, table, volume, wppnets};
+use smalti_base::{Error, Result, Seed};
 use smalti_solvers::Cancel;
 use std::path::PathBuf;
 use tch::Device;
@@ -41,15 +42,44 @@ pub fn run(
     options: &RunOptions,
 ) -> Result<Outcome> {
     // A folder that cannot be written is found before the work, not after it.
-    let mut staged = Staged::beside(&options.folder)?;
+    let staged = Staged::beside(&options.folder)?;
     let outcome = match experiment.kind {
         ExperimentKind::Superresolution => superres::run(experiment, profile, data, options)?,
         ExperimentKind::Volume => volume::run(experiment, profile, data, options)?,
+        ExperimentKind::Wppnets => {
+            return Err(Error::value("kind of the experiment", "superresolution", "wppnets"));
+        }
     };
+    let facts = report::Facts::superresolution(experiment, profile, data, options);
+    publish(staged, &facts, outcome, options)
+}
+
+/// The same for an experiment with WPPNets.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_wppnets(
+    experiment: &WppNets,
+    profile: &WppNetsProfile,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Result<Outcome> {
+    let staged = Staged::beside(&options.folder)?;
+    let outcome = wppnets::run(experiment, profile, data, options)?;
+    publish(staged, &wppnets::facts(experiment, profile, data, options), outcome, options)
+}
+
+/// Writes table and report, and drops the state of the run.
+fn publish(
+    mut staged: Staged,
+    facts: &report::Facts<'_>,
+    outcome: Outcome,
+    options: &RunOptions,
+) -> Result<Outcome> {
     staged.add("table.csv", table::csv(&outcome.rows).as_bytes())?;
-    let markdown = format!("{}\n\n{}", data.sentence(), table::markdown(&outcome.rows));
+    let markdown = format!("{}\n\n{}", facts.data.sentence(), table::markdown(&outcome.rows));
     staged.add("table.md", markdown.as_bytes())?;
-    report::add(&mut staged, &report::Facts { experiment, profile, data, options }, &outcome)?;
+    report::add(&mut staged, facts, &outcome)?;
     staged.publish()?;
     crate::state::State::of(options).discard();
     Ok(outcome)

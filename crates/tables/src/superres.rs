@@ -129,7 +129,7 @@ fn evaluate(
             let Score { psnr, ssim, .. } = score;
             tracing::info!("{}: {} {psnr:.2} dB, SSIM {ssim:.3}", name, method.title());
             column.push(Entry { score, seconds, transport });
-            results.push(Restored { method, image, psnr, ssim });
+            results.push(Restored { key: method.key(), title: method.title(), image, psnr, ssim });
         }
         if i < set.show {
             let (name, grid) = (name.clone(), operator.grid());

@@ -158,7 +158,11 @@ fn cells(row: &Row) -> Vec<String> {
 /// The name of a method for readers.
 fn title(key: &str) -> String {
     let known = Method::ALL.into_iter().find(|m| m.key() == key);
-    known.map_or_else(|| key.to_owned(), |m| m.title().to_owned())
+    match known {
+        Some(method) => method.title().to_owned(),
+        None if key == crate::wppnets::KEY => crate::wppnets::TITLE.to_owned(),
+        None => key.to_owned(),
+    }
 }
 
 /// `mean ± std`, or what there is of it.

@@ -90,7 +90,8 @@ fn outcome() -> Outcome {
     let results =
         [(Method::Bicubic, 0.03), (Method::L2Tv, 0.02), (Method::Patchnr, 0.01)].map(|(method, level)| {
             let noise = Seed::new(1).at(method.key(), 0).normal(&truth.size());
-            Restored { method, image: &truth + noise * level, psnr: -20.0 * f64::log10(level), ssim: 0.8 }
+            let (key, title) = (method.key(), method.title());
+            Restored { key, title, image: &truth + noise * level, psnr: -20.0 * f64::log10(level), ssim: 0.8 }
         });
     let loss = |i: u64| 400.0 * (-(i as f64) / 40.0).exp() - 90.0;
     Outcome {
@@ -110,7 +111,7 @@ fn the_report_holds_all_that_it_shows() {
     let experiment = Experiment::parse("superres_sic", "superres_sic.toml", TEXT).unwrap();
     let (profile, data) = (experiment.profile(ProfileName::Smoke), DataSource::Synthetic);
     let options = options(&folder);
-    let facts = Facts { experiment: &experiment, profile, data: &data, options: &options };
+    let facts = Facts::superresolution(&experiment, profile, &data, &options);
     let mut staged = Staged::beside(&folder).unwrap();
     add(&mut staged, &facts, &outcome()).unwrap();
     staged.publish().unwrap();

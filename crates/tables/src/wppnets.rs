@@ -1,0 +1,162 @@
+//! The table of WPPNets: trains every network of a profile, then scores it on its test images beside bicubic
+//! interpolation.
+
+mod learn;
+mod material;
+
+use crate::data::DataSource;
+use crate::experiment::Method;
+use crate::experiment::wppnets::{Network, Profile, Test, WppNets};
+use crate::outcome::{Figure, Figures, Outcome, Restored, Row, Shown};
+use crate::report::{Facts, how};
+use crate::run::RunOptions;
+use crate::state::State;
+use learn::{Learned, learn};
+use material::{Seen, observe};
+use smalti_base::metrics::{crop, psnr, ssim};
+use smalti_base::{Result, Space};
+use smalti_operators::{Border, interpolate};
+use std::time::Instant;
+use tch::Tensor;
+
+/// The key of WPPNets in `table.csv`.
+pub const KEY: &str = "wppnet";
+
+/// Their name for readers.
+pub const TITLE: &str = "WPPNet";
+
+/// Bytes of activations at a time when a network is applied to a whole image.
+const MEMORY: usize = 1 << 30;
+
+/// Trains the networks of `profile` and tests them. Trained networks are written to the folder of results as
+/// `NAME.safetensors`, and their trainings can be watched in `tensorboard/NAME`.
+///
+/// # Errors
+/// What loading, training and scoring meet.
+pub fn run(
+    experiment: &WppNets,
+    profile: &Profile,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Result<Outcome> {
+    let state = State::of(options);
+    let mut outcome = Outcome::default();
+    // What is wrong with a test image is said before the training, not after it.
+    for (_, network) in experiment.networks(profile) {
+        for test in &network.tests {
+            observe(test, network, data, options)?;
+        }
+    }
+    for (name, network) in experiment.networks(profile) {
+        let learned = learn(name, network, &profile.training, data, options, &state)?;
+        for (i, test) in network.tests.iter().enumerate() {
+            state.check()?;
+            let seen = observe(test, network, data, options)?;
+            let results = restore(&learned, &seen)?;
+            let label = format!("{name}: {}", seen.label);
+            for border in [0, experiment.crop] {
+                for (key, x, seconds) in &results {
+                    let note = if *key == KEY { learned.note() } else { String::new() };
+                    let ours = score(x, &seen.truth, border)?;
+                    let published = match data {
+                        DataSource::Synthetic => Figures::default(),
+                        _ => published(test, key, border),
+                    };
+                    let part = if border == 0 { "whole".to_owned() } else { format!("{border} px crop") };
+                    outcome.rows.push(Row {
+                        method: (*key).into(),
+                        images: 1,
+                        ours,
+                        seconds_mean: Some(*seconds),
+                        published,
+                        data: format!("{label}, {part}"),
+                        note,
+                    });
+                }
+            }
+            if i == 0 {
+                outcome.shown.push(shown(seen, results, experiment.crop)?);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// What every method makes of an observation, by key, with the seconds that it took.
+fn restore(learned: &Learned, seen: &Seen) -> Result<[(&'static str, Tensor, f64); 2]> {
+    let Seen { truth, observation, grid, .. } = seen;
+    let start = Instant::now();
+    let domain = Space::of("test image", truth)?;
+    let observed = Space::of("observation", observation)?;
+    let wraps = |n: i64, m: i64, spacing: f64| (m as f64 * spacing - n as f64).abs() < 1e-6;
+    let periodic = wraps(domain.height, observed.height, grid.spacing.0)
+        && wraps(domain.width, observed.width, grid.spacing.1);
+    let border = if periodic { Border::Periodic } else { Border::Clamp };
+    let bicubic = interpolate(observation, *grid, domain, border)?;
+    let first = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let image = learned.net.infer(observation, MEMORY)?;
+    Ok([(Method::Bicubic.key(), bicubic, first), (KEY, image, start.elapsed().as_secs_f64())])
+}
+
+/// PSNR and SSIM without the outer `border` pixels.
+fn score(x: &Tensor, truth: &Tensor, border: i64) -> Result<Figures> {
+    let (x, truth) = (crop(x, border)?, crop(truth, border)?);
+    let figure = |value: f64| Figure::over(&[value]);
+    Ok(Figures { psnr: figure(psnr(&x, &truth, 1.0)?), ssim: figure(ssim(&x, &truth, 1.0)?), lpips: None })
+}
+
+fn published(test: &Test, key: &str, border: i64) -> Figures {
+    let figure = |value: Option<f64>| Some(Figure { mean: value?, std: None });
+    match (key, border) {
+        (KEY, 0) => {
+            Figures { psnr: figure(test.published_psnr), ssim: figure(test.published_ssim), lpips: None }
+        }
+        (KEY, _) => Figures { psnr: figure(test.published_psnr_crop), ..Figures::default() },
+        _ => Figures::default(),
+    }
+}
+
+fn shown(seen: Seen, results: [(&'static str, Tensor, f64); 2], border: i64) -> Result<Shown> {
+    let mut restored = Vec::new();
+    for (key, image, _) in results {
+        let figures = score(&image, &seen.truth, border)?;
+        let mean = |figure: Option<Figure>| figure.map_or(f64::NAN, |f| f.mean);
+        let title = if key == KEY { TITLE } else { Method::Bicubic.title() };
+        restored.push(Restored { key, title, image, psnr: mean(figures.psnr), ssim: mean(figures.ssim) });
+    }
+    let Seen { truth, observation, grid, label } = seen;
+    let name = label.trim_end_matches(" (synthetic)").to_owned();
+    Ok(Shown { name, truth, observation, grid, results: restored })
+}
+
+/// What the report says about the run.
+pub fn facts<'a>(
+    experiment: &'a WppNets,
+    profile: &Profile,
+    data: &'a DataSource,
+    options: &RunOptions,
+) -> Facts<'a> {
+    let mut protocol = vec![
+        ("Experiment", format!("{}, profile {}", experiment.name, options.profile)),
+        (
+            "Score",
+            format!(
+                "PSNR (range 1) and SSIM (7 × 7 uniform window) of the whole image and without the outer {} px",
+                experiment.crop
+            ),
+        ),
+        ("Learned from", "observed crops and one reference image; no pairs".to_owned()),
+    ];
+    protocol.extend(how(options));
+    let networks: std::collections::BTreeMap<&str, &Network> = experiment.networks(profile).collect();
+    let settings = [toml::to_string(profile), toml::to_string(&networks)].map(Result::unwrap_or_default);
+    Facts {
+        title: &experiment.title,
+        crop: experiment.crop,
+        data,
+        sources: vec!["single images, measured from the published results of the authors".to_owned()],
+        protocol,
+        settings: settings.join("\n"),
+    }
+}
