@@ -21,7 +21,7 @@ use frame::Frame;
 use scale::{Potentials, Scale};
 use smalti_base::{Error, Result, Seed, checkpoint::Checkpoint};
 use std::cell::RefCell;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// `R(x) = sum_l w_l W_2^2(patches of x_l, patches of r_l)`, the squared Wasserstein distance between the patch
 /// distributions of an image `x` and of reference images `r` on several scales, `x_0 = x`, `x_{l+1} = D x_l`

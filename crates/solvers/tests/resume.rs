@@ -8,8 +8,9 @@ use smalti_operators::{Convolution, Extension, Gaussian, Operator};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
-    AcNet, AdamSettings, Bordered, Budget, Cancel, Ended, Iteration, Keep, Map, Observer, PatchNrTraining, Problem,
-    Schedule, Step, Trained, TrainingSettings, TvPrimalDual, WppNetData, WppNetSettings, WppNetTraining, run,
+    AcNet, AdamSettings, Bordered, Budget, Cancel, Ended, Iteration, Keep, Map, Observer, PatchNrTraining,
+    Problem, Schedule, Step, Trained, TrainingSettings, TvPrimalDual, WppNetData, WppNetSettings,
+    WppNetTraining, run,
 };
 use std::time::Duration;
 use tch::{Device, Kind, Tensor};

@@ -112,7 +112,7 @@ impl DataSource {
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         match self {
             Self::Folder { folder, .. } => Some(folder.join(name)),
-            Self::Synthetic => None,
+            Self::Synthetic | Self::SyntheticVolumes => None,
         }
     }
 

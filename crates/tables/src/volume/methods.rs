@@ -57,7 +57,11 @@ impl<'a> Methods<'a> {
         let start = Instant::now();
         let initial = interpolate_volume(task.observation, task.operator)?;
         if method == TRICUBIC {
-            return Ok(Reconstruction { image: initial, seconds: start.elapsed().as_secs_f64() });
+            return Ok(Reconstruction {
+                image: initial,
+                seconds: start.elapsed().as_secs_f64(),
+                transport: None,
+            });
         }
         let name = format!("{method} {}", task.name);
         let hash = data_hash(&[task.observation, &self.reference])?;
@@ -75,7 +79,7 @@ impl<'a> Methods<'a> {
         } else {
             self.wpp(task, &initial, &observer)?
         };
-        let done = Reconstruction { image, seconds: start.elapsed().as_secs_f64() };
+        let done = Reconstruction { image, seconds: start.elapsed().as_secs_f64(), transport: None };
         self.state.keep_reconstruction(&name, &identity, &done)?;
         Ok(done)
     }

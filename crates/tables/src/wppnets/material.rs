@@ -47,7 +47,9 @@ pub(super) fn operator(
             Ok(Box::new(Biased::load(&folder.join(file), domain, network.factor)?))
         }
         // A stand-in of a similar width.
-        (Forward::Estimated(_), DataSource::Synthetic) => Ok(Box::new(blur(15, 1.0)?)),
+        (Forward::Estimated(_), DataSource::Synthetic | DataSource::SyntheticVolumes) => {
+            Ok(Box::new(blur(15, 1.0)?))
+        }
     }
 }
 
@@ -114,7 +116,7 @@ pub(super) fn observe(
             let grid = operator(network, Form::WrapAfter, domain, data)?.grid();
             (data.load(name)?, grid, data.label(std::slice::from_ref(name)))
         }
-        (Observed::File(name), DataSource::Synthetic) => {
+        (Observed::File(name), DataSource::Synthetic | DataSource::SyntheticVolumes) => {
             let (observation, grid) =
                 simulated(kernel_size, sigma, SYNTHETIC_NOISE, Seed::new(1).derive(name, 0))?;
             (observation, grid, data.label(&names(data, name)))

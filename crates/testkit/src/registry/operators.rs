@@ -3,8 +3,8 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Biased, Compose, Convolution, Crop, Extension, FourierDownsampling, Gradient, Identity, LinearOperator, Mask,
-    Operator, VolumeConvolution, kernel,
+    Biased, Compose, Convolution, Crop, Extension, FourierDownsampling, Gradient, Identity, LinearOperator,
+    Mask, Operator, VolumeConvolution, kernel,
 };
 use tch::{Kind, Tensor};
 
