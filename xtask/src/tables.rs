@@ -27,7 +27,7 @@ pub(crate) enum Profile {
 /// What `reproduce-tables` takes; relative paths are seen from where the user stands.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
-    /// Only this experiment, named as its file in experiments/ (repeatable) [default: all]
+    /// This experiment, named as its file in experiments/ (repeatable); all: every one [default: the main ones]
     #[arg(long, value_name = "NAME")]
     pub(crate) experiment: Vec<String>,
     /// How much work [default: quick]
@@ -75,7 +75,7 @@ pub(crate) fn command(root: &Path, libtorch: &Libtorch, options: &Options) -> Re
 }
 
 fn check_names(there: &[String], asked: &[String]) -> Result {
-    match asked.iter().find(|name| !there.contains(name)) {
+    match asked.iter().find(|name| *name != "all" && !there.contains(name)) {
         None => Ok(()),
         Some(name) => {
             let there = there.join(", ");
@@ -145,6 +145,7 @@ mod tests {
     fn an_unknown_experiment_is_told_with_those_there_are() {
         let there = ["superres".to_owned(), "tomography".to_owned()];
         check_names(&there, &there[1..]).unwrap();
+        check_names(&there, &["all".to_owned()]).unwrap();
         let failure = check_names(&there, &["superes".to_owned()]).unwrap_err();
         assert_eq!(failure.code, 2);
         assert!(

@@ -26,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
-    /// Experiment to run, may be given several times [default: all there are]
+    /// Experiment to run, may be given several times; all: every one [default: the main ones]
     #[arg(long = "experiment", value_name = "NAME")]
     experiments: Vec<String>,
     /// How much work to do

@@ -14,6 +14,10 @@ pub(super) struct RawExperiment {
     pub(super) title: String,
     #[garde(skip)]
     pub(super) kind: ExperimentKind,
+    /// Read by the catalogue.
+    #[serde(default, rename = "main")]
+    #[garde(skip)]
+    pub(super) _main: bool,
     #[garde(range(min = 0, max = 10_000))]
     pub(super) crop: i64,
     #[garde(dive)]

@@ -158,9 +158,11 @@ fn quickly(
             climb.spent += REFRESH;
             lists
         }
-        None if climb.left() < LISTS + PASS + 1.0 => return Ok(()),
+        None if climb.left() < PASS + 1.0 => return Ok(()),
         None => {
             let (lists, highest) = searched(climb)?;
+            // Later solutions live on these: what they cost comes on top of the limit, once.
+            climb.limit += LISTS;
             psi = highest;
             lists
         }
