@@ -11,7 +11,7 @@ pub use smalti_kernels::transport::SinkhornMethod;
 
 use crate::regularizer::Regularizer;
 use crate::wpp::SquaredDistance;
-use crate::wpp::frame::Frame;
+use crate::wpp::frame::{Frame, Place};
 use scale::{Fixed, Scale};
 use smalti_base::{Error, Result, Seed};
 use std::cell::RefCell;
@@ -173,7 +173,7 @@ impl SinkhornPatchPrior {
 
     fn evaluate(&self, x: &Tensor, gradient: bool) -> Result<(f64, Option<Tensor>)> {
         let _no_grad = tch::no_grad_guard();
-        let images = self.frame.images(x)?;
+        let images = self.frame.images(x, Place::Kernels)?;
         let mut state = self.state.borrow_mut();
         let State { scales, solved } = &mut *state;
         let known =
@@ -190,7 +190,8 @@ impl SinkhornPatchPrior {
         }
         let scales = &*scales;
         let value = |l: usize| scales[l].solution.as_ref().map_or(0.0, |found| found.value);
-        self.frame.sum(x, &images, gradient, (value, |l: usize, image: &Tensor| scales[l].gradient(image)))
+        let slope = |l: usize, image: &Tensor| scales[l].gradient(image);
+        self.frame.sum(x, (&images, Place::Kernels), gradient, (value, slope))
     }
 }
 

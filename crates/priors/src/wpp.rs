@@ -1,7 +1,7 @@
 //! The Wasserstein patch prior: patches of an image should be distributed as those of a reference image.
 //!
 //! # Reading order
-//! [`settings`], [`pyramid`], [`report`], then [`WassersteinPatchPrior`].
+//! [`settings`], [`pyramid`], [`report`], then [`WassersteinPatchPrior`]; [`tensor_transform`] is what it takes on CUDA.
 
 pub(crate) mod frame;
 pub(crate) mod patches;
@@ -9,16 +9,20 @@ pub mod pyramid;
 pub mod report;
 mod scale;
 pub mod settings;
+mod tensor_dual;
+mod tensor_patches;
+pub mod tensor_transform;
 mod weights;
 
 pub use pyramid::{Blur, Downscaling, Pyramid};
 pub use report::{ScaleReport, SquaredDistance};
 pub use settings::{ReferencePatches, WppSettings};
 pub use smalti_kernels::transport::DualMethod;
+pub use tensor_transform::c_transform;
 
 use crate::regularizer::Regularizer;
 use frame::Frame;
-use scale::{Potentials, Scale};
+use scale::{Potentials, Scale, Search};
 use smalti_base::{Error, Result, Seed, checkpoint::Checkpoint};
 use std::cell::RefCell;
 use tch::{Kind, Tensor};
@@ -57,7 +61,11 @@ use tch::{Kind, Tensor};
 /// patch is equally near to two reference patches.
 ///
 /// # Devices
-/// The search runs in main memory: CUDA tensors are copied there, and gradients back.
+/// In main memory the kernels search, which read float32 and skip most pairs. On CUDA devices images stay where they
+/// are with [`DualMethod::AveragedSgd`], and with every method at [`FixedPotentials`]: libtorch looks at all pairs there,
+/// in the dtype of the image and with the rounding that [`tensor_transform`] names. [`DualMethod::Converge`] has no
+/// such form: images are copied to main memory, and gradients back, as they are from all other devices. Reference
+/// images may be on any device; their patches are chosen in main memory, and kept as float32.
 ///
 /// # Reference
 /// Hertrich, Houdard, Redenbach, "Wasserstein patch prior for image superresolution", IEEE Transactions on
@@ -78,6 +86,9 @@ use tch::{Kind, Tensor};
 /// ```
 pub struct WassersteinPatchPrior {
     frame: Frame,
+    dual: DualMethod,
+    /// Whether libtorch searches in main memory, too.
+    always_tensors: bool,
     state: RefCell<State>,
 }
 
@@ -104,7 +115,7 @@ impl WassersteinPatchPrior {
             .enumerate()
             .map(|(l, references)| Scale::new(&Frame::name(l), frame.patches, references, settings.dual));
         let state = RefCell::new(State { scales: scales.collect::<Result<_>>()?, solved: None });
-        Ok(Self { frame, state })
+        Ok(Self { frame, dual: settings.dual, always_tensors: false, state })
     }
 
     /// Zero-shot: images of `size` are compared with the patches of the observation itself, at the observation's
@@ -134,8 +145,17 @@ impl WassersteinPatchPrior {
         let all = self.frame.patch_weights(pixel_weights)?;
         let state = self.state.get_mut();
         state.solved = None;
-        state.scales.iter_mut().zip(all).for_each(|(scale, weights)| scale.weights = Some(weights));
+        state.scales.iter_mut().zip(all).for_each(|(scale, weights)| scale.set_weights(weights));
         Ok(self)
+    }
+
+    /// The same prior, which looks at images in main memory as at those on CUDA devices (see above): slower, for
+    /// comparisons and tests. [`DualMethod::Converge`] is not changed by it.
+    #[must_use]
+    pub fn with_tensor_search(mut self) -> Self {
+        self.always_tensors = true;
+        self.state.get_mut().solved = None;
+        self
     }
 
     /// What the last evaluation found on each scale, the finest first; empty before the first one.
@@ -183,21 +203,28 @@ impl WassersteinPatchPrior {
     /// Value and, where asked for, gradient.
     fn evaluate(&self, x: &Tensor, how: Potentials, gradient: bool) -> Result<(f64, Option<Tensor>)> {
         let _no_grad = tch::no_grad_guard();
-        let images = self.frame.images(x)?;
+        let search = Search::of(self.dual, how, x.device(), self.always_tensors);
+        let images = self.frame.images(x, search.place())?;
         let image = &images[0];
         let mut state = self.state.borrow_mut();
         let State { scales, solved } = &mut *state;
-        let known = solved
-            .as_ref()
-            .is_some_and(|(old, of)| *of == how && old.kind() == image.kind() && old.equal(image));
+        let known = match solved {
+            Some((old, of)) if *of == how => {
+                (old.kind(), old.device()) == (image.kind(), image.device()) && old.f_equal(image)?
+            }
+            _ => false,
+        };
         if !known {
             *solved = None;
-            scales.iter_mut().zip(&images).try_for_each(|(scale, x)| scale.find(x, how).map(|_| ()))?;
-            *solved = Some((image.copy(), how));
+            for (scale, image) in scales.iter_mut().zip(&images) {
+                scale.find(image, how, search)?;
+            }
+            *solved = Some((image.f_detach_copy()?, how));
         }
         let scales = &*scales;
         let value = |l: usize| scales[l].solution.as_ref().map_or(0.0, |found| found.value);
-        self.frame.sum(x, &images, gradient, (value, |l: usize, image: &Tensor| scales[l].gradient(image)))
+        let slope = |l: usize, image: &Tensor| scales[l].gradient(image);
+        self.frame.sum(x, (&images, search.place()), gradient, (value, slope))
     }
 
     fn with_gradient(&self, x: &Tensor, how: Potentials) -> Result<(f64, Tensor)> {

@@ -4,7 +4,9 @@ use smalti_base::Seed;
 use smalti_priors::wpp::WppSettings;
 use smalti_testkit::broken::{Forgetful, GradientOfAnother, ScaledAdjoint, ScaledGradient, ShiftedAdjoint};
 use smalti_testkit::laws;
-use smalti_testkit::registry::wasserstein::{at_fixed_potentials, pyramids, settings, sinkhorn, solved};
+use smalti_testkit::registry::wasserstein::{
+    Search, at_fixed_potentials, pyramids, settings, sinkhorn, solved,
+};
 use tch::Kind;
 
 fn seed() -> Seed {
@@ -29,19 +31,21 @@ fn pyramids_are_linear_operators() {
     }
 }
 
-/// See [`at_fixed_potentials`].
+/// See [`Search::Kernels`].
 const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn bounds_at_fixed_potentials_have_their_gradients() {
-    for (k, (mut prior, domain, _)) in at_fixed_potentials().unwrap().into_iter().enumerate() {
-        let again = || at_fixed_potentials().unwrap().swap_remove(k).0.subject;
-        let x = seed().at("drawn", 0).uniform(&domain.batch(1)).to_kind(Kind::Double);
-        let name = prior.name.as_str();
-        laws::regularizer_gradient(name, prior.subject.as_ref(), &x, TOLERANCE, seed()).unwrap();
-        laws::repeatable(name, prior.subject.as_mut(), &x).unwrap();
-        laws::regularizer_gradient(name, &ScaledGradient(again()), &x, TOLERANCE, seed()).unwrap_err();
-        laws::repeatable(name, &mut Forgetful::new(again()), &x).unwrap_err();
+    for (search, tolerance) in [(Search::Kernels, TOLERANCE), (Search::Tensors, 1e-6)] {
+        for (k, (mut prior, domain, _)) in at_fixed_potentials(search).unwrap().into_iter().enumerate() {
+            let again = || at_fixed_potentials(search).unwrap().swap_remove(k).0.subject;
+            let x = seed().at("drawn", 0).uniform(&domain.batch(1)).to_kind(Kind::Double);
+            let name = prior.name.as_str();
+            laws::regularizer_gradient(name, prior.subject.as_ref(), &x, tolerance, seed()).unwrap();
+            laws::repeatable(name, prior.subject.as_mut(), &x).unwrap();
+            laws::regularizer_gradient(name, &ScaledGradient(again()), &x, tolerance, seed()).unwrap_err();
+            laws::repeatable(name, &mut Forgetful::new(again()), &x).unwrap_err();
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all priors on distributions of patches share: scales, patches, their references and weights.
 
 use super::{
-    patches::{Patches, ready},
+    patches::{Patches, detached, ready},
     pyramid::Pyramid,
     settings::WppSettings,
     weights,
@@ -9,6 +9,15 @@ use super::{
 use smalti_base::{Error, Result, Seed};
 use smalti_kernels::rows::Rows;
 use tch::{Kind, Tensor};
+
+/// Where a prior looks at images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In main memory, by kernels that read float32.
+    Kernels,
+    /// On the device of the image, by tensors of its dtype.
+    Tensors,
+}
 
 /// From images of one size to the patches of all their scales, and back with gradients.
 pub(crate) struct Frame {
@@ -94,20 +103,23 @@ impl Frame {
         of_scale.collect()
     }
 
-    /// All scales of an image, the finest first: in main memory, float64 where it was, else float32.
-    pub(crate) fn images(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+    /// All scales of an image, the finest first: where they are looked at, float64 where it was, else float32.
+    pub(crate) fn images(&self, x: &Tensor, place: Place) -> Result<Vec<Tensor>> {
         if x.size() != self.size {
             return Err(Error::shape("image", &self.size, x.size()));
         }
-        self.pyramid.apply(&ready(x)?)
+        self.pyramid.apply(&match place {
+            Place::Kernels => ready(x)?,
+            Place::Tensors => detached(x)?,
+        })
     }
 
     /// The weighed sum of the values of all scales, and where asked for its gradient in the dtype and on the device of
-    /// `x`. `value` and `slope` (float64) are those of a scale for its image as float32 numbers.
+    /// `x`. `value` and `slope` (float64) are those of a scale for its image as it was read at this place.
     pub(crate) fn sum(
         &self,
         x: &Tensor,
-        images: &[Tensor],
+        (images, place): (&[Tensor], Place),
         gradient: bool,
         (value, slope): (impl Fn(usize) -> f64, impl Fn(usize, &Tensor) -> Result<Tensor>),
     ) -> Result<(f64, Option<Tensor>)> {
@@ -115,10 +127,10 @@ impl Frame {
         let mut gradients = Vec::new();
         for (l, (image, weight)) in images.iter().zip(&self.scale_weights).enumerate() {
             sum += weight * value(l);
-            let double = image.kind() == Kind::Double;
-            if gradient || double {
-                let slope = slope(l, image)? * *weight;
-                if double {
+            let rounded = image.kind() == Kind::Double && place == Place::Kernels;
+            if gradient || rounded {
+                let slope = slope(l, image)?.f_mul_scalar(*weight)?;
+                if rounded {
                     // The kernels read float32: to first order, what rounding changed.
                     let rounding = image - image.to_kind(Kind::Float).to_kind(Kind::Double);
                     sum += (rounding * &slope).sum(Kind::Double).double_value(&[]);

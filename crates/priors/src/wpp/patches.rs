@@ -98,8 +98,13 @@ impl Patches {
     }
 }
 
-/// Images ready for the kernels: in main memory, without a graph, float64 where they were, else float32.
+/// Images ready for the kernels: [`detached`], in main memory.
 pub(crate) fn ready(x: &Tensor) -> Result<Tensor> {
+    detached(&x.detach().f_to_device(Device::Cpu)?)
+}
+
+/// Images on the device that they are on, without a graph, float64 where they were, else float32.
+pub(crate) fn detached(x: &Tensor) -> Result<Tensor> {
     let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-    Ok(x.detach().f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?)
+    Ok(x.detach().f_to_kind(kind)?.f_contiguous()?)
 }

@@ -1,13 +1,18 @@
 //! One scale: the patches of the reference, those of the image, and the dual problem between them.
 
-use super::patches::{Patches, refused};
+use super::{
+    frame::Place,
+    patches::{Patches, refused},
+    tensor_dual::{self, Masses},
+    tensor_transform::{self, TensorReferences},
+};
 use smalti_base::{Result, parallel::install, slices};
 use smalti_kernels::{
     rows::Rows,
     transport::{CTransform, Dual, DualMethod, Queries, References},
 };
 use std::sync::Arc;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Whether the potentials are sought anew for an image, or held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,16 +21,47 @@ pub(super) enum Potentials {
     Held,
 }
 
+/// What looks at an image, and where.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Search {
+    /// The kernels, in main memory.
+    Kernels,
+    /// libtorch, on the device of the image, with so many averaged steps of that size: none for potentials that are held.
+    Tensors { steps: usize, step: f64 },
+}
+
+impl Search {
+    /// For images on `device`, which `always_tensors` takes for one without kernels.
+    pub(super) fn of(method: DualMethod, how: Potentials, device: Device, always_tensors: bool) -> Self {
+        match (how, method) {
+            _ if !always_tensors && !matches!(device, Device::Cuda(_)) => Self::Kernels,
+            (Potentials::Held, _) => Self::Tensors { steps: 0, step: 0.0 },
+            (Potentials::Sought, DualMethod::AveragedSgd { steps, step }) => Self::Tensors { steps, step },
+            (Potentials::Sought, DualMethod::Converge { .. }) => Self::Kernels,
+        }
+    }
+
+    /// Where images are looked at.
+    pub(super) fn place(self) -> Place {
+        match self {
+            Self::Kernels => Place::Kernels,
+            Self::Tensors { .. } => Place::Tensors,
+        }
+    }
+}
+
 /// The dual problem of one scale and its solution at the last image.
 pub(super) struct Scale {
     /// What errors call it.
     name: String,
     patches: Patches,
     references: Arc<References>,
-    /// None before the first image.
+    /// None before the first image that the kernels look at.
     queries: Option<Queries>,
+    /// None before the first image that libtorch looks at.
+    on_device: Option<OnDevice>,
     /// Of the queries, with sum 1; none: all the same.
-    pub(super) weights: Option<Vec<f64>>,
+    weights: Option<Vec<f64>>,
     /// What every solution until the next refresh starts from.
     start: Dual,
     /// With the potential of the last solution.
@@ -34,14 +70,27 @@ pub(super) struct Scale {
     pub(super) solution: Option<Found>,
 }
 
+/// References and weights on the device of the images, in their dtype.
+struct OnDevice {
+    references: TensorReferences,
+    masses: Masses,
+}
+
 /// What is known at an image.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) value: f64,
     pub(super) upper: Option<f64>,
     pub(super) evaluations: usize,
     pub(super) converged: bool,
-    transform: CTransform,
+    winners: Winners,
+}
+
+/// The reference patch that each patch was sent to, in the form of the search.
+#[derive(Debug)]
+enum Winners {
+    Kernels(CTransform),
+    Tensors(Tensor),
 }
 
 impl Scale {
@@ -54,6 +103,7 @@ impl Scale {
             patches,
             references,
             queries: None,
+            on_device: None,
             weights: None,
             start: dual.clone(),
             dual,
@@ -78,11 +128,26 @@ impl Scale {
         Ok(())
     }
 
-    /// Value and winners at an image.
-    pub(super) fn find(&mut self, image: &Tensor, how: Potentials) -> Result<&Found> {
-        let refused = refused(&self.name);
+    /// Takes other weights of the patches, with sum 1.
+    pub(super) fn set_weights(&mut self, weights: Vec<f64>) {
+        self.weights = Some(weights);
+        self.on_device = None;
+        self.solution = None;
+    }
+
+    /// Value and winners at an image, in main memory where the kernels search.
+    pub(super) fn find(&mut self, image: &Tensor, how: Potentials, search: Search) -> Result<&Found> {
         // What was known holds no longer, also where the image is refused.
         self.solution = None;
+        let found = match search {
+            Search::Kernels => self.by_kernels(image, how)?,
+            Search::Tensors { steps, step } => self.by_tensors(image, how, (steps, step))?,
+        };
+        Ok(self.solution.insert(found))
+    }
+
+    fn by_kernels(&mut self, image: &Tensor, how: Potentials) -> Result<Found> {
+        let refused = refused(&self.name);
         let queries = match &mut self.queries {
             Some(queries) => {
                 let pixels = image.f_to_kind(Kind::Float)?.f_contiguous()?;
@@ -95,18 +160,18 @@ impl Scale {
                 none.insert(install(|| Queries::new(&self.references, rows))?.map_err(&refused)?)
             }
         };
-        let found = match how {
+        match how {
             Potentials::Sought => {
                 self.dual = self.start.clone();
                 let (dual, weights) = (&mut self.dual, self.weights.as_deref());
                 let found = install(|| dual.solve(queries, weights))?.map_err(&refused)?;
-                Found {
+                Ok(Found {
                     value: found.value,
                     upper: found.upper,
                     evaluations: found.evaluations,
                     converged: found.converged,
-                    transform: found.transform,
-                }
+                    winners: Winners::Kernels(found.transform),
+                })
             }
             Potentials::Held => {
                 let psi = self.dual.potential();
@@ -116,19 +181,59 @@ impl Scale {
                     Some(weights) => transform.values.iter().zip(weights).map(|(v, w)| v * w).sum(),
                 };
                 let value = first + psi.iter().sum::<f64>() / psi.len() as f64;
-                Found { value, upper: None, evaluations: 1, converged: false, transform }
+                let winners = Winners::Kernels(transform);
+                Ok(Found { value, upper: None, evaluations: 1, converged: false, winners })
             }
-        };
-        Ok(self.solution.insert(found))
+        }
+    }
+
+    fn by_tensors(&mut self, image: &Tensor, how: Potentials, steps: (usize, f64)) -> Result<Found> {
+        tensor_transform::check_values(&format!("{}: pixels", self.name), image)?;
+        let rows = self.patches.tensor_rows(image)?;
+        let known = self.on_device.take().filter(|known| known.references.are_beside(image));
+        let OnDevice { references, masses } = self.on_device.insert(match known {
+            Some(known) => known,
+            None => OnDevice {
+                references: TensorReferences::new(&self.reference_rows(image)?)?,
+                masses: Masses::new(rows.size()[0], self.weights.as_deref(), image.device())?,
+            },
+        });
+        if how == Potentials::Sought {
+            self.dual = self.start.clone();
+        }
+        let psi = Tensor::f_from_slice(self.dual.potential())?.f_to_device(image.device())?;
+        let found = tensor_dual::solve(references, masses, &rows, &psi, steps)?;
+        if how == Potentials::Sought {
+            let psi = Vec::<f64>::try_from(&found.psi.f_to_device(Device::Cpu)?)?;
+            self.dual.set_potential(&psi).map_err(refused(&self.name))?;
+        }
+        let winners = Winners::Tensors(found.winners);
+        Ok(Found { value: found.value, upper: None, evaluations: steps.0 + 1, converged: false, winners })
+    }
+
+    /// The reference patches `[M, d]` in the dtype and on the device of an image.
+    fn reference_rows(&self, image: &Tensor) -> Result<Tensor> {
+        let rows = (0..self.references.len()).map(|j| self.references.row(j)).collect::<Vec<_>>().concat();
+        let rows = Tensor::f_from_slice(&rows)?.f_reshape([-1, self.references.dim() as i64])?;
+        Ok(rows.f_to_device(image.device())?.f_to_kind(image.kind())?)
     }
 
     /// The gradient of the value in the pixels of the last image, by Danskin's theorem: float64, of the
-    /// image's size.
+    /// image's size and on its device.
     pub(super) fn gradient(&self, image: &Tensor) -> Result<Tensor> {
-        let (Some(queries), Some(found)) = (&self.queries, &self.solution) else {
-            return Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?);
-        };
-        let gradient = install(|| queries.gradient(&found.transform, self.weights.as_deref()))?;
-        Ok(Tensor::f_from_slice(&gradient.map_err(refused(&self.name))?)?.f_reshape(image.size())?)
+        match (self.solution.as_ref().map(|found| &found.winners), &self.queries, &self.on_device) {
+            (Some(Winners::Kernels(transform)), Some(queries), _) => {
+                let weights = self.weights.as_deref();
+                let gradient = install(|| queries.gradient(transform, weights))?;
+                let gradient = gradient.map_err(refused(&self.name))?;
+                Ok(Tensor::f_from_slice(&gradient)?.f_reshape(image.size())?)
+            }
+            (Some(Winners::Tensors(winners)), _, Some(OnDevice { references, masses })) => {
+                let rows = self.patches.tensor_rows(image)?;
+                let gradient = tensor_dual::gradient(references, masses, &rows, winners)?;
+                self.patches.tensor_rows_adjoint(image, &gradient)
+            }
+            _ => Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?),
+        }
     }
 }

@@ -7,6 +7,7 @@ mod gradients;
 mod inputs;
 mod potentials;
 mod properties;
+mod tensors;
 mod values;
 
 use smalti_base::{Error, Seed};

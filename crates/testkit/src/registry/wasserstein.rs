@@ -41,18 +41,29 @@ pub fn solved(size: &[i64], settings: &WppSettings) -> Result<WassersteinPatchPr
     Ok(prior)
 }
 
-/// The bounds at fixed potentials, which have exact gradients. Patches are compared in float32, and where
-/// their means are taken away the differences are rounded once more: 1e-4 suits the law of gradients.
+/// What searches for the nearest patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// The kernels compare patches in float32, and where their means are taken away the differences are rounded once
+    /// more: 1e-4 suits the law of gradients.
+    Kernels,
+    /// What images on CUDA devices get, here in main memory and float64: 1e-6 suits.
+    Tensors,
+}
+
+/// The bounds at fixed potentials, which have exact gradients.
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
-pub fn at_fixed_potentials() -> Result<Vec<RegularizerCase>> {
+pub fn at_fixed_potentials(search: Search) -> Result<Vec<RegularizerCase>> {
     let mut all: Vec<RegularizerCase> = Vec::new();
     for (what, space, volume) in SPACES {
         for centred in [false, true] {
             let size = shape(1, space, volume);
-            let prior = solved(&size, &settings(centred))?.at_fixed_potentials();
-            let name = format!("Wasserstein patch prior of {what}, centred {centred}");
+            let prior = solved(&size, &settings(centred))?;
+            let prior = if search == Search::Tensors { prior.with_tensor_search() } else { prior };
+            let prior = prior.at_fixed_potentials();
+            let name = format!("Wasserstein patch prior of {what} by {search:?}, centred {centred}");
             let [channels, height, width] = space;
             all.push((
                 Named::new(name, Box::new(Reshaped { prior, size })),
