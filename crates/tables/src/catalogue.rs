@@ -23,7 +23,8 @@ impl Catalogue {
     pub fn find(start: &Path) -> Result<Self> {
         for repository in start.ancestors() {
             let Ok(entries) = std::fs::read_dir(repository.join("experiments")) else { continue };
-            let mut found: Vec<(String, bool)> = entries.filter_map(|e| experiment(&e.ok()?.path())).collect();
+            let mut found: Vec<(String, bool)> =
+                entries.filter_map(|e| experiment(&e.ok()?.path())).collect();
             if !found.is_empty() {
                 found.sort();
                 let main = found.iter().filter(|(_, main)| *main).map(|(name, _)| name.clone()).collect();
