@@ -25,7 +25,8 @@ fn main() -> Result<()> {
             Ok(count) => counts.push(count),
             Err(_) => {
                 let load = |name| load_gray(&Path::new(&argument).join(name));
-                images = Images { reference: load("sic/ref.png")?, image: load("sic/test.png")?, what: "SiC" };
+                images =
+                    Images { reference: load("sic/ref.png")?, image: load("sic/test.png")?, what: "SiC" };
             }
         }
     }

@@ -131,10 +131,10 @@ fn values_out_of_range_are_refused() {
 fn parts_must_fit_together() {
     shows("size = 120", "size = 122", "size", "not a multiple of the stride 4");
     shows("size = 120", "size = 80", "size", "a crop of 40");
-    let start = TEXT.find("[profile.quick.wpp.authors]").unwrap();
-    let end = start + TEXT[start..].find("# ----").unwrap();
+    let start = TEXT.find("[profile.quick.patchnr.authors]").unwrap();
+    let end = start + TEXT[start..].find("[profile.quick.wpp]").unwrap();
     let error = fault(&TEXT[start..end], "");
-    assert!(error.to_string().contains("wpp_authors has no section wpp.authors"), "{error}");
+    assert!(error.to_string().contains("patchnr_authors has no section patchnr.authors"), "{error}");
     let (from, to) = ("published = \"example\", show = 1 }]", "published = \"exmaple\", show = 1 }]");
     let error = fault(from, to);
     assert!(error.to_string().contains("there is example, slices"), "{error}");
