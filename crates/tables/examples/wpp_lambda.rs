@@ -1,6 +1,6 @@
 //! Chooses lambda of the Wasserstein patch prior on the validation image.
 //!
-//! `cargo run --release -p smalti-tables --example wpp_lambda -- --size 240 --lambda 80,160,320`
+//! `cargo run --release -p smalti-tables --example wpp_lambda -- --profile quick --size 240 --lambda 80,160,320`
 //!
 //! The protocol is that of the table: operator, noise, crop and settings are read from the experiment file; only
 //! lambda, the image and, where asked for, its size and the number of iterations are others. An interrupted sweep
@@ -28,8 +28,8 @@ struct Arguments {
     /// Experiment whose settings are taken
     #[arg(long, default_value = "superres_sic")]
     experiment: String,
-    /// Its profile
-    #[arg(long, value_enum, default_value_t)]
+    /// Its profile; `quick` for the settings of the table
+    #[arg(long, value_enum, default_value = "smoke")]
     profile: ProfileName,
     /// Take the authors' settings
     #[arg(long)]
