@@ -1,4 +1,4 @@
-//! The Wasserstein engine on patches of synthetic images: indices, the c-transform, its gradient, a warm dual.
+//! The Wasserstein engine on patches of synthetic images: indices, the c-transform, its gradient, the dual from nothing.
 
 use criterion::Criterion;
 use smalti_base::Result;
@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 const COUNT: usize = 10_000;
+/// Rows of a dual problem that is solved from nothing.
+const FEW: usize = 1_000;
 
 fn main() -> ExitCode {
     run(transport)
@@ -34,9 +36,11 @@ fn transport(criterion: &mut Criterion) -> Result<()> {
     })?;
     let found = queries.c_transform(&psi).map_err(refused)?;
     time(&mut group, &id("gradient"), || queries.gradient(&found, None).map_err(refused))?;
-    time(&mut group, &id("dual_cold_1_percent"), || {
-        let method = DualMethod::Converge { gap: 1e-2, evaluations: 1000 };
-        let mut dual = Dual::new(&references, method).map_err(refused)?;
+    let few = |image, what| rows(&patches(image, Some(FEW), what)?);
+    let references = Arc::new(References::new(&few(&images.reference, "references")?).map_err(refused)?);
+    let mut queries = Queries::new(&references, few(&images.image, "queries")?).map_err(refused)?;
+    time(&mut group, &format!("dual_cold/{FEW}x{FEW}"), || {
+        let mut dual = Dual::new(&references, DualMethod::default()).map_err(refused)?;
         dual.solve(&mut queries, None).map_err(refused)
     })?;
     group.finish();
