@@ -21,11 +21,12 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`total_variation`],
-//! [`volume_variation`], [`wpp`], [`sinkhorn`], [`weight`].
+//! [`volume_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`weight`].
 
 pub mod flow_density;
 pub mod patch_prior;
 pub mod patches;
+pub mod reflected;
 pub mod regularizer;
 pub mod sinkhorn;
 pub mod total_variation;
@@ -35,6 +36,7 @@ pub mod wpp;
 
 pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
+pub use reflected::Reflected;
 pub use regularizer::{PatchDensity, Regularizer};
 pub use sinkhorn::{SinkhornPatchPrior, SinkhornSettings};
 pub use total_variation::TotalVariation;

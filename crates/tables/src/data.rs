@@ -206,12 +206,14 @@ impl DataSource {
     pub fn load(&self, name: &str) -> Result<Tensor> {
         match self {
             Self::Folder { folder, .. } => image_file::load_gray(&folder.join(name)),
-            Self::Synthetic => {
-                let seed = Seed::new(SYNTHETIC_SEED).derive(&synthetic_name(name), 0);
-                microstructure(SYNTHETIC_SIZE, SYNTHETIC_SIZE, seed, 0)
-            }
+            Self::Synthetic => microstructure(SYNTHETIC_SIZE, SYNTHETIC_SIZE, self.seed(name), 0),
             Self::SyntheticVolumes => Err(Error::value(name, "an image", "a synthetic volume")),
         }
+    }
+
+    /// The seed of the synthetic image that `name` stands for.
+    pub(crate) fn seed(&self, name: &str) -> Seed {
+        Seed::new(SYNTHETIC_SEED).derive(&synthetic_name(name), 0)
     }
 
     /// The files of the folder that match `pattern`, in natural order.

@@ -5,6 +5,7 @@
 
 mod check;
 pub mod diagnose;
+mod parse;
 mod raw;
 pub mod settings;
 pub mod wppnets;

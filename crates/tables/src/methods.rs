@@ -8,6 +8,7 @@ use crate::experiment::{Experiment, Method, Profile};
 use crate::outcome::{TrainingCurve, Transport};
 use crate::run::RunOptions;
 use crate::state::{Reconstruction, State};
+use garde::Validate;
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result, Seed};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, Precision, SoftClamp};
@@ -17,6 +18,7 @@ use smalti_solvers::{
     AdamSettings, Budget, Iteration, Map, Observer, PatchNrTraining, Problem, Schedule, TrainingSettings,
     TvPrimalDual, run,
 };
+use std::fmt::Debug;
 use std::path::Path;
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -33,9 +35,9 @@ pub struct Task<'a> {
 
 /// A patchNR flow trained for the run.
 pub struct Prior {
-    flow: PatchNr,
+    pub(crate) flow: PatchNr,
     /// Hash of the weights, and the precision that they compute in.
-    identity: String,
+    pub(crate) identity: String,
     /// Training and validation loss over the steps.
     pub curve: TrainingCurve,
     /// Seconds of the training.
@@ -54,6 +56,18 @@ impl Prior {
     ) -> Result<Self> {
         let identity = format!("{} {precision:?}", data_hash(&[flow.flat_parameters()])?);
         Ok(Self { flow: placed(flow, options, precision)?, identity, curve, seconds, precision })
+    }
+
+    /// What the seconds of a row do not hold.
+    pub fn note(&self) -> String {
+        let Some(&(steps, _)) = self.curve.training.last() else { return "trained before this run".into() };
+        let nll = self.curve.validation.last().map(|&(_, value)| format!(", validation NLL {value:.1}"));
+        let products = match self.precision {
+            Precision::Full => "float32",
+            Precision::Bf16 => "bfloat16 between hidden layers",
+        };
+        let (seconds, nll) = (self.seconds, nll.unwrap_or_default());
+        format!("trained once: {steps} steps in {seconds:.0} s{nll}; products in {products}")
     }
 }
 
@@ -93,7 +107,10 @@ impl<'a> Methods<'a> {
         };
         let prior = match &profile.patchnr {
             Some(settings) if needed([Method::Patchnr, Method::PatchnrAuthors]) => {
-                Some(train(settings, experiment, data, options, &state)?)
+                let load = |name: &str| data.load(name);
+                let reference = vec![load(&experiment.data.reference)?];
+                let validation = load(&experiment.data.validation)?;
+                Some(train(settings, reference, Some(validation), options, &state)?)
             }
             _ => None,
         };
@@ -230,11 +247,11 @@ impl<'a> Methods<'a> {
     }
 }
 
-fn missing(section: &str) -> Error {
+pub(crate) fn missing(section: &str) -> Error {
     Error::value(format!("profile section {section}"), "one, for the method is in a set", "none")
 }
 
-fn schedule(choice: settings::Schedule, warmup: u64) -> Schedule {
+pub(crate) fn schedule(choice: settings::Schedule, warmup: u64) -> Schedule {
     match choice {
         settings::Schedule::Constant => Schedule::Constant,
         settings::Schedule::Cosine => Schedule::Cosine { warmup },
@@ -244,16 +261,18 @@ fn schedule(choice: settings::Schedule, warmup: u64) -> Schedule {
 /// Patches of the validation image that measure the training.
 const VALIDATION_PATCHES: usize = 10_000;
 
-fn train(
-    settings: &settings::PatchNr,
-    experiment: &Experiment,
-    data: &DataSource,
+/// A flow trained on the patches of `references`, each `[1, 1, H, W]`.
+///
+/// # Errors
+/// Those of the training; [`Error::Cancelled`] on request.
+pub(crate) fn train<M: Validate<Context = ()> + Debug>(
+    settings: &settings::PatchNr<M>,
+    references: Vec<Tensor>,
+    validation: Option<Tensor>,
     options: &RunOptions,
     state: &State,
 ) -> Result<Prior> {
-    let reference = data.load(&experiment.data.reference)?;
-    let validation = data.load(&experiment.data.validation)?;
-    let hash = data_hash(&[&reference, &validation])?;
+    let hash = data_hash(&references.iter().chain(&validation).collect::<Vec<&Tensor>>())?;
     let precision = match settings.precision {
         PrecisionChoice::Float32 => Precision::Full,
         PrecisionChoice::Bfloat16 => Precision::Bf16,
@@ -286,7 +305,7 @@ fn train(
         validation_patches: VALIDATION_PATCHES,
         early_stop: training.early_stop_after.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
     };
-    let mut iteration = PatchNrTraining::new(flow, &[reference], Some(&validation), wanted, seed)?;
+    let mut iteration = PatchNrTraining::new(flow, &references, validation.as_ref(), wanted, seed)?;
     let observer = state.observer("patchnr", &identity);
     let summary = run(&mut iteration, Budget::steps(training.steps), &observer)?;
     state.go_on(&summary)?;

@@ -60,10 +60,8 @@ pub struct Shown {
     pub name: String,
     /// The ground truth, `[1, 1, H, W]`.
     pub truth: Tensor,
-    /// The observation, `[1, 1, h, w]`.
-    pub observation: Tensor,
-    /// Where the observed pixels lie in the ground truth.
-    pub grid: Grid,
+    /// The observation, where it is an image: `[1, 1, h, w]`, and where its pixels lie in the ground truth.
+    pub observation: Option<(Tensor, Grid)>,
     /// The reconstructions, in the order of the table.
     pub results: Vec<Restored>,
 }
@@ -91,6 +89,8 @@ pub struct Transport {
     pub distance: SquaredDistance,
     /// By how much the distance can be below the true one, relatively; 0.01 is one percent.
     pub gap: Option<f64>,
+    /// Number of patches that are compared.
+    pub patches: usize,
     /// Number of reference patches.
     pub references: usize,
     /// c-transforms of all patches of a scale, over the reconstruction and all scales.

@@ -17,13 +17,14 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// The grey picture of an image `[1, 1, H, W]` whose values 0 and 1 become black and white; values beyond
+    /// The grey picture of an image `[1, 1, H, W]` whose values `window` become black and white; values beyond
     /// are cut, values that are not numbers become black.
     ///
     /// # Errors
     /// [`Error::Shape`] where the image is not `[1, 1, H, W]`.
-    pub fn grey(image: &Tensor) -> Result<Self> {
-        Self::from_tensor(image, None, |v| (v.clamp(0.0, 1.0) * 255.0).round() as u8)
+    pub fn grey(image: &Tensor, [black, white]: [f64; 2]) -> Result<Self> {
+        let (black, range) = (black as f32, (white - black) as f32);
+        Self::from_tensor(image, None, |v| (((v - black) / range).clamp(0.0, 1.0) * 255.0).round() as u8)
     }
 
     /// The picture of an image `[1, 1, H, W]` whose values become bytes by `to_byte`.

@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub title: &'a str,
     /// Pixels cut from every side before an image is scored.
     pub crop: i64,
+    /// The values that pictures show as black and as white.
+    pub window: [f64; 2],
     /// The data.
     pub data: &'a DataSource,
     /// Where published figures come from.
@@ -49,6 +51,7 @@ impl<'a> Facts<'a> {
         Self {
             title: &experiment.title,
             crop: experiment.crop,
+            window: [0.0, 1.0],
             data,
             sources: sources(profile),
             protocol: protocol(experiment, profile, data, options),
@@ -65,7 +68,7 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<
     let scale = error_scale(&outcome.shown, facts.crop)?;
     let mut images = Vec::new();
     for shown in &outcome.shown {
-        images.push(image(staged, shown, facts.crop, scale)?);
+        images.push(image(staged, shown, facts, scale)?);
     }
     let curve = outcome.curve.as_ref().map(curve::draw).transpose()?.flatten();
     let stops: Vec<String> = COLOURS.iter().map(|[r, g, b]| format!("rgb({r},{g},{b})")).collect();
@@ -98,20 +101,25 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<
 }
 
 /// The versions of a shown image: truth, observation, every result. Writes each picture as a file as well.
-fn image(staged: &mut Staged, shown: &Shown, crop: i64, scale: f64) -> Result<Value> {
-    let scored = scored(&shown.truth, crop)?;
+fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> Result<Value> {
+    let scored = scored(&shown.truth, facts.crop)?;
     let place = inset(&shown.truth, scored)?;
     let folder = format!("images/{}", file_name(&shown.name));
-    staged.add(&format!("{folder}/side-by-side.png"), &strip::side_by_side(shown, place)?.to_png()?)?;
+    staged.add(
+        &format!("{folder}/side-by-side.png"),
+        &strip::side_by_side(shown, place, facts.window)?.to_png()?,
+    )?;
     let mut embed = |name: String, picture: &Picture| -> Result<Value> {
         let png = picture.to_png()?;
         staged.add(&format!("{folder}/{name}.png"), &png)?;
         Ok(Value::from_safe_string(data_uri(&png)))
     };
     let mut version = |key: &str, title: &str, figures: String, image: &tch::Tensor, error: bool| {
-        let picture = Picture::grey(image)?;
-        let is_observation = key == "observation";
-        let region = if is_observation { observed(place, shown)? } else { place };
+        let picture = Picture::grey(image, facts.window)?;
+        let region = match &shown.observation {
+            Some((observation, grid)) if key == "observation" => observed(place, observation, *grid)?,
+            _ => place,
+        };
         let detail = region.cut(&picture);
         // The file is enlarged for viewers; the page enlarges by itself.
         let factor = (336 / detail.width.max(1)).max(1);
@@ -128,10 +136,10 @@ fn image(staged: &mut Staged, shown: &Shown, crop: i64, scale: f64) -> Result<Va
         })
     };
     let size = |t: &tch::Tensor| format!("{} × {} px", t.size()[2], t.size()[3]);
-    let mut versions = vec![
-        version("truth", "Ground truth", size(&shown.truth), &shown.truth, false)?,
-        version("observation", "Observation", size(&shown.observation), &shown.observation, false)?,
-    ];
+    let mut versions = vec![version("truth", "Ground truth", size(&shown.truth), &shown.truth, false)?];
+    if let Some((observation, _)) = &shown.observation {
+        versions.push(version("observation", "Observation", size(observation), observation, false)?);
+    }
     for result in &shown.results {
         let figures = format!("{:.2} dB, SSIM {:.3}", result.psnr, result.ssim);
         versions.push(version(result.key, result.title, figures, &result.image, true)?);

@@ -118,8 +118,9 @@ impl State {
         let mut file = Checkpoint::default();
         file.tensors.insert("image".into(), done.image.to_device(Device::Cpu));
         file.set_meta("seconds", done.seconds);
-        if let Some(Transport { distance, gap, references, evaluations }) = done.transport {
+        if let Some(Transport { distance, gap, patches, references, evaluations }) = done.transport {
             file.set_meta("transport.distance", distance.full());
+            file.set_meta("transport.patches", patches);
             file.set_meta("transport.references", references);
             file.set_meta("transport.evaluations", evaluations);
             if let Some(gap) = gap {
@@ -140,6 +141,7 @@ fn restored(file: &Checkpoint) -> Result<Transport> {
     Ok(Transport {
         distance: SquaredDistance::from_full(file.meta_parsed("transport.distance")?),
         gap: gap.then(|| file.meta_parsed("transport.gap")).transpose()?,
+        patches: file.meta_parsed("transport.patches")?,
         references: file.meta_parsed("transport.references")?,
         evaluations: file.meta_parsed("transport.evaluations")?,
     })

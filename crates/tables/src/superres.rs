@@ -9,7 +9,6 @@ use crate::run::RunOptions;
 use crate::state::Reconstruction;
 use smalti_base::metrics::{self, Summary};
 use smalti_base::{Error, Result, Space};
-use smalti_flows::Precision;
 use smalti_operators::{Convolution, Extension, Operator};
 use tch::Tensor;
 
@@ -105,6 +104,8 @@ struct Entry {
     score: Score,
     seconds: f64,
     transport: Option<Transport>,
+    /// The distance of the truth, for the rows that know their own.
+    transport_of_truth: Option<Transport>,
 }
 
 fn evaluate(
@@ -122,18 +123,20 @@ fn evaluate(
     for (i, name) in names.iter().enumerate() {
         let Observed { truth, operator, observation } = observe(name, experiment, profile, data, options)?;
         let task = Task { name, operator: &operator, observation: &observation };
+        let transported = set.methods.iter().any(|m| matches!(m, Method::Wpp | Method::WppAuthors));
+        let of_truth = if transported { methods.distance(&truth)? } else { None };
         let mut results = Vec::new();
         for (&method, column) in set.methods.iter().zip(&mut columns) {
             let Reconstruction { image, seconds, transport } = methods.reconstruct(method, &task)?;
             let score = Score::of(&image, &truth, experiment.crop)?;
             let Score { psnr, ssim, .. } = score;
             tracing::info!("{}: {} {psnr:.2} dB, SSIM {ssim:.3}", name, method.title());
-            column.push(Entry { score, seconds, transport });
+            column.push(Entry { score, seconds, transport, transport_of_truth: of_truth });
             results.push(Restored { key: method.key(), title: method.title(), image, psnr, ssim });
         }
         if i < set.show {
-            let (name, grid) = (name.clone(), operator.grid());
-            outcome.shown.push(Shown { name, truth, observation, grid, results });
+            let (name, observation) = (name.clone(), Some((observation, operator.grid())));
+            outcome.shown.push(Shown { name, truth, observation, results });
         }
     }
     // Published figures stand beside figures on whole images of the published data only.
@@ -156,25 +159,12 @@ fn evaluate(
 /// What the figures of a row do not say.
 fn note(method: Method, methods: &Methods<'_>, column: &[Entry]) -> String {
     match method {
-        Method::Patchnr | Method::PatchnrAuthors => methods.prior.as_ref().map_or_else(String::new, training),
+        Method::Patchnr | Method::PatchnrAuthors => {
+            methods.prior.as_ref().map_or_else(String::new, Prior::note)
+        }
         Method::Wpp | Method::WppAuthors => transport(column),
         _ => String::new(),
     }
-}
-
-/// What the seconds of a row do not hold.
-fn training(prior: &Prior) -> String {
-    if prior.curve.training.is_empty() {
-        return "trained before this run".into();
-    }
-    let nll = prior.curve.validation.last().map_or(f64::NAN, |&(_, value)| value);
-    let steps = prior.curve.training.last().map_or(0, |&(step, _)| step);
-    let products = match prior.precision {
-        Precision::Full => "float32",
-        Precision::Bf16 => "bfloat16 between hidden layers",
-    };
-    let seconds = prior.seconds;
-    format!("trained once: {steps} steps in {seconds:.0} s, validation NLL {nll:.1}; products in {products}")
 }
 
 /// Distance and sharpness, means over the images.
@@ -183,13 +173,15 @@ fn transport(column: &[Entry]) -> String {
     let known: Vec<Transport> = column.iter().filter_map(|r| r.transport).collect();
     let over = |of: fn(&Transport) -> f64| Summary::of(&known.iter().map(of).collect::<Vec<f64>>()).mean;
     let (distance, evaluations) = (over(|t| t.distance.full()), over(|t| t.evaluations as f64));
-    let references = known.first().map_or(0, |t| t.references);
-    let gap = known.iter().try_fold(0.0, |largest: f64, t| Some(largest.max(t.gap?)));
+    let (patches, references) = known.first().map_or((0, 0), |t| (t.patches, t.references));
+    let truths: Vec<Transport> = column.iter().filter_map(|r| r.transport_of_truth).collect();
+    let of_truth = Summary::of(&truths.iter().map(|t| t.distance.full()).collect::<Vec<f64>>()).mean;
+    let gap = known.iter().chain(&truths).try_fold(0.0, |largest: f64, t| Some(largest.max(t.gap?)));
     let gap = gap.map_or("unknown".into(), |gap| format!("{:.2} %", 100.0 * gap));
     let (blur, truth) = (mean(&|r| r.score.blur), mean(&|r| r.score.blur_of_truth));
     format!(
-        "W2^2 of the result's patches to {references} reference patches {distance:.5} (cost |p - q|^2, scale 0, \
-         gap at most {gap}); {evaluations:.0} c-transforms in a reconstruction; blur effect {blur:.3}, of the truth \
+        "W2^2 of {patches} of the result's patches to {references} reference patches {distance:.5}, of the truth's \
+         {of_truth:.5} (cost |p - q|^2, scale 0, gap at most {gap}); {evaluations:.0} c-transforms in a reconstruction; blur effect {blur:.3}, of the truth \
          {truth:.3}"
     )
 }

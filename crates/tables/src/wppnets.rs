@@ -127,7 +127,7 @@ fn shown(seen: Seen, results: [(&'static str, Tensor, f64); 2], border: i64) -> 
     }
     let Seen { truth, observation, grid, label } = seen;
     let name = label.trim_end_matches(" (synthetic)").to_owned();
-    Ok(Shown { name, truth, observation, grid, results: restored })
+    Ok(Shown { name, truth, observation: Some((observation, grid)), results: restored })
 }
 
 /// What the report says about the run.
@@ -154,6 +154,7 @@ pub fn facts<'a>(
     Facts {
         title: &experiment.title,
         crop: experiment.crop,
+        window: [0.0, 1.0],
         data,
         sources: vec!["single images, measured from the published results of the authors".to_owned()],
         protocol,

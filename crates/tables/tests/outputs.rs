@@ -96,7 +96,12 @@ fn outcome() -> Outcome {
     let loss = |i: u64| 400.0 * (-(i as f64) / 40.0).exp() - 90.0;
     Outcome {
         rows: rows(),
-        shown: vec![Shown { name: "sic/test.png".into(), truth, observation, grid, results: results.into() }],
+        shown: vec![Shown {
+            name: "sic/test.png".into(),
+            truth,
+            observation: Some((observation, grid)),
+            results: results.into(),
+        }],
         curve: Some(TrainingCurve {
             training: (0..1000).map(|i| (i, loss(i))).collect(),
             validation: (0..10).map(|i| (100 * i, loss(100 * i) + 2.0)).collect(),

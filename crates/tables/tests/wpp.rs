@@ -54,7 +54,7 @@ fn the_notes_hold_distance_gap_and_sharpness() {
         assert_eq!((row.method.as_str(), row.images), (method, 1));
         assert!(row.ours.psnr.unwrap().mean > 20.0, "{row:?}");
         assert!(
-            row.note.starts_with("W2^2 of the result's patches to 500 reference patches 0.0"),
+            row.note.starts_with("W2^2 of 3364 of the result's patches to 500 reference patches 0.0"),
             "{}",
             row.note
         );
@@ -105,7 +105,7 @@ fn a_finished_reconstruction_is_kept_with_all_it_reports() {
     let root = tempfile::tempdir().unwrap();
     let state = State::of(&options(root.path()));
     let distance = SquaredDistance::from_full(0.1 + 0.2);
-    let known = Transport { distance, gap: Some(1.0 / 3.0), references: 7, evaluations: 12_345 };
+    let known = Transport { distance, gap: Some(1.0 / 3.0), patches: 5, references: 7, evaluations: 12_345 };
     for transport in [None, Some(known), Some(Transport { gap: None, ..known })] {
         let image = Tensor::ones([1, 1, 3, 2], tch::kind::FLOAT_CPU);
         let done = Reconstruction { image, seconds: 0.1, transport };

@@ -1,15 +1,14 @@
 //! From the file as written to the checked experiment.
 
-use super::diagnose::{Failure, FileError, Place, Source, locate, non_finite};
+use super::diagnose::{Failure, FileError};
+use super::parse::{self, Misfit};
 use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawSet};
 use super::settings::{Data, Form, L2Tv, Operator, PatchNr, Schedule, Wpp};
 use super::{ExperimentKind, Method, ProfileName};
 use crate::outcome::{Figure, Figures};
 use crate::volume::settings::Volume;
-use garde::Validate;
 use std::collections::BTreeMap;
 use std::path::Path;
-use toml::de::{DeTable, Deserializer};
 
 /// Pixels that must remain between the crops: a window of SSIM.
 const LEAST_INTERIOR: i64 = 7;
@@ -76,12 +75,8 @@ impl Experiment {
     /// # Errors
     /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let bytes = smalti_base::files::read(path)?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            smalti_base::Error::content(path, "it is not UTF-8 text", "write the file as plain text")
-        })?;
-        let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Self::parse(&name, &path.display().to_string(), &text)?)
+        let text = parse::text(path)?;
+        Ok(Self::parse(&parse::name(path), &path.display().to_string(), &text)?)
     }
 
     /// Checks the text of an experiment file; `file` is what errors call it.
@@ -90,40 +85,7 @@ impl Experiment {
     /// [`FileError`] naming file, line and column, for: wrong syntax, an unknown or missing key, a wrong type,
     /// a value out of its range, parts that do not fit together.
     pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, Box<FileError>> {
-        let source = Source { file, text };
-        let syntax = |e: toml::de::Error| {
-            source.fault(e.span().unwrap_or(0..0), e.message().trim(), "correct the syntax of the file")
-        };
-        let spanned = DeTable::parse(text).map_err(syntax)?;
-        let table = spanned.get_ref().clone();
-        let at = |path: &str| locate(&table, path);
-
-        let raw: RawExperiment =
-            serde_path_to_error::deserialize(Deserializer::from(spanned)).map_err(|e| {
-                let path = e.path().to_string();
-                let span = e.inner().span().unwrap_or_else(|| at(&path).span);
-                let problem = match path.as_str() {
-                    "." => e.inner().message().to_owned(),
-                    _ => format!("{path}: {}", e.inner().message()),
-                };
-                source.fault(span, problem, "correct the name or the kind of the value")
-            })?;
-        let out_of_range = |path: &str, problem: &str| {
-            let Place { path, span, value } = at(path);
-            let got = text.get(value).unwrap_or_default().lines().next().unwrap_or_default();
-            source.fault(span, format!("{path}: {problem}, got {got}"), "write a value in the range")
-        };
-        if let Some(path) = non_finite(&table, "") {
-            return Err(out_of_range(&path, "not a finite number"));
-        }
-        if let Err(report) = raw.validate()
-            && let Some((path, error)) = report.iter().next()
-        {
-            return Err(out_of_range(&path.to_string(), error.message()));
-        }
-        checked(name, raw).map_err(|(path, problem)| {
-            source.fault(at(&path).span, format!("{path}: {problem}"), "make the settings fit together")
-        })
+        parse::parse(file, text, |raw| checked(name, raw))
     }
 
     /// The profile of that name.
@@ -142,9 +104,6 @@ impl EvaluationSet {
         self.published.get(method.published_key()).copied().unwrap_or_default()
     }
 }
-
-/// A path in the file and what is wrong there.
-type Misfit = (String, String);
 
 fn checked(name: &str, raw: RawExperiment) -> Result<Experiment, Misfit> {
     for (key, image) in [("reference", &raw.data.reference), ("validation", &raw.data.validation)] {
@@ -175,7 +134,7 @@ fn complete(kind: ExperimentKind, raw: &RawProfile, operator: &Operator) -> Resu
     match kind {
         ExperimentKind::Superresolution if raw.sets.is_empty() => problem("sets", "length is lower than 1"),
         ExperimentKind::Superresolution => Ok(()),
-        ExperimentKind::Wppnets => problem("sets", "an experiment with networks has another form"),
+        ExperimentKind::Wppnets => problem("sets", "an experiment of this kind has another form"),
         ExperimentKind::Volume if raw.volume.is_none() => problem("volume", "no such section for a volume"),
         ExperimentKind::Volume if raw.size.is_none() => problem("size", "no size of the volumes"),
         ExperimentKind::Volume if operator.form != Form::Valid => {
@@ -273,7 +232,7 @@ fn checked_set(raw: RawSet, published: &BTreeMap<String, RawPublished>) -> Resul
     })
 }
 
-fn figures(raw: &RawFigures) -> Figures {
+pub(super) fn figures(raw: &RawFigures) -> Figures {
     let figure = |values: &Option<Vec<f64>>| {
         let values = values.as_ref()?;
         Some(Figure { mean: *values.first()?, std: values.get(1).copied() })
@@ -282,7 +241,7 @@ fn figures(raw: &RawFigures) -> Figures {
 }
 
 /// Image names stay inside of the data folder, and a pattern has one `*`, in the file name.
-fn plain_name(name: &str, pattern: bool) -> Result<(), String> {
+pub(super) fn plain_name(name: &str, pattern: bool) -> Result<(), String> {
     let outside = name.starts_with('/') || name.split('/').any(|part| part.is_empty() || part == "..");
     let (folder, stars) = (name.rsplit_once('/').map_or("", |(f, _)| f), name.matches('*').count());
     match () {

@@ -5,7 +5,7 @@
 
 mod wpp;
 
-pub use wpp::{AveragedSgd, Converge, Dual, Wpp, WppMap};
+pub use wpp::{AveragedSgd, Converge, Dual, Measure, Wpp, WppMap};
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -70,10 +70,10 @@ pub struct L2Tv {
     pub tolerance: f64,
 }
 
-/// Settings of patchNR: the flow, its training and the reconstruction with it.
+/// Settings of patchNR: the flow, its training and the reconstruction with it, `M`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct PatchNr {
+pub struct PatchNr<M: Validate<Context = ()> = Map> {
     /// Side of a patch in pixels, 2 to 16.
     #[garde(range(min = 2, max = 16))]
     pub patch_size: i64,
@@ -104,11 +104,11 @@ pub struct PatchNr {
     pub training: Training,
     /// How an image is reconstructed with it.
     #[garde(dive)]
-    pub map: Map,
+    pub map: M,
     /// How its authors do that, for the method `patchnr_authors`.
-    #[serde(default)]
+    #[serde(default = "Option::default")]
     #[garde(dive)]
-    pub authors: Option<Map>,
+    pub authors: Option<M>,
 }
 
 /// The form of the soft clamp, see `smalti_flows::ClampForm`.

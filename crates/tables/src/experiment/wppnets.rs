@@ -1,13 +1,13 @@
 //! Experiment files of kind `wppnets`: which networks learn from which data, and what they are tested on.
 
-use super::diagnose::{Failure, FileError, Place, Source, locate, non_finite};
+use super::diagnose::{Failure, FileError};
+use super::parse;
 use super::settings::{Form, PrecisionChoice, Schedule};
 use super::{ExperimentKind, ProfileName};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
-use toml::de::{DeTable, Deserializer};
 
 /// A checked experiment file of this kind.
 #[derive(Debug, Clone, Deserialize, Validate)]
@@ -225,24 +225,16 @@ pub enum Length {
 }
 
 impl WppNets {
-    /// Whether `text` says that it is an experiment of this kind.
-    pub fn is_kind(text: &str) -> bool {
-        DeTable::parse(text).is_ok_and(|table| {
-            table.get_ref().get("kind").and_then(|kind| kind.get_ref().as_str()) == Some("wppnets")
-        })
-    }
-
     /// Reads the experiment file at `path`, where it is of this kind.
     ///
     /// # Errors
     /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
     pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
-        let Ok(text) = String::from_utf8(smalti_base::files::read(path)?) else { return Ok(None) };
-        if !Self::is_kind(&text) {
+        let text = parse::text(path)?;
+        if parse::kind(&text).as_deref() != Some("wppnets") {
             return Ok(None);
         }
-        let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Some(Self::parse(&name, &path.display().to_string(), &text)?))
+        Ok(Some(Self::parse(&parse::name(path), &path.display().to_string(), &text)?))
     }
 
     /// Checks the text of an experiment file; `file` is what errors call it.
@@ -250,41 +242,10 @@ impl WppNets {
     /// # Errors
     /// [`FileError`] naming file, line and column, as [`super::Experiment::parse`].
     pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, Box<FileError>> {
-        let source = Source { file, text };
-        let spanned = DeTable::parse(text).map_err(|e| {
-            source.fault(e.span().unwrap_or(0..0), e.message().trim(), "correct the syntax of the file")
-        })?;
-        let table = spanned.get_ref().clone();
-        let at = |path: &str| locate(&table, path);
-        let mut experiment: Self =
-            serde_path_to_error::deserialize(Deserializer::from(spanned)).map_err(|e| {
-                let path = e.path().to_string();
-                let span = e.inner().span().unwrap_or_else(|| at(&path).span);
-                let problem = format!("{path}: {}", e.inner().message());
-                source.fault(span, problem, "correct the name or the kind of the value")
-            })?;
-        let out_of_range = |path: &str, problem: &str| {
-            let Place { path, span, value } = at(path);
-            let got = text.get(value).unwrap_or_default().lines().next().unwrap_or_default();
-            source.fault(span, format!("{path}: {problem}, got {got}"), "write a value in the range")
-        };
-        if let Some(path) = non_finite(&table, "") {
-            return Err(out_of_range(&path, "not a finite number"));
-        }
-        if let Err(report) = experiment.validate()
-            && let Some((path, error)) = report.iter().next()
-        {
-            return Err(out_of_range(&path.to_string(), error.message()));
-        }
-        if let Some((path, problem)) = experiment.misfit() {
-            return Err(source.fault(
-                at(&path).span,
-                format!("{path}: {problem}"),
-                "make the settings fit together",
-            ));
-        }
-        experiment.name = name.to_owned();
-        Ok(experiment)
+        parse::parse(file, text, |experiment: Self| match experiment.misfit() {
+            Some(misfit) => Err(misfit),
+            None => Ok(Self { name: name.to_owned(), ..experiment }),
+        })
     }
 
     /// The profile of that name.

@@ -121,14 +121,15 @@ impl<'a> Learned<'a> {
         Ok(Reconstruction { image, seconds, transport })
     }
 
-    /// The distance of `image` on scale 0, from a potential that is good already or, where there is none, from
+    /// The distance of patches of `image` on scale 0, from a potential that is good already or, where there is none, from
     /// zero. The evaluations are its own.
     ///
     /// # Errors
     /// An image that the prior refuses.
     pub(super) fn measure(&self, image: &Tensor, potential: &[Vec<f64>]) -> Result<Transport> {
         let space = Space::of("image to measure", image)?;
-        let mut prior = self.prior(space, 1, 1, self.settings.measure.into())?;
+        let measure = self.settings.measure;
+        let mut prior = self.prior(space, 1, measure.stride, measure.into())?;
         if !potential.is_empty() {
             prior.set_potentials(potential)?;
         }
@@ -136,7 +137,10 @@ impl<'a> Learned<'a> {
         let report = prior.reports().into_iter().next();
         let report = report.ok_or_else(|| Error::value("scales of the prior", "at least one", "none"))?;
         let (distance, gap) = (report.value, report.gap());
-        Ok(Transport { distance, gap, references: report.references, evaluations: report.evaluations })
+        let along = |n: i64| (n - self.settings.patch_size) / measure.stride + 1;
+        let patches = (along(space.height) * along(space.width)) as usize;
+        let (references, evaluations) = (report.references, report.evaluations);
+        Ok(Transport { distance, gap, patches, references, evaluations })
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::outcome::Shown;
 use crate::png::Picture;
 use smalti_base::{Error, Result, Space};
+use smalti_operators::Grid;
 use tch::{Kind, Tensor};
 
 /// Side of an inset in pixels of the ground truth.
@@ -81,14 +82,13 @@ pub(super) fn inset(truth: &Tensor, scored: Region) -> Result<Region> {
 }
 
 /// The observed pixels whose centres lie in `region` of the ground truth.
-pub(super) fn observed(region: Region, shown: &Shown) -> Result<Region> {
-    let Space { height, width, .. } = Space::of("observation", &shown.observation)?;
+pub(super) fn observed(region: Region, observation: &Tensor, grid: Grid) -> Result<Region> {
+    let Space { height, width, .. } = Space::of("observation", observation)?;
     let axis = |start: i64, length: i64, origin: f64, spacing: f64, side: i64| {
         let pixel = |v: f64| (((v - origin) / spacing).ceil() as i64).clamp(0, side);
         let first = pixel(start as f64 - 0.5).min(side - 1);
         (first, (pixel((start + length) as f64 - 0.5) - first).max(1))
     };
-    let grid = shown.grid;
     let (top, rows) = axis(region.top, region.height, grid.origin.0, grid.spacing.0, height);
     let (left, columns) = axis(region.left, region.width, grid.origin.1, grid.spacing.1, width);
     Ok(Region { top, left, height: rows, width: columns })

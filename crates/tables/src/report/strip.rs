@@ -4,6 +4,7 @@ use super::pictures::Region;
 use crate::outcome::Shown;
 use crate::png::Picture;
 use smalti_base::{Result, Space};
+use smalti_operators::Grid;
 use tch::{Device, Kind, Tensor};
 
 /// Side of the shown region in pixels of the ground truth.
@@ -13,9 +14,9 @@ const ENLARGED: usize = 2;
 /// White pixels between neighbours.
 const GAP: i64 = 3;
 
-/// Ground truth, observation, then every result, side by side: the same region, around `place`, pixels as
+/// Ground truth, observation where it is an image, then every result, side by side: the same region, around `place`, pixels as
 /// squares; every pixel of the observation as the square that it stands for.
-pub(super) fn side_by_side(shown: &Shown, place: Region) -> Result<Picture> {
+pub(super) fn side_by_side(shown: &Shown, place: Region, window: [f64; 2]) -> Result<Picture> {
     let Space { height, width, .. } = Space::of("shown image", &shown.truth)?;
     let start = |first: i64, length: i64, all: i64, side: i64| {
         (first + length / 2 - side / 2).clamp(0, (all - side).max(0))
@@ -24,12 +25,14 @@ pub(super) fn side_by_side(shown: &Shown, place: Region) -> Result<Picture> {
     let top = start(place.top, place.height, height, rows);
     let left = start(place.left, place.width, width, columns);
     let region = |t: &Tensor| -> Result<Tensor> { Ok(t.f_narrow(2, top, rows)?.f_narrow(3, left, columns)?) };
-    let observed = nearest(&shown.observation, (height, width), shown)?;
-    let mut parts = vec![region(&shown.truth)?, region(&observed)?];
+    let mut parts = vec![region(&shown.truth)?];
+    if let Some((observation, grid)) = &shown.observation {
+        parts.push(region(&nearest(observation, (height, width), *grid)?)?);
+    }
     for result in &shown.results {
         parts.push(region(&result.image)?);
     }
-    let white = Tensor::ones([1, 1, rows, GAP], (Kind::Float, Device::Cpu));
+    let white = Tensor::full([1, 1, rows, GAP], window[1], (Kind::Float, Device::Cpu));
     let mut strip = Vec::new();
     for (k, part) in parts.iter().enumerate() {
         if k > 0 {
@@ -37,17 +40,17 @@ pub(super) fn side_by_side(shown: &Shown, place: Region) -> Result<Picture> {
         }
         strip.push(part.to_device(Device::Cpu).to_kind(Kind::Float));
     }
-    Ok(Picture::grey(&Tensor::f_cat(&strip, 3)?)?.enlarged(ENLARGED))
+    Ok(Picture::grey(&Tensor::f_cat(&strip, 3)?, window)?.enlarged(ENLARGED))
 }
 
 /// The observed pixel that lies nearest to each of `size` pixels of the ground truth.
-fn nearest(observation: &Tensor, size: (i64, i64), shown: &Shown) -> Result<Tensor> {
+fn nearest(observation: &Tensor, size: (i64, i64), grid: Grid) -> Result<Tensor> {
     let index = |n: i64, observed: i64, origin: f64, spacing: f64| {
         let nearest = |u: i64| ((u as f64 - origin) / spacing).round() as i64;
         let all: Vec<i64> = (0..n).map(|u| nearest(u).clamp(0, observed - 1)).collect();
         Tensor::from_slice(&all).to_device(observation.device())
     };
-    let (grid, seen) = (shown.grid, observation.size());
+    let seen = observation.size();
     let rows = index(size.0, seen[2], grid.origin.0, grid.spacing.0);
     let columns = index(size.1, seen[3], grid.origin.1, grid.spacing.1);
     Ok(observation.f_index_select(2, &rows)?.f_index_select(3, &columns)?)

@@ -4,7 +4,7 @@ use super::{Named, flows};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::LinearOperator;
 use smalti_priors::{
-    PatchDensity, PatchPrior, Patches, Regularizer, Sampling, TotalVariation, VolumeVariation,
+    PatchDensity, PatchPrior, Patches, Reflected, Regularizer, Sampling, TotalVariation, VolumeVariation,
 };
 
 /// The patch densities, on 3x3 patches.
@@ -31,6 +31,10 @@ pub fn regularizers() -> Result<Vec<RegularizerCase>> {
         let fresh = sampling != Sampling::All;
         all.push((Named::new(format!("patchNR, {sampling:?}"), Box::new(prior)), domain, fresh));
     }
+    let reflected = Reflected::new(domain, 2, |extended| {
+        PatchPrior::new(flows::patchnr(3)?, extended, Sampling::All, Seed::new(31))
+    })?;
+    all.push((Named::new("patchNR of the reflected image", Box::new(reflected)), domain, false));
     for space in [domain, colour] {
         let tv = TotalVariation::new(space, 0.1)?;
         all.push((Named::new("total variation", Box::new(tv)), space, false));

@@ -20,10 +20,9 @@ pub struct Wpp {
     /// Number of scales, 1 to 8.
     #[garde(range(min = 1, max = 8))]
     pub scales: usize,
-    /// How well the distance of a finished image is found out for the note of its row, on scale 0. It changes no
-    /// image.
+    /// How the distance of a finished image is found out for the note of its row, on scale 0. It changes no image.
     #[garde(dive)]
-    pub measure: Converge,
+    pub measure: Measure,
     /// How an image is reconstructed.
     #[garde(dive)]
     pub map: WppMap,
@@ -64,6 +63,27 @@ pub struct WppMap {
     /// How the potentials are found in each iteration, from those of the last one.
     #[garde(dive)]
     pub dual: Dual,
+}
+
+/// Which patches of a finished image are compared with the reference patches, and how well.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// Distance of neighbouring patches in pixels, 1 to 64.
+    #[garde(range(min = 1, max = 64))]
+    pub stride: i64,
+    /// As of [`Converge`].
+    #[garde(range(min = 1e-12, max = 1.0))]
+    pub gap: f64,
+    /// As of [`Converge`].
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub evaluations: usize,
+}
+
+impl From<Measure> for DualMethod {
+    fn from(Measure { gap, evaluations, .. }: Measure) -> Self {
+        Self::Converge { gap, evaluations }
+    }
 }
 
 /// How potentials are found.
