@@ -1,7 +1,8 @@
 """The semi-dual of optimal transport between two sets of rows: value, gradient in the rows, gradient in the potential.
 
-Argument: `dense` computes all distances as a matrix, in blocks of at most 10,000 x 10,000; `keops` as a symbolic
-reduction. The potential of run k is row k of `psi`.
+Argument: `dense` computes all distances as a matrix, in blocks of at most 10,000 x 10,000, and its gradients in closed
+form; `autograd` differentiates through the matrix; `keops` is a symbolic reduction. The potential of run k is row k of
+`psi`.
 """
 
 import protocol
@@ -33,8 +34,19 @@ def keops(psi):
     return least[:, 0], winner[:, 0]
 
 
+def autograd(psi):
+    """Value and gradients of the mean minimum plus the mean potential, by back-propagation through the matrix."""
+    rows, psi = x.clone().requires_grad_(), psi.clone().requires_grad_()
+    costs = (rows * rows).sum(1)[:, None] + (y * y).sum(1)[None, :] - 2 * rows @ y.T
+    value = (costs - psi[None, :]).min(1).values.mean() + psi.mean()
+    value.backward()
+    return value.detach(), rows.grad, psi.grad
+
+
 def work(k):
     psi = potentials[k % len(potentials)]
+    if how == "autograd":
+        return autograd(psi)
     least, winners = (keops if how == "keops" else dense)(psi)
     value = least.double().mean() + psi.double().mean()
     shares = torch.bincount(winners, minlength=len(y)) / len(x)

@@ -1,4 +1,4 @@
-//! The comparisons of the Wasserstein engine with dense PyTorch, KeOps and POT: same rows, same potentials.
+//! The comparisons of the Wasserstein engine with PyTorch (closed form and autograd), KeOps and POT: same rows, same potentials.
 
 use crate::answer::Answer;
 use crate::compare::Comparison;
@@ -72,7 +72,7 @@ pub fn comparisons(
             .collect(),
         "c_transform_sic_354k" => {
             let mut comparison = of_images(None, Psi::Converged, true)?;
-            // KeOps takes as long, half a minute a run.
+            // Autograd would keep a matrix of 14 GB and more; KeOps takes half a minute a run.
             comparison.peers.truncate(1);
             Ok(vec![comparison])
         }
@@ -145,7 +145,11 @@ fn transform(
         tolerance: 1e-2,
         inputs,
         ours: Box::new(ours),
-        peers: vec![peer("pytorch-dense", "dense"), peer("pykeops", "keops")],
+        peers: vec![
+            peer("pytorch-dense", "dense"),
+            peer("pytorch-autograd", "autograd"),
+            peer("pykeops", "keops"),
+        ],
     })
 }
 

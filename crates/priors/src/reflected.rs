@@ -42,7 +42,7 @@ impl<R: Regularizer> Regularizer for Reflected<R> {
 
     fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
         let (value, grad) = self.inner.value_and_grad(&self.extend(x)?)?;
-        Ok((value, grad.f_reflection_pad2d_backward(x, [self.padding; 4])?))
+        Ok((value, x.f_reflection_pad2d_backward(&grad, [self.padding; 4])?))
     }
 
     fn refresh(&mut self, step: u64) -> Result<()> {
