@@ -1,5 +1,11 @@
 //! Likelihoods: how probable an observation is, given the noise-free one. They know no operator.
 
+mod gaussian;
+mod poisson;
+
+pub use gaussian::Gaussian;
+pub use poisson::Poisson;
+
 use smalti_base::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -18,76 +24,16 @@ pub trait Likelihood {
     fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor>;
 }
 
-/// Additive Gaussian noise: `nll(u, y) = |u - y|^2 / (2 sigma^2)`, the constant dropped.
-#[derive(Debug, Clone, Copy)]
-pub struct Gaussian {
-    sigma: f64,
-}
-
-impl Gaussian {
-    /// Noise of standard deviation `sigma > 0`, in the units of the observation.
-    ///
-    /// # Errors
-    /// [`Error::Value`] where `sigma` is not positive and finite.
-    pub fn new(sigma: f64) -> Result<Self> {
-        if sigma > 0.0 && sigma.is_finite() {
-            Ok(Self { sigma })
-        } else {
-            Err(Error::value("noise level sigma", "a positive number", sigma))
-        }
-    }
-
-    /// The standard deviation of the noise.
-    pub fn sigma(&self) -> f64 {
-        self.sigma
-    }
-}
-
-impl Likelihood for Gaussian {
-    fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
-        let squares = difference(u, y)?.f_square()?;
-        // The last axis is there for observations that are single numbers.
-        let per_image = squares.f_unsqueeze(-1)?.f_flatten(1, -1)?;
-        Ok(per_image.f_sum_dim_intlist(1i64, false, None::<Kind>)? / (2.0 * self.sigma.powi(2)))
-    }
-
-    fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
-        Ok(difference(u, y)? / self.sigma.powi(2))
-    }
-}
-
-fn difference(u: &Tensor, y: &Tensor) -> Result<Tensor> {
+fn same_shape(u: &Tensor, y: &Tensor) -> Result<()> {
     if u.dim() == 0 || u.size() != y.size() {
         return Err(Error::shape("observation", u.size(), y.size()));
     }
-    Ok(u.f_sub(y)?)
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tch::Device;
-
-    #[test]
-    fn the_gaussian_is_summed_over_each_image() {
-        let likelihood = Gaussian::new(0.5).unwrap();
-        let u = Tensor::from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).reshape([2, 1, 1, 3]);
-        let nll = likelihood.nll(&u, &u.zeros_like()).unwrap();
-        assert_eq!(nll, Tensor::from_slice(&[14.0 / 0.5, 77.0 / 0.5]));
-        assert_eq!(likelihood.grad(&u, &u.zeros_like()).unwrap(), &u * 4.0);
-        let scalars = Tensor::from_slice(&[1.0, 2.0]);
-        assert_eq!(likelihood.nll(&scalars, &scalars.zeros_like()).unwrap(), Tensor::from_slice(&[2.0, 8.0]));
-        let empty = Tensor::zeros([0, 1, 2, 3], (Kind::Float, Device::Cpu));
-        assert_eq!(likelihood.nll(&empty, &empty).unwrap().size(), [0]);
-    }
-
-    #[test]
-    fn wrong_noise_levels_and_shapes_are_errors() {
-        for sigma in [0.0, -0.1, f64::NAN, f64::INFINITY] {
-            assert!(Gaussian::new(sigma).is_err());
-        }
-        let likelihood = Gaussian::new(0.1).unwrap();
-        let (u, y) = (Tensor::from_slice(&[1.0, 2.0]), Tensor::from_slice(&[1.0]));
-        assert!(likelihood.nll(&u, &y).is_err() && likelihood.grad(&u, &y).is_err());
-    }
+/// Summed over each image: `[B, ...] -> [B]`.
+fn per_image(values: &Tensor) -> Result<Tensor> {
+    // The last axis is there for observations that are single numbers.
+    let rows = values.f_unsqueeze(-1)?.f_flatten(1, -1)?;
+    Ok(rows.f_sum_dim_intlist(1i64, false, None::<Kind>)?)
 }

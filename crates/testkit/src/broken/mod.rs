@@ -10,6 +10,7 @@
 //! | [`AlwaysFloat`] | computes in float32 | [`dtype`](crate::laws::dtype) |
 //! | [`HalfPixelOff`] | grid half a pixel aside | [`grid`](crate::laws::grid) |
 //! | [`WithoutVariance`] | gradient lacks `1/sigma^2` | [`likelihood_gradient`](crate::laws::likelihood_gradient) |
+//! | [`WithoutAttenuation`] | gradient lacks `mu_max` | [`likelihood_gradient`](crate::laws::likelihood_gradient) |
 //! | [`InexactInverse`] | `T(z)` off by 1e-3 | [`inverse`](crate::laws::inverse) |
 //! | [`FlippedLogDet`] | sign of both log-determinants | [`log_det`](crate::laws::log_det), [`flow_integrates`](crate::laws::flow_integrates) |
 //! | [`SummedLogDet`] | log-determinant of the whole batch | [`log_det`](crate::laws::log_det), [`bijection_rows`](crate::laws::bijection_rows) |
@@ -34,7 +35,7 @@ mod regularizers;
 pub use bijections::{FlippedLogDet, InexactInverse, SummedLogDet};
 pub use densities::{MixedPatches, ScaledDensityGradient, WrongSignDensity};
 pub use layers::{BrokenLayer, Mistake};
-pub use likelihoods::WithoutVariance;
+pub use likelihoods::{WithoutAttenuation, WithoutVariance};
 pub use operators::{
     AlwaysFloat, Bent, HalfPixelOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
 };

@@ -2,7 +2,7 @@
 
 use super::Named;
 use smalti_base::{Result, Seed};
-use smalti_operators::{Gaussian, Likelihood};
+use smalti_operators::{Gaussian, Likelihood, Poisson};
 use tch::{Kind, Tensor};
 
 /// A likelihood with a noise-free batch `u` and an observation `y`, float64.
@@ -22,6 +22,13 @@ pub struct LikelihoodCase {
 pub fn likelihoods() -> Result<Vec<LikelihoodCase>> {
     let seed = Seed::new(12);
     let draw = |purpose: &str| seed.at(purpose, 0).uniform(&[3, 2, 5, 7]).to_kind(Kind::Double);
+    // Line integrals, in metres.
+    let ray = |purpose: &str| draw(purpose) * 0.1;
+    let poisson = |name: &str, noise: Poisson| LikelihoodCase {
+        likelihood: Named::new(name, Box::new(noise)),
+        u: ray("noise-free"),
+        y: ray("observed"),
+    };
     let case = |name: &str, likelihood: Box<dyn Likelihood>| LikelihoodCase {
         likelihood: Named::new(name, likelihood),
         u: draw("noise-free"),
@@ -30,5 +37,7 @@ pub fn likelihoods() -> Result<Vec<LikelihoodCase>> {
     Ok(vec![
         case("Gaussian, sigma 0.01", Box::new(Gaussian::new(0.01)?)),
         case("Gaussian, sigma 2.5", Box::new(Gaussian::new(2.5)?)),
+        poisson("Poisson of LoDoPaB-CT", Poisson::lodopab()),
+        poisson("Poisson, 30 photons", Poisson::new(30.0, 10.0)?),
     ])
 }
