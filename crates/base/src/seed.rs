@@ -3,11 +3,12 @@
 //! A draw depends on (run seed, purpose, step) alone, so that a resumed run draws what the uninterrupted
 //! one would have drawn, and nothing depends on the order in which parts of the program run.
 
+use crate::error::{Error, Result};
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
+use rand_distr::{Distribution, Poisson, StandardNormal};
 use sha2::{Digest, Sha256};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// The seed of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,30 @@ impl Stream {
         let n = shape.iter().product::<i64>().max(0) as usize;
         let values: Vec<f32> = (0..n).map(|_| self.0.random()).collect();
         Tensor::from_slice(&values).reshape(shape)
+    }
+
+    /// Independent counts, Poisson with the given means: of the shape of `means`, float64 on the CPU.
+    ///
+    /// Exact: by products of uniform numbers below a mean of 12, by rejection above. The same on every machine up to
+    /// the rounding of its `exp` and `log`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where a mean is negative, not finite or above 1.8e19.
+    pub fn poisson(&mut self, means: &Tensor) -> Result<Tensor> {
+        let flat = means.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_flatten(0, -1)?;
+        let mut counts = Vec::<f64>::try_from(&flat)?;
+        // The distribution of one mean is made once for all neighbours that have it.
+        let mut last = (f64::NAN, None);
+        for value in &mut counts {
+            if last.0 != *value {
+                let refused = |_| Error::value("mean of a Poisson count", "0 to 1.8e19", *value);
+                let distribution =
+                    if *value == 0.0 { None } else { Some(Poisson::new(*value).map_err(refused)?) };
+                last = (*value, distribution);
+            }
+            *value = last.1.map_or(0.0, |distribution| distribution.sample(&mut self.0));
+        }
+        Ok(Tensor::f_from_slice(&counts)?.f_reshape(means.size())?)
     }
 
     /// `n` integers, uniform in `0..below`, with replacement.

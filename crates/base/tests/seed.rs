@@ -88,3 +88,35 @@ fn indices_are_in_range_and_reach_every_value() {
     }
     assert!(stream.distinct_indices(0, 3).is_empty() && stream.permutation(0).is_empty());
 }
+
+#[test]
+fn counts_are_those_of_poisson() {
+    let mut stream = Seed::new(7).at("counts", 0);
+    for mean in [0.3f64, 3.0, 11.9, 12.1, 250.0, 4096.0] {
+        let n = 20_000;
+        let counts =
+            Vec::<f64>::try_from(stream.poisson(&Tensor::from_slice(&vec![mean; n])).unwrap()).unwrap();
+        // Chi-squared of the bins that hold at least 20, with the probabilities p(k) = exp(-mean) mean^k / k!.
+        let (mut p, mut log) = (Vec::new(), -mean);
+        for k in 1..(mean + 20.0 * mean.sqrt() + 20.0) as usize {
+            p.push(f64::exp(log));
+            log += f64::ln(mean / k as f64);
+        }
+        let (mut statistic, mut bins, mut rest) = (0.0, 0, (n as f64, n as f64));
+        for (k, p) in p.iter().enumerate().filter(|(_, p)| *p * n as f64 > 20.0) {
+            let found = counts.iter().filter(|&&c| c == k as f64).count() as f64;
+            let expected = p * n as f64;
+            statistic += (found - expected).powi(2) / expected;
+            bins += 1;
+            rest = (rest.0 - found, rest.1 - expected);
+        }
+        statistic += (rest.0 - rest.1).powi(2) / rest.1.max(1.0);
+        let limit = f64::from(bins) + 5.0 * (2.0 * f64::from(bins)).sqrt();
+        assert!(statistic < limit, "mean {mean}: chi-squared {statistic} with {bins} bins");
+    }
+    assert_eq!(stream.poisson(&Tensor::from_slice(&[0.0])).unwrap(), Tensor::from_slice(&[0.0]));
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        let line = stream.poisson(&Tensor::from_slice(&[1.0, bad])).unwrap_err().to_string();
+        assert!(line.contains(&format!("got {bad}")), "{line}");
+    }
+}

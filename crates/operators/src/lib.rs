@@ -33,7 +33,7 @@
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`fourier`],
 //! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`],
-//! [`volume`], [`likelihood`].
+//! [`volume`], [`likelihood`], [`mod@low_dose`].
 
 mod check;
 pub mod compose;
@@ -46,6 +46,7 @@ pub mod identity;
 pub mod interpolate;
 pub mod kernel;
 pub mod likelihood;
+pub mod low_dose;
 pub mod mask;
 pub mod norm;
 pub mod operator;
@@ -60,7 +61,8 @@ pub use fourier::{Biased, FourierDownsampling};
 pub use gradient::Gradient;
 pub use identity::Identity;
 pub use interpolate::{Border, interpolate};
-pub use likelihood::{Gaussian, Likelihood};
+pub use likelihood::{Gaussian, Likelihood, Poisson};
+pub use low_dose::{low_dose, upsample};
 pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, LinearOperator, Operator};
