@@ -5,17 +5,19 @@
 //! two pixels wide along grain faces and bright crumbs beside them. The scene is then seen by a scanner: a
 //! Gaussian blur of [`SCANNER_SIGMA`] pixels and weak noise.
 //!
-//! [`microstructure_volume`] is a simpler scene in three dimensions.
+//! [`microstructure_volume`] is a simpler scene in three dimensions; [`chest`] is a slice of computed tomography.
 //!
 //! The images serve where no measured data are at hand: all of them come from one distribution, so that a
 //! patch prior learned on one helps to restore another.
 
+mod chest;
 mod field;
 mod scanner;
 mod scene;
 mod tessellation;
 mod volume;
 
+pub use chest::{CHEST_SIDE, chest};
 pub use volume::microstructure_volume;
 
 use smalti_base::{Error, Result, Seed};
