@@ -4,7 +4,7 @@
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-use smalti_operators::{Convolution, Extension, Gaussian, Operator};
+use smalti_operators::{Convolution, Extension, Gaussian, Operator, Poisson};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
@@ -325,6 +325,11 @@ fn primal_dual_total_variation() {
         assert!((50..1000).contains(&steps), "{steps}");
         let (pieces, again) = in_pieces(1000, &[1, 10, 37, steps - 1], make);
         assert!(pieces.equal(&whole) && again == steps);
+        let noise = Poisson::new(50.0, 2.0).unwrap();
+        let make = || TvPrimalDual::poisson(&operator, noise, &y, 0.3, 1e-4, &start).unwrap().nonnegative();
+        let (whole, steps) = in_pieces(1000, &[], make);
+        let (pieces, again) = in_pieces(1000, &[1, 10, 37, steps - 1], make);
+        assert!(pieces.equal(&whole) && again == steps && steps > 50, "{steps}");
     }
 }
 
