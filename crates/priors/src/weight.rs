@@ -61,8 +61,27 @@ pub fn from_half_cost(lambda: f64, n: i64, sigma: f64) -> Result<f64> {
     from_squared_error_sum(lambda / 2.0, n, sigma)
 }
 
+/// The weight `w` for a published `lambda` of `nll(F(x), y) + lambda R(x)` with the likelihood summed over `n` values, such as
+/// the photon counts of computed tomography: `w = lambda / n`.
+///
+/// For LoDoPaB-CT `n = 1000 * 513`, with limited angle `800 * 513`.
+///
+/// # Errors
+/// [`Error::Value`] where a number is not positive and finite.
+pub fn from_likelihood_sum(lambda: f64, n: i64) -> Result<f64> {
+    // The squared error is 2 sigma^2 times the likelihood of white noise: nothing is left of it for sigma^2 = 1/2.
+    from_squared_error_sum(lambda, n, std::f64::consts::FRAC_1_SQRT_2)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn summed_likelihoods_are_divided_by_their_number() {
+        let w = super::from_likelihood_sum(700.0, 513_000).unwrap();
+        assert!((w - 700.0 / 513_000.0).abs() < 1e-15);
+        assert!(super::from_likelihood_sum(-1.0, 513_000).is_err() && super::from_likelihood_sum(1.0, 0).is_err());
+    }
+
     #[test]
     fn half_costs_weigh_half() {
         let (half, full) =
