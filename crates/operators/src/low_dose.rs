@@ -28,8 +28,7 @@ pub fn low_dose(u: &Tensor, noise: &Poisson, seed: Seed) -> Result<Tensor> {
         return Ok(u.f_zeros_like()?);
     }
     let largest = means.f_max()?.double_value(&[]);
-    // NaN is larger than nothing.
-    if !(largest <= 1e15) {
+    if largest.is_nan() || largest > 1e15 {
         let got = format!("a mean of {largest} photons");
         return Err(Error::value("projections", "finite line integrals in metres, not far below zero", got));
     }

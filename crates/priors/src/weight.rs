@@ -79,7 +79,9 @@ mod tests {
     fn summed_likelihoods_are_divided_by_their_number() {
         let w = super::from_likelihood_sum(700.0, 513_000).unwrap();
         assert!((w - 700.0 / 513_000.0).abs() < 1e-15);
-        assert!(super::from_likelihood_sum(-1.0, 513_000).is_err() && super::from_likelihood_sum(1.0, 0).is_err());
+        assert!(
+            super::from_likelihood_sum(-1.0, 513_000).is_err() && super::from_likelihood_sum(1.0, 0).is_err()
+        );
     }
 
     #[test]
