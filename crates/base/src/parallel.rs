@@ -46,6 +46,24 @@ pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> Result<R> {
     Ok(pool()?.install(f))
 }
 
+/// `f`, with libtorch's own threads inside of its operations, as many as the user asked for: for few large operations
+/// that depend on one another, such as those of a network on one large image. From within [`map`], whose threads are
+/// all there are, operations stay on one.
+pub fn in_operations<R>(f: impl FnOnce() -> R) -> R {
+    struct Back(i32);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            tch::set_num_threads(self.0);
+        }
+    }
+    if rayon::current_thread_index().is_some() {
+        return f();
+    }
+    let _back = Back(tch::get_num_threads());
+    tch::set_num_threads(workers() as i32);
+    f()
+}
+
 /// Number of threads that [`map`] spreads its work over.
 pub fn workers() -> usize {
     threads()
@@ -96,7 +114,7 @@ pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()>) 
 
 #[cfg(test)]
 mod tests {
-    use super::{install, map, workers};
+    use super::{in_operations, install, map, workers};
     use crate::Error;
     use tch::Tensor;
 
@@ -116,5 +134,15 @@ mod tests {
         // Also from within the pool.
         let nested = map(3, |_| install(rayon::current_num_threads)).unwrap();
         assert_eq!(nested, [workers(); 3]);
+    }
+
+    #[test]
+    fn operations_have_threads_of_their_own_for_a_while() {
+        // The number of threads belongs to the thread that sets it.
+        tch::set_num_threads(1);
+        assert_eq!(in_operations(tch::get_num_threads), workers() as i32);
+        assert_eq!(tch::get_num_threads(), 1);
+        let inside = map(3, |_| Ok(in_operations(tch::get_num_threads))).unwrap();
+        assert!(workers() == 1 || inside == [1; 3], "{inside:?}");
     }
 }

@@ -61,8 +61,33 @@ pub fn from_likelihood_sum(lambda: f64, n: i64) -> Result<f64> {
     Ok(lambda / n as f64)
 }
 
+/// The weight `w` for the published `lambda` of `nll(F(x), y) + lambda sum over pixels R`, both sums, for images of
+/// `pixels` values and observations of `n` values: `w = lambda pixels / n`.
+///
+/// The deep image prior with total variation on low-dose CT has `lambda = 7`, `pixels = 362^2`, `n = 1000 * 513`.
+///
+/// # Errors
+/// [`Error::Value`] where a number is not positive and finite.
+pub fn from_sums(lambda: f64, pixels: i64, n: i64) -> Result<f64> {
+    positive(&[("lambda", lambda), ("image size", pixels as f64), ("observation size", n as f64)])?;
+    Ok(lambda * pixels as f64 / n as f64)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn sums_become_means() {
+        // n J = nll + lambda pixels R, with R a mean.
+        let (lambda, pixels, n) = (7.0, 362 * 362, 1000 * 513);
+        let w = super::from_sums(lambda, pixels, n).unwrap();
+        let (nll, sum) = (1234.5, 678.9);
+        let ours = nll / n as f64 + w * sum / pixels as f64;
+        assert!((ours * n as f64 - (nll + lambda * sum)).abs() < 1e-9);
+        for (lambda, pixels, n) in [(0.0, 1, 1), (1.0, 0, 1), (1.0, 1, -1), (f64::NAN, 1, 1)] {
+            assert!(super::from_sums(lambda, pixels, n).is_err());
+        }
+    }
+
     #[test]
     fn half_costs_weigh_half() {
         let (half, full) =

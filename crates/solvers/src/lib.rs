@@ -29,26 +29,34 @@
 //! ```
 //!
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
-//! [`acnet`], [`wppnet_training`].
+//! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`].
 
 pub mod acnet;
 pub mod adam;
 pub mod border;
 mod check;
+pub mod dip;
 mod fused;
 pub mod map;
+pub mod pairs;
 pub mod patchnr_training;
 pub mod run;
 pub mod schedule;
 pub mod tv;
+pub mod unet;
+pub mod unet_training;
 pub mod wppnet_training;
 
 pub use acnet::AcNet;
 pub use adam::Adam;
 pub use border::Bordered;
+pub use dip::{Dip, DipPoint, DipSettings, Reconstruction};
 pub use map::{AdamSettings, Map, Problem};
+pub use pairs::{Pair, Pairs};
 pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSettings};
 pub use run::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, Summary, run};
 pub use schedule::Schedule;
 pub use tv::TvPrimalDual;
+pub use unet::{Statistics, UNet, UNetSettings};
+pub use unet_training::{TrainedUNet, UNetTraining, UNetTrainingSettings};
 pub use wppnet_training::{TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining};
