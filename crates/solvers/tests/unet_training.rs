@@ -1,0 +1,135 @@
+//! A U-Net learns from pairs.
+#![allow(clippy::unwrap_used)] // in helpers, too
+
+use smalti_base::tensorboard::EventFile;
+use smalti_base::{Error, Result, Seed};
+use smalti_flows::Precision;
+use smalti_solvers::{
+    Budget, Iteration, Observer, Pair, TrainedUNet, UNet, UNetSettings, UNetTraining, UNetTrainingSettings,
+    run,
+};
+use tch::Tensor;
+
+/// Noisy squares; the target has no noise.
+fn pairs(name: &str, n: i64, h: i64, w: i64) -> Vec<Pair> {
+    let mut stream = Seed::new(7).at(name, 0);
+    let pair = |_| {
+        let target = Tensor::full([1, 1, h, w], 0.2, tch::kind::FLOAT_CPU);
+        let (top, left) = (stream.index(h - 8), stream.index(w - 8));
+        let _ = target.narrow(2, top, 8).narrow(3, left, 8).fill_(0.8);
+        Pair { input: &target + stream.normal(&[1, 1, h, w]) * 0.2, target }
+    };
+    (0..n).map(pair).collect()
+}
+
+fn settings(steps: u64) -> UNetTrainingSettings {
+    UNetTrainingSettings {
+        crop: Some(16),
+        rate: 1e-2,
+        last_rate: 1e-3,
+        validate_every: 20,
+        ..UNetTrainingSettings::fbp_unet(steps, 4)
+    }
+}
+
+fn net() -> UNet {
+    UNet::new(UNetSettings { channels: vec![8, 8, 8], ..UNetSettings::fbp_unet() }, Seed::new(1)).unwrap()
+}
+
+fn trained(
+    pairs: &Vec<Pair>,
+    validation: Option<&Vec<Pair>>,
+    settings: UNetTrainingSettings,
+) -> Result<TrainedUNet> {
+    let steps = settings.steps;
+    let validation = validation.map(|v| v as &dyn smalti_solvers::Pairs);
+    let mut training = UNetTraining::new(net(), pairs, validation, settings, Seed::new(2))?;
+    run(&mut training, Budget::steps(steps), &Observer::default())?;
+    training.finish()
+}
+
+fn error(net: &UNet, pairs: &[Pair]) -> f64 {
+    let square = |p: &Pair| (net.infer(&p.input).unwrap() - &p.target).square().mean(tch::Kind::Double);
+    pairs.iter().map(|p| square(p).double_value(&[])).sum::<f64>() / pairs.len() as f64
+}
+
+#[test]
+fn the_validation_error_goes_down_and_the_best_network_is_kept() {
+    // Validation images of another size than the training's.
+    let (train, validation) = (pairs("training", 12, 24, 24), pairs("validation", 3, 33, 26));
+    let TrainedUNet { net, curve } = trained(&train, Some(&validation), settings(200)).unwrap();
+    let errors: Vec<f64> = curve.iter().map(|p| p.validation.unwrap()).collect();
+    assert_eq!(
+        curve.iter().map(|p| p.step).collect::<Vec<_>>(),
+        (1..=10).map(|k| 20 * k).collect::<Vec<_>>()
+    );
+    println!("{errors:?}");
+    // The noise of the inputs has a mean square of 0.04.
+    let best = errors.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(best < 0.25 * errors[0] && best < 0.01, "{errors:?}");
+    assert!((error(&net, &validation) / best - 1.0).abs() < 1e-5);
+    assert_eq!(net.provenance["validation_error"], best.to_string());
+    assert!(net.provenance["validation_psnr"].parse::<f64>().unwrap() > 18.0);
+    let half = UNetTrainingSettings { precision: Precision::Bf16, ..settings(200) };
+    let half = error(&trained(&train, Some(&validation), half).unwrap().net, &validation);
+    assert!(half != best && half < 2.0 * best, "float32 {best}, bfloat16 {half}");
+}
+
+#[test]
+fn steps_and_validations_are_logged() {
+    let (train, folder) = (pairs("training", 4, 20, 20), tempfile::tempdir().unwrap());
+    let events = EventFile::create(folder.path()).unwrap();
+    let path = events.path().to_owned();
+    let mut training = UNetTraining::new(net(), &train, Some(&train), settings(2), Seed::new(2))
+        .unwrap()
+        .with_events(events);
+    run(&mut training, Budget::steps(2), &Observer::default()).unwrap();
+    let log = std::fs::read(path).unwrap();
+    for (tag, times) in [
+        ("error/training", 2),
+        ("learning rate", 2),
+        ("error/validation", 1),
+        ("PSNR/validation", 1),
+        ("validation/result", 1),
+    ] {
+        assert_eq!(log.windows(tag.len()).filter(|w| *w == tag.as_bytes()).count(), times, "{tag}");
+    }
+}
+
+#[test]
+fn nan_is_noticed_and_bad_input_is_refused_in_one_line() {
+    let train = pairs("training", 4, 20, 20);
+    let wild = UNetTrainingSettings { rate: 1e38, ..settings(20) };
+    assert!(matches!(trained(&train, None, wild).unwrap_err(), Error::NonFinite { .. }));
+    let line = |validation: Option<&Vec<Pair>>, settings: UNetTrainingSettings| {
+        let line = trained(&train, validation, settings).unwrap_err().to_string();
+        assert_eq!(line.lines().count(), 1, "{line}");
+        line
+    };
+    assert!(line(None, settings(0)).starts_with("steps of a U-Net's training: expected at least 1"));
+    assert!(
+        line(None, UNetTrainingSettings { validate_every: 0, ..settings(2) })
+            .starts_with("validation interval")
+    );
+    assert!(
+        line(None, UNetTrainingSettings { batch: 5, ..settings(2) })
+            .contains("at least the 5 of a batch, got 4")
+    );
+    assert!(
+        line(None, UNetTrainingSettings { crop: Some(4), ..settings(2) }).contains("at least 5 x 5 pixels")
+    );
+    assert!(
+        line(None, UNetTrainingSettings { crop: Some(21), ..settings(2) })
+            .contains("21 x 21 pixels of a crop")
+    );
+    for rate in [0.0, f64::NAN] {
+        assert!(line(None, UNetTrainingSettings { rate, ..settings(2) }).starts_with("learning rate"));
+        assert!(
+            line(None, UNetTrainingSettings { last_rate: rate, ..settings(2) }).starts_with("learning rate")
+        );
+    }
+    assert!(line(Some(&vec![]), settings(2)).starts_with("validation pairs"));
+    let mut wrong = pairs("validation", 1, 20, 20);
+    wrong[0].target = wrong[0].target.narrow(2, 0, 19);
+    assert!(line(Some(&wrong), settings(2)).starts_with("target of validation pair 0"));
+}
