@@ -1,74 +1,19 @@
 //! A run that is cancelled and resumed ends with the very bits of an uninterrupted one.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-use smalti_base::checkpoint::Checkpoint;
-use smalti_base::{Result, Seed, Space};
+mod pieces;
+
+use pieces::in_pieces;
+use smalti_base::{Seed, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Convolution, Extension, Gaussian, Operator, Poisson};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
-    AcNet, AdamSettings, Bordered, Budget, Cancel, Dip, DipSettings, Ended, Iteration, Keep, Map, Observer,
-    Pair, PatchNrTraining, Problem, Schedule, Step, Trained, TrainingSettings, TvPrimalDual, UNet,
-    UNetSettings, UNetTraining, UNetTrainingSettings, WppNetData, WppNetSettings, WppNetTraining, run,
+    AcNet, AdamSettings, Bordered, Budget, Iteration, Map, Observer, PatchNrTraining, Problem, Schedule,
+    Trained, TrainingSettings, TvPrimalDual, WppNetData, WppNetSettings, WppNetTraining, run,
 };
-use std::time::Duration;
 use tch::{Device, Kind, Tensor};
-
-/// Cancels its own run in the step before `at`.
-struct CancelAt<I> {
-    inner: I,
-    at: u64,
-    cancel: Cancel,
-}
-
-impl<I: Iteration> Iteration for CancelAt<I> {
-    type Output = I::Output;
-
-    fn name(&self) -> String {
-        self.inner.name()
-    }
-
-    fn step(&mut self, k: u64) -> Result<Step> {
-        if k + 1 == self.at {
-            self.cancel.request();
-        }
-        self.inner.step(k)
-    }
-
-    fn finish(self) -> Result<Self::Output> {
-        self.inner.finish()
-    }
-
-    fn save(&self) -> Option<Checkpoint> {
-        self.inner.save()
-    }
-
-    fn restore(&mut self, state: Checkpoint) -> Result<()> {
-        self.inner.restore(state)
-    }
-}
-
-/// The result and number of steps of a run that is cancelled after each of `stops` steps, every time resumed by
-/// a computation made anew. Without stops it is an uninterrupted run.
-fn in_pieces<I: Iteration>(steps: u64, stops: &[u64], mut make: impl FnMut() -> I) -> (I::Output, u64) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state.safetensors");
-    let mut ends = stops.iter().copied().chain([0]);
-    loop {
-        let keep = Keep { path: path.clone(), every: Duration::from_secs(1000), identity: "these".into() };
-        let observer = Observer { keep: Some(keep), cancel: Cancel::default() };
-        let at = ends.next().unwrap();
-        let mut iteration = CancelAt { inner: make(), at, cancel: observer.cancel.clone() };
-        let summary = run(&mut iteration, Budget::steps(steps), &observer).unwrap();
-        if let Ended::Cancelled(file) = summary.ended {
-            assert_eq!((summary.steps, file), (at, Some(path.clone())));
-        } else {
-            assert_eq!(ends.next(), None, "ended before it was cancelled: {summary:?}");
-            return (iteration.finish().unwrap(), summary.steps);
-        }
-    }
-}
 
 fn flow(kind: Kind) -> PatchNr {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
@@ -344,73 +289,4 @@ fn a_state_of_another_computation_is_refused_in_one_line() {
     let mut tv = TvPrimalDual::new(&operator, &y, 0.05, 1e-4, &x).unwrap();
     let state = training(Kind::Float, 0.01, None).save().unwrap();
     assert!(tv.restore(state).unwrap_err().to_string().contains("no tensor x"));
-}
-
-#[test]
-fn deep_image_prior_with_its_best_image_and_curve() {
-    let domain = Space::image(1, 20, 24);
-    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
-    let y = operator.apply(&image("truth", domain)).unwrap();
-    let likelihood = Gaussian::new(0.05).unwrap();
-    let net = UNetSettings { channels: vec![6, 6], ..UNetSettings::dip() };
-    // So high a rate that the best image is not the last one.
-    let settings = DipSettings { net, steps: 20, rate: 0.1, curve_every: 3, ..DipSettings::baguer_2020() };
-    let result = |stops: &[u64]| {
-        let prior = || smalti_priors::TotalVariation::new(domain, 1e-3).unwrap();
-        let mut priors: Vec<_> = (0..=stops.len()).map(|_| prior()).collect();
-        let mut priors = priors.iter_mut();
-        let make = || {
-            let prior = priors.next().unwrap();
-            let problem =
-                Problem { operator: &operator, likelihood: &likelihood, observation: &y, prior, weight: 0.1 };
-            Dip::new(problem, settings.clone(), Seed::new(6)).unwrap()
-        };
-        in_pieces(20, stops, make).0
-    };
-    let (whole, pieces) = (result(&[]), result(&[1, 7, 19]));
-    assert!(whole.image.equal(&pieces.image) && whole.curve == pieces.curve && whole.curve.len() == 8);
-    assert_eq!((whole.step, whole.objective), (pieces.step, pieces.objective));
-}
-
-#[test]
-fn unet_training_with_its_statistics_and_best_network() {
-    let images = |name: &str, n: i64, side: i64| -> Vec<Pair> {
-        let mut stream = Seed::new(2).at(name, 0);
-        let pair = |_| {
-            let target = stream.uniform(&[1, 1, side, side]);
-            Pair { input: &target + stream.normal(&[1, 1, side, side]) * 0.3, target }
-        };
-        (0..n).map(pair).collect()
-    };
-    let (train, validation) = (images("training", 5, 14), images("validation", 2, 11));
-    let settings = UNetTrainingSettings {
-        crop: Some(12),
-        rate: 0.05,
-        validate_every: 4,
-        ..UNetTrainingSettings::fbp_unet(24, 2)
-    };
-    let make = || {
-        let net = UNet::new(UNetSettings { channels: vec![4, 6], ..UNetSettings::fbp_unet() }, Seed::new(3))
-            .unwrap();
-        UNetTraining::new(net, &train, Some(&validation), settings.clone(), Seed::new(4)).unwrap()
-    };
-    let (whole, pieces) = (in_pieces(24, &[], make).0, in_pieces(24, &[1, 6, 13, 23], make).0);
-    let flat =
-        |net: &UNet| Tensor::cat(&net.tensors().iter().map(|(_, t)| t.reshape([-1])).collect::<Vec<_>>(), 0);
-    assert!(flat(&whole.net).equal(&flat(&pieces.net)) && whole.curve == pieces.curve);
-    assert_eq!(whole.net.provenance, pieces.net.provenance);
-    // Moments and statistics matter: with forgotten ones the result is another.
-    for forgotten in ["adam.first", "in.norm.mean"] {
-        let mut forgetful = make();
-        run(&mut forgetful, Budget::steps(6), &Observer::default()).unwrap();
-        let mut file = forgetful.save().unwrap();
-        for (_, tensor) in file.tensors.iter_mut().filter(|(name, _)| name.starts_with(forgotten)) {
-            *tensor = tensor.zeros_like();
-        }
-        let mut again = make();
-        again.restore(file).unwrap();
-        (6..24).for_each(|k| drop(again.step(k).unwrap()));
-        let again = again.finish().unwrap();
-        assert!(again.curve != whole.curve, "{forgotten}");
-    }
 }
