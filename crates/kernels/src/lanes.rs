@@ -7,6 +7,10 @@ use pulp::x86::{V3, V4};
 /// How many numbers go together, whatever the processor.
 pub(crate) const LANES: usize = 16;
 
+/// The bits of a fraction in units of `2^-23`, which are those of a float32 in `[1, 2)` next to the bits of 1.
+const FRACTION: u32 = (1 << 23) - 1;
+const ONE: u32 = 1.0_f32.to_bits();
+
 /// Sixteen numbers in memory.
 pub(crate) type Group = [f32; LANES];
 
@@ -15,6 +19,8 @@ pub(crate) type Group = [f32; LANES];
 pub(crate) trait Lanes: Copy + Send + Sync {
     /// Sixteen numbers in registers.
     type F: Copy;
+    /// Sixteen indices.
+    type Index: Copy;
     /// Whether sixteen numbers are one register, of which there are 32.
     const WIDE: bool;
 
@@ -29,6 +35,14 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     /// Bit `l` tells whether `a_l <= b_l`.
     fn at_most(self, a: Self::F, b: Self::F) -> u16;
     fn sum(self, a: Self::F) -> f32;
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn indices(self, v: &[u32; LANES]) -> Self::Index;
+    /// Positions `start + offsets` in units of `2^-23`, below `2^9`: their whole places, and 1 plus their fractions.
+    fn split(self, start: u32, offsets: Self::Index) -> (Self::Index, Self::F);
+    /// The indices plus 1.
+    fn next(self, index: Self::Index) -> Self::Index;
+    /// Values of the 32 in `low` and `high`, by the last five bits of the indices.
+    fn look_up(self, low: Self::F, high: Self::F, index: Self::Index) -> Self::F;
     /// Runs `f`, and what is inlined into it, compiled for this processor.
     fn run<R>(self, f: impl FnOnce() -> R) -> R;
 }
@@ -36,6 +50,7 @@ pub(crate) trait Lanes: Copy + Send + Sync {
 #[cfg(target_arch = "x86_64")]
 impl Lanes for V4 {
     type F = pulp::f32x16;
+    type Index = pulp::u32x16;
     const WIDE: bool = true;
 
     #[inline(always)]
@@ -74,6 +89,33 @@ impl Lanes for V4 {
     fn sum(self, a: Self::F) -> f32 {
         self.reduce_sum_f32s(a)
     }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        self.add_f32s(a, b)
+    }
+    #[inline(always)]
+    fn indices(self, v: &[u32; LANES]) -> Self::Index {
+        pulp::cast(*v)
+    }
+    #[inline(always)]
+    fn split(self, start: u32, offsets: Self::Index) -> (Self::Index, Self::F) {
+        let at = self.add_u32s(self.splat_u32s(start), offsets);
+        let fraction = self.and_u32s(at, self.splat_u32s(FRACTION));
+        let one_plus = self.or_u32s(fraction, self.splat_u32s(ONE));
+        (self.shr_const_u32x16::<23>(at), pulp::cast(one_plus))
+    }
+    #[inline(always)]
+    fn next(self, index: Self::Index) -> Self::Index {
+        self.add_u32s(index, self.splat_u32s(1))
+    }
+    #[inline(always)]
+    fn look_up(self, low: Self::F, high: Self::F, index: Self::Index) -> Self::F {
+        pulp::cast(self.avx512f._mm512_permutex2var_ps(
+            pulp::cast(low),
+            pulp::cast(index),
+            pulp::cast(high),
+        ))
+    }
     // The closure carries the attribute.
     #[expect(clippy::redundant_closure)]
     #[inline(always)]
@@ -89,6 +131,7 @@ impl Lanes for V4 {
 #[cfg(target_arch = "x86_64")]
 impl Lanes for V3 {
     type F = [pulp::f32x8; 2];
+    type Index = [u32; LANES];
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -128,6 +171,29 @@ impl Lanes for V3 {
     fn sum(self, a: Self::F) -> f32 {
         self.reduce_sum_f32s(self.add_f32s(a[0], a[1]))
     }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        [self.add_f32s(a[0], b[0]), self.add_f32s(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn indices(self, v: &[u32; LANES]) -> Self::Index {
+        *v
+    }
+    #[inline(always)]
+    fn split(self, start: u32, offsets: Self::Index) -> (Self::Index, Self::F) {
+        let at = offsets.map(|offset| start.wrapping_add(offset));
+        let one_plus = at.map(|at| f32::from_bits(at & FRACTION | ONE));
+        (at.map(|at| at >> 23), self.load(&one_plus))
+    }
+    #[inline(always)]
+    fn next(self, index: Self::Index) -> Self::Index {
+        index.map(|index| index.wrapping_add(1))
+    }
+    #[inline(always)]
+    fn look_up(self, low: Self::F, high: Self::F, index: Self::Index) -> Self::F {
+        let window: [f32; 2 * LANES] = pulp::cast([self.store(low), self.store(high)]);
+        self.load(&index.map(|index| window[index as usize % (2 * LANES)]))
+    }
     #[expect(clippy::redundant_closure)]
     #[inline(always)]
     fn run<R>(self, f: impl FnOnce() -> R) -> R {
@@ -145,6 +211,7 @@ pub(crate) struct Plain;
 
 impl Lanes for Plain {
     type F = Group;
+    type Index = [u32; LANES];
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -182,6 +249,29 @@ impl Lanes for Plain {
     #[inline(always)]
     fn sum(self, a: Group) -> f32 {
         a.iter().sum()
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        std::array::from_fn(|l| a[l] + b[l])
+    }
+    #[inline(always)]
+    fn indices(self, v: &[u32; LANES]) -> Self::Index {
+        *v
+    }
+    #[inline(always)]
+    fn split(self, start: u32, offsets: Self::Index) -> (Self::Index, Self::F) {
+        let at = offsets.map(|offset| start.wrapping_add(offset));
+        let one_plus = at.map(|at| f32::from_bits(at & FRACTION | ONE));
+        (at.map(|at| at >> 23), self.load(&one_plus))
+    }
+    #[inline(always)]
+    fn next(self, index: Self::Index) -> Self::Index {
+        index.map(|index| index.wrapping_add(1))
+    }
+    #[inline(always)]
+    fn look_up(self, low: Self::F, high: Self::F, index: Self::Index) -> Self::F {
+        let window: [f32; 2 * LANES] = pulp::cast([self.store(low), self.store(high)]);
+        self.load(&index.map(|index| window[index as usize % (2 * LANES)]))
     }
     #[inline(always)]
     fn run<R>(self, f: impl FnOnce() -> R) -> R {

@@ -1,7 +1,7 @@
 //! Plain Rust compute without tch: loops that libtorch would do in several passes over memory, done in one.
 //!
 //! Everything here works on slices and uses the widest vector instructions that the processor has (by `pulp`,
-//! chosen at run time). [`adam`] runs on the calling thread, [`transport`] on the threads of the rayon pool.
+//! chosen at run time). [`adam`] runs on the calling thread, [`transport`] and [`radon`] on the threads of the rayon pool.
 //!
 //! ```
 //! use smalti_kernels::adam::{Gradient, Update, adam};
@@ -19,5 +19,6 @@ pub mod error;
 mod lanes;
 pub mod mlp;
 mod prefetch;
+pub mod radon;
 pub mod rows;
 pub mod transport;

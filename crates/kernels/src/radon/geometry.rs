@@ -1,0 +1,182 @@
+//! Where the rays of a parallel beam run: angles, pixels, detector.
+
+use super::view::View;
+use crate::error::KernelError;
+use std::f64::consts::{PI, SQRT_2};
+use std::ops::Range;
+
+/// The pixels of an image: square ones, centred at the axis of rotation.
+///
+/// Pixel `(r, c)` has its centre at `x = (c - (columns - 1)/2) size`, `y = ((rows - 1)/2 - r) size`: columns run along `x`
+/// and row 0 is at the top, at the largest `y`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pixels {
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub columns: usize,
+    /// Side of a pixel in metres.
+    pub size: f64,
+}
+
+/// A line of equal detector pixels; pixel `j` lies at `s = (j - (count - 1)/2) spacing + offset`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detector {
+    /// Number of pixels.
+    pub count: usize,
+    /// Distance of neighbouring pixels in metres.
+    pub spacing: f64,
+    /// Where the middle of the detector lies, in metres; 0 opposite to the axis of rotation.
+    pub offset: f64,
+}
+
+impl Detector {
+    /// `count` pixels around the axis of rotation.
+    pub fn centred(count: usize, spacing: f64) -> Self {
+        Self { count, spacing, offset: 0.0 }
+    }
+}
+
+/// A checked parallel-beam geometry: rays `{ x cos(theta) + y sin(theta) = s }` for every angle `theta` in radians and
+/// every position `s` of the [`Detector`]. At `theta = 0` rays run along columns and `s = x`.
+///
+/// Angles are arbitrary: any number of at least one, any order, any range; `theta + pi` mirrors the detector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParallelBeam {
+    angles: Vec<f64>,
+    pixels: Pixels,
+    detector: Detector,
+}
+
+/// More rows, columns, detector pixels or angles than anybody can hold, and far from overflow.
+const MOST: usize = 1 << 20;
+
+impl ParallelBeam {
+    /// A geometry of these angles (radians), pixels and detector.
+    ///
+    /// # Errors
+    /// [`KernelError`] where there is no angle or one that is not finite, no row, column or detector pixel, more than
+    /// 2^20 of any, a size or spacing that is not positive and finite, or an offset that is not finite.
+    pub fn new(angles: Vec<f64>, pixels: Pixels, detector: Detector) -> Result<Self, KernelError> {
+        let counts = [
+            ("number of projection angles", angles.len()),
+            ("number of image rows", pixels.rows),
+            ("number of image columns", pixels.columns),
+            ("number of detector pixels", detector.count),
+        ];
+        for (what, count) in counts {
+            if count == 0 || count > MOST {
+                return Err(KernelError::new(what, "between 1 and 2^20", count));
+            }
+        }
+        if let Some((k, angle)) = angles.iter().enumerate().find(|(_, angle)| !angle.is_finite()) {
+            let got = format!("{angle} at position {k}");
+            return Err(KernelError::new("projection angle", "a finite number of radians", got));
+        }
+        for (what, length) in [("size of a pixel", pixels.size), ("detector spacing", detector.spacing)] {
+            if !(length > 0.0 && length.is_finite()) {
+                return Err(KernelError::new(what, "a positive, finite number of metres", length));
+            }
+        }
+        if !detector.offset.is_finite() {
+            let expected = "a finite number of metres";
+            return Err(KernelError::new("detector offset", expected, detector.offset));
+        }
+        Ok(Self { angles, pixels, detector })
+    }
+
+    /// `count` angles at the midpoints `(k + 1/2) pi / count` of equal parts of the half turn.
+    pub fn half_turn(count: usize) -> Vec<f64> {
+        (0..count).map(|k| (k as f64 + 0.5) * PI / count as f64).collect()
+    }
+
+    /// The geometry of LoDoPaB-CT: 362 x 362 pixels on `[-0.13, 0.13]^2` metres, 1000 angles at the midpoints
+    /// `(k + 1/2) pi / 1000`, 513 detector pixels on `[-0.13 sqrt 2, 0.13 sqrt 2]`.
+    ///
+    /// # Reference
+    /// Leuschner, Schmidt, Otero Baguer, Maass, "LoDoPaB-CT, a benchmark dataset for low-dose computed tomography
+    /// reconstruction", Scientific Data 8 (2021), section "Methods".
+    pub fn lodopab() -> Self {
+        Self::lodopab_sized(362)
+    }
+
+    /// The angles and the detector of [`ParallelBeam::lodopab`] with `side` x `side` pixels (at least 1, at most 2^20) on the same square:
+    /// for simulation on a finer grid than that of reconstruction.
+    pub fn lodopab_sized(side: usize) -> Self {
+        let side = side.clamp(1, MOST);
+        let pixels = Pixels { rows: side, columns: side, size: 0.26 / side as f64 };
+        let detector = Detector::centred(513, 0.26 * SQRT_2 / 513.0);
+        Self { angles: Self::half_turn(1000), pixels, detector }
+    }
+
+    /// The same geometry with the angles of these indices only: `100..900` is the limited angle of the LoDoPaB experiments.
+    ///
+    /// # Errors
+    /// [`KernelError`] where the range is empty or leads beyond the last angle.
+    pub fn angles(&self, indices: Range<usize>) -> Result<Self, KernelError> {
+        match self.angles.get(indices.clone()) {
+            Some(angles) if !angles.is_empty() => Ok(Self { angles: angles.to_vec(), ..self.clone() }),
+            _ => {
+                let expected = format!("at least one index, all below the {} angles", self.angles.len());
+                Err(KernelError::new("range of angles", expected, format!("{indices:?}")))
+            }
+        }
+    }
+
+    /// The same angles and detector with other pixels: a finer grid to simulate on.
+    ///
+    /// # Errors
+    /// Those of [`ParallelBeam::new`].
+    pub fn with_pixels(&self, pixels: Pixels) -> Result<Self, KernelError> {
+        Self::new(self.angles.clone(), pixels, self.detector)
+    }
+
+    /// The angles in radians, in the order given.
+    pub fn angle_list(&self) -> &[f64] {
+        &self.angles
+    }
+
+    /// The pixels of the image.
+    pub fn pixels(&self) -> Pixels {
+        self.pixels
+    }
+
+    /// The detector.
+    pub fn detector(&self) -> Detector {
+        self.detector
+    }
+
+    /// Number of image values, `rows columns`.
+    pub fn image_len(&self) -> usize {
+        self.pixels.rows * self.pixels.columns
+    }
+
+    /// Number of sinogram values, `angles detector pixels`.
+    pub fn sinogram_len(&self) -> usize {
+        self.angles.len() * self.detector.count
+    }
+
+    /// The rays of angle `k` as they cross the image.
+    ///
+    /// # Panics
+    /// If there are not that many angles.
+    pub fn view(&self, k: usize) -> View {
+        View::new(self.angles[k], self.pixels, self.detector)
+    }
+
+    /// By how many metres the image reaches beyond the detector at the worst angle; 0 where every projection is whole.
+    ///
+    /// The part beyond is in no ray of such angles: the projections are truncated, and reconstructions have wrong
+    /// values there and near there.
+    pub fn truncation(&self) -> f64 {
+        let Pixels { rows, columns, size } = self.pixels;
+        let detector = 0.5 * self.detector.count as f64 * self.detector.spacing - self.detector.offset.abs();
+        let beyond = |angle: &f64| {
+            let reach = columns as f64 * angle.cos().abs() + rows as f64 * angle.sin().abs();
+            0.5 * size * reach - detector
+        };
+        let worst = self.angles.iter().map(beyond).fold(0.0, f64::max);
+        // Geometries that fit exactly are not truncated by rounding.
+        if worst > 1e-9 * size { worst } else { 0.0 }
+    }
+}

@@ -1,0 +1,45 @@
+//! Ray by ray, for every dtype and spacing: the definition of the model.
+
+use super::plane::PAD;
+use super::{Real, Spread, View};
+
+/// Where a position lies in a line with [`PAD`] zeros in front: the pixel below it, and its weight of the next one.
+#[inline(always)]
+fn split<T: Real>(position: f64) -> (usize, T) {
+    let from_start = position + PAD as f64;
+    let pixel = from_start as usize;
+    (pixel, T::of(from_start - pixel as f64))
+}
+
+/// Adds what the rays see on a line: `rays[k] += (1 - w) line[i] + w line[i + 1]`.
+pub(super) fn project<T: Real>(view: &View, line: usize, values: &[T], rays: &mut [T]) {
+    let start = view.start(line);
+    for k in view.crossing(line) {
+        let (i, w) = split::<T>(start + view.per_ray * k as f64);
+        rays[k] = rays[k] + values[i] + w * (values[i + 1] - values[i]);
+    }
+}
+
+/// Adds what the padded `rays` bring to a line.
+pub(super) fn collect<T: Real>(view: &View, spread: Spread, line: usize, rays: &[T], values: &mut [T]) {
+    let start = view.start(line);
+    match spread {
+        Spread::Transpose => {
+            for k in view.crossing(line) {
+                let (i, w) = split::<T>(start + view.per_ray * k as f64);
+                let ray = rays[PAD + k];
+                values[i] = values[i] + ray - w * ray;
+                values[i + 1] = values[i + 1] + w * ray;
+            }
+        }
+        Spread::Interpolate => {
+            for c in 0..view.width {
+                let position = (c as f64 - start) / view.per_ray;
+                if position > -1.0 && position < view.rays as f64 {
+                    let (k, w) = split::<T>(position);
+                    values[PAD + c] = values[PAD + c] + rays[k] + w * (rays[k + 1] - rays[k]);
+                }
+            }
+        }
+    }
+}
