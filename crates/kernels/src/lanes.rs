@@ -110,11 +110,7 @@ impl Lanes for V4 {
     }
     #[inline(always)]
     fn look_up(self, low: Self::F, high: Self::F, index: Self::Index) -> Self::F {
-        pulp::cast(self.avx512f._mm512_permutex2var_ps(
-            pulp::cast(low),
-            pulp::cast(index),
-            pulp::cast(high),
-        ))
+        pulp::cast(self.avx512f._mm512_permutex2var_ps(pulp::cast(low), pulp::cast(index), pulp::cast(high)))
     }
     // The closure carries the attribute.
     #[expect(clippy::redundant_closure)]

@@ -33,13 +33,14 @@
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`fourier`],
 //! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`],
-//! [`volume`], [`likelihood`], [`mod@low_dose`].
+//! [`volume`], [`radon`], [`fbp`], [`likelihood`], [`mod@low_dose`].
 
 mod check;
 pub mod compose;
 pub mod convolution;
 pub mod crop;
 pub mod extension;
+pub mod fbp;
 pub mod fourier;
 pub mod gradient;
 pub mod identity;
@@ -50,6 +51,7 @@ pub mod low_dose;
 pub mod mask;
 pub mod norm;
 pub mod operator;
+pub mod radon;
 pub mod registered;
 pub mod volume;
 
@@ -57,6 +59,7 @@ pub use compose::Compose;
 pub use convolution::Convolution;
 pub use crop::Crop;
 pub use extension::Extension;
+pub use fbp::{Fbp, Filter};
 pub use fourier::{Biased, FourierDownsampling};
 pub use gradient::Gradient;
 pub use identity::Identity;
@@ -66,5 +69,6 @@ pub use low_dose::{low_dose, upsample};
 pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, LinearOperator, Operator};
+pub use radon::{Detector, ParallelBeam, Pixels, Radon};
 pub use registered::estimate_kernel;
 pub use volume::{VolumeConvolution, interpolate_volume};

@@ -242,7 +242,10 @@ fn bad_geometries_and_lengths_are_refused_in_one_line() {
         assert_eq!(line.lines().count(), 1);
         line
     };
-    assert_eq!(line(&[], pixels, detector), "number of projection angles: expected between 1 and 2^20, got 0");
+    assert_eq!(
+        line(&[], pixels, detector),
+        "number of projection angles: expected between 1 and 2^20, got 0"
+    );
     assert!(line(&[0.0, f64::NAN], pixels, detector).contains("NaN at position 1"));
     assert!(line(&[0.0], Pixels { rows: 0, ..pixels }, detector).contains("image rows"));
     assert!(line(&[0.0], Pixels { columns: 1 << 40, ..pixels }, detector).contains("image columns"));

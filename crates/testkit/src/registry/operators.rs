@@ -3,8 +3,8 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Biased, Compose, Convolution, Crop, Extension, FourierDownsampling, Gradient, Identity, LinearOperator,
-    Mask, Operator, VolumeConvolution, kernel,
+    Biased, Compose, Convolution, Crop, Detector, Extension, FourierDownsampling, Gradient, Identity,
+    LinearOperator, Mask, Operator, ParallelBeam, Pixels, Radon, VolumeConvolution, kernel, radon,
 };
 use tch::{Kind, Tensor};
 
@@ -30,6 +30,7 @@ pub fn operators() -> Result<Vec<Named<dyn Operator>>> {
 /// Those of the constructors; none with the sizes used here.
 pub fn linear_operators() -> Result<Vec<Linear>> {
     let mut all = blurs()?;
+    all.extend(projections()?);
     let small = Space::image(3, 12, 17);
     let seed = Seed::new(11);
     let free = seed.at("kernel", 0).normal(&[3, 6]);
@@ -103,5 +104,32 @@ pub fn blurs() -> Result<Vec<Linear>> {
     let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter)?;
     let bordered = Compose::new(Crop::to(image, 20)?, a)?;
     all.push(Linear::new("superresolution SiC x4 with a border", Box::new(bordered)));
+    Ok(all)
+}
+
+/// Computed tomography with square and rectangular images, fine and coarse detectors, off centre, by the kernels and by
+/// tensors; part of [`linear_operators`].
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn projections() -> Result<Vec<Linear>> {
+    let mut all = Vec::new();
+    let angles: Vec<f64> = (0..11).map(|k| f64::from(k) * 0.6 - 1.0).collect();
+    let cases = [
+        ("square", 16, 16, Detector::centred(24, 0.01)),
+        ("rectangular", 12, 19, Detector { count: 31, spacing: 0.008, offset: 0.004 }),
+        ("rectangular, coarse detector", 21, 9, Detector { count: 12, spacing: 0.027, offset: -0.01 }),
+        ("rectangular, fine detector", 10, 14, Detector { count: 60, spacing: 0.0031, offset: 0.0 }),
+    ];
+    for (name, rows, columns, detector) in cases {
+        let pixels = Pixels { rows, columns, size: 0.01 };
+        let beam = ParallelBeam::new(angles.clone(), pixels, detector).map_err(radon::refused)?;
+        let a = Radon::new(beam);
+        all.push(Linear::new(
+            format!("parallel beam, {name}, by tensors"),
+            Box::new(a.clone().with_tensors()),
+        ));
+        all.push(Linear::new(format!("parallel beam, {name}"), Box::new(a)));
+    }
     Ok(all)
 }

@@ -1,0 +1,127 @@
+//! Absolute values, filters and weights of filtered back projection.
+
+use super::*;
+use smalti_kernels::radon::{Detector, Pixels};
+
+const FILTERS: [Filter; 5] =
+    [Filter::RamLak, Filter::SheppLogan, Filter::Cosine, Filter::Hamming, Filter::Hann];
+
+fn beam(count: usize) -> ParallelBeam {
+    let pixels = Pixels { rows: 120, columns: 150, size: 0.001 };
+    // Off centre, and beyond the half turn.
+    let detector = Detector { count: 260, spacing: 0.0008, offset: 0.0031 };
+    let angles = ParallelBeam::half_turn(count).into_iter().map(|angle| angle + 1.0).collect();
+    ParallelBeam::new(angles, pixels, detector).unwrap()
+}
+
+/// The chords of a disc of radius 0.03 and density 2 at (0.02, -0.01).
+fn disc(beam: &ParallelBeam) -> Tensor {
+    let detector = beam.detector();
+    let mut values = Vec::new();
+    for angle in beam.angle_list() {
+        for j in 0..detector.count {
+            let s = (j as f64 - 0.5 * (detector.count as f64 - 1.0)) * detector.spacing + detector.offset;
+            let from_centre = s - 0.02 * angle.cos() + 0.01 * angle.sin();
+            values.push(4.0 * (0.03_f64.powi(2) - from_centre.powi(2)).max(0.0).sqrt());
+        }
+    }
+    Tensor::from_slice(&values).reshape([1, 1, -1, detector.count as i64])
+}
+
+/// The mean well inside of the disc, and the root mean square error there and well outside.
+fn figures(x: &Tensor, beam: &ParallelBeam) -> (f64, f64, f64) {
+    let Pixels { rows, columns, size } = beam.pixels();
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    for r in 0..rows {
+        for c in 0..columns {
+            let right = (c as f64 - 0.5 * (columns as f64 - 1.0)) * size - 0.02;
+            let up = (0.5 * (rows as f64 - 1.0) - r as f64) * size + 0.01;
+            let value = x.double_value(&[0, 0, r as i64, c as i64]);
+            match right.hypot(up) {
+                d if d < 0.025 => inside.push(value),
+                d if d > 0.035 => outside.push(value),
+                _ => {}
+            }
+        }
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let rms = |values: &[f64], from: f64| {
+        (values.iter().map(|v| (v - from).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+    };
+    (mean(&inside), rms(&inside, 2.0), rms(&outside, 0.0))
+}
+
+#[test]
+fn a_disc_comes_back_with_its_density_by_every_filter() {
+    let beam = beam(360);
+    for filter in FILTERS {
+        for scaling in [1.0, Fbp::LODOPAB_SCALING] {
+            let x = Fbp::new(beam.clone(), filter, scaling).unwrap().apply(&disc(&beam)).unwrap();
+            let (mean, inside, outside) = figures(&x, &beam);
+            println!("{filter:?} {scaling}: {mean:.5} {inside:.5} {outside:.5}");
+            // What is cut off sharply rings at the rim.
+            let tolerance = if filter == Filter::RamLak { 0.02 } else { 0.01 };
+            assert!((mean - 2.0).abs() < 2e-3, "{filter:?} {scaling}: {mean}");
+            assert!(inside < tolerance && outside < tolerance, "{filter:?} {scaling}: {inside} {outside}");
+        }
+    }
+}
+
+#[test]
+fn both_ways_and_dtypes_agree() {
+    let beam = beam(60);
+    let fbp = || Fbp::new(beam.clone(), Filter::Hann, 0.8).unwrap();
+    let y = Tensor::cat(&[disc(&beam), disc(&beam) * 0.5], 0);
+    let x = fbp().apply(&y).unwrap();
+    let gap = |other: Tensor| (other - &x).abs().max().double_value(&[]);
+    assert!(gap(fbp().with_tensors().apply(&y).unwrap()) < 1e-12);
+    assert!(gap(fbp().apply(&y.to_kind(Kind::Float)).unwrap()) < 2e-5);
+    assert_eq!(fbp().apply(&y.to_kind(Kind::Float)).unwrap().kind(), Kind::Float);
+    assert!((x.get(0) - x.get(1) * 2.0).abs().max().double_value(&[]) < 1e-12);
+}
+
+#[test]
+fn filters_are_ramps_at_low_frequencies_and_end_where_they_should() {
+    let beam = beam(4);
+    for filter in FILTERS {
+        let fbp = Fbp::new(beam.clone(), filter, 0.5).unwrap();
+        let at = |k: i64| fbp.response.double_value(&[k]);
+        let frequency = 1.0 / (fbp.padded as f64 * beam.detector().spacing);
+        assert_eq!(fbp.response.size(), [fbp.padded / 2 + 1]);
+        assert!((at(4) / (4.0 * frequency) - 1.0).abs() < 0.02, "{filter:?}");
+        assert!(at(0) > 0.0 && at(0) < 0.3 * frequency, "{filter:?}");
+        assert_eq!(at(fbp.padded / 4 + 1), 0.0, "{filter:?}");
+    }
+}
+
+#[test]
+fn angles_weigh_half_of_their_gaps() {
+    let close = |a: &[f64], b: f64| a.iter().all(|w| (w - b).abs() < 1e-12);
+    let full = ParallelBeam::lodopab();
+    assert!(close(&angle_weights(full.angle_list()), PI / 1000.0));
+    // A missing wedge is not filled.
+    let limited = full.angles(100..900).unwrap();
+    assert!(close(&angle_weights(limited.angle_list()), PI / 1000.0));
+    // The whole turn, in any order: every direction twice.
+    let turn: Vec<f64> = (0..40).map(|k| f64::from((k * 7) % 40) * PI / 20.0).collect();
+    assert!(close(&[angle_weights(&turn).iter().sum::<f64>()], PI));
+    // Irregular angles cover the half turn.
+    let golden: Vec<f64> = (0..55).map(|k| f64::from(k) * 1.941_611_038).collect();
+    assert!(close(&[angle_weights(&golden).iter().sum::<f64>()], PI));
+    assert!(close(&angle_weights(&[0.3]), PI));
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let new = |scaling| Fbp::new(beam(4), Filter::Hann, scaling);
+    for scaling in [0.0, -1.0, 1.5, f64::NAN] {
+        assert!(new(scaling).unwrap_err().to_string().contains("frequency scaling"));
+    }
+    let y = disc(&beam(4));
+    assert!(new(1.0).unwrap().apply(&y.narrow(3, 0, 200)).is_err());
+    assert!(new(1.0).unwrap().apply(&y.transpose(2, 3)).is_err());
+    for bad in [f64::NAN, f64::INFINITY] {
+        let line = new(1.0).unwrap().apply(&(&y * bad)).unwrap_err().to_string();
+        assert!(line.contains("finite line integrals") && line.lines().count() == 1, "{line}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Projection and back projection by tensor operations, for devices that the kernels do not know.
+//!
+//! Positions are computed in float64 on the device; every output value is a sum over gathered values, never a scattered
+//! one, so that results do not change from run to run. Rays are taken in chunks of angles that bound the memory.
+
+use smalti_base::Result;
+use smalti_kernels::radon::{ParallelBeam, Pixels, View};
+use tch::{Device, Kind, Tensor};
+
+/// Values of the largest intermediate tensor.
+const CHUNK: i64 = 1 << 24;
+
+/// Numbers of some views as columns `[angles, 1, 1]` in the order of the detector pixels.
+struct Columns {
+    origin: Tensor,
+    per_ray: Tensor,
+    per_line: Tensor,
+    length: Tensor,
+}
+
+impl Columns {
+    fn of(views: &[View], device: Device) -> Result<Self> {
+        let column = |value: &dyn Fn(&View) -> f64| {
+            let values: Vec<f64> = views.iter().map(value).collect();
+            Tensor::f_from_slice(&values)?.f_reshape([-1, 1, 1])?.f_to_device(device)
+        };
+        let last = |view: &View| view.per_ray * (view.rays as f64 - 1.0);
+        Ok(Self {
+            origin: column(&|v| if v.reversed { v.origin + last(v) } else { v.origin })?,
+            per_ray: column(&|v| if v.reversed { -v.per_ray } else { v.per_ray })?,
+            per_line: column(&|v| v.per_line)?,
+            length: column(&|v| v.length)?,
+        })
+    }
+
+    /// The position of detector pixel 0 on every line, `[angles, lines, 1]`.
+    fn starts(&self, lines: i64) -> Result<Tensor> {
+        Ok(self.per_line.f_mul(&numbers(lines, &self.origin)?.f_view([1, lines, 1])?)?.f_add(&self.origin)?)
+    }
+}
+
+/// `0, ..., n - 1` in float64.
+fn numbers(n: i64, like: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::f_arange(n, (Kind::Double, like.device()))?)
+}
+
+/// The angles whose lines are columns (or rows), in chunks whose views need at most [`CHUNK`] values.
+fn chunks(beam: &ParallelBeam, transposed: bool, values_of_view: i64) -> Vec<Vec<(i64, View)>> {
+    let views = (0..beam.angle_list().len()).map(|k| (k as i64, beam.view(k)));
+    let views: Vec<(i64, View)> = views.filter(|(_, view)| view.transposed == transposed).collect();
+    views.chunks((CHUNK / values_of_view.max(1)).max(1) as usize).map(<[_]>::to_vec).collect()
+}
+
+fn split(chunk: &[(i64, View)], device: Device) -> Result<(Tensor, Columns)> {
+    let (places, views): (Vec<i64>, Vec<View>) = chunk.iter().copied().unzip();
+    Ok((Tensor::f_from_slice(&places)?.f_to_device(device)?, Columns::of(&views, device)?))
+}
+
+/// `A x`, `[B, 1, rows, columns]` to `[B, 1, angles, detectors]`, differentiable by autograd.
+pub(super) fn forward(beam: &ParallelBeam, x: &Tensor) -> Result<Tensor> {
+    let (batch, rays) = (x.size()[0], beam.detector().count as i64);
+    let (mut parts, mut order) = (Vec::new(), Vec::new());
+    for transposed in [false, true] {
+        let plane = if transposed { x.f_transpose(2, 3)? } else { x.shallow_clone() };
+        let (lines, width) = (plane.size()[2], plane.size()[3]);
+        // One zero before and two after every line: where rays that miss it are sent to.
+        let plane = plane.f_reshape([batch, lines, width])?.f_constant_pad_nd([1, 2])?.f_flatten(1, 2)?;
+        for chunk in chunks(beam, transposed, batch * lines * rays) {
+            let angles = chunk.len() as i64;
+            let (_, columns) = split(&chunk, x.device())?;
+            let across = columns.per_ray.f_mul(&numbers(rays, x)?)?;
+            let position = columns.starts(lines)?.f_add(&across)?.f_clamp(-1.0, width as f64)?;
+            let below = position.f_floor()?;
+            let w = position.f_sub(&below)?.f_to_kind(x.kind())?;
+            let line = numbers(lines, x)?.f_mul_scalar((width + 3) as f64)?.f_view([1, lines, 1])?;
+            let index = below.f_add(&line)?.f_add_scalar(1.0)?.f_to_kind(Kind::Int64)?.f_flatten(0, -1)?;
+            let size = [batch, angles, lines, rays];
+            let left = plane.f_index_select(1, &index)?.f_view(size)?;
+            let right = plane.f_index_select(1, &index.f_add_scalar(1)?)?.f_view(size)?;
+            let seen = right.f_sub(&left)?.f_mul(&w)?.f_add(&left)?;
+            let sums = seen.f_sum_dim_intlist(2i64, false, None::<Kind>)?;
+            let length = columns.length.f_to_kind(x.kind())?.f_view([1, angles, 1])?;
+            parts.push(sums.f_mul(&length)?);
+            order.extend(chunk.iter().map(|(k, _)| *k));
+        }
+    }
+    let mut places = vec![0_i64; order.len()];
+    for (place, &k) in order.iter().enumerate() {
+        places[k as usize] = place as i64;
+    }
+    let places = Tensor::f_from_slice(&places)?.f_to_device(x.device())?;
+    Ok(Tensor::f_cat(&parts, 1)?.f_index_select(1, &places)?.f_unsqueeze(1)?)
+}
+
+/// `A^T y` where `transpose`, otherwise the sum over angles of projections interpolated at the pixels.
+pub(super) fn back(beam: &ParallelBeam, transpose: bool, y: &Tensor) -> Result<Tensor> {
+    let (batch, rays) = (y.size()[0], beam.detector().count as i64);
+    let Pixels { rows, columns, .. } = beam.pixels();
+    let mut image = Tensor::f_zeros([batch, 1, rows as i64, columns as i64], (y.kind(), y.device()))?;
+    let y = y.f_reshape([batch, -1, rays])?;
+    for transposed in [false, true] {
+        let (lines, width) = if transposed { (columns, rows) } else { (rows, columns) };
+        let (lines, width) = (lines as i64, width as i64);
+        for chunk in chunks(beam, transposed, batch * lines * width) {
+            let finest = chunk.iter().map(|(_, view)| view.per_ray).fold(f64::INFINITY, f64::min);
+            let (places, columns) = split(&chunk, y.device())?;
+            let mut rays_of = y.f_index_select(1, &places)?;
+            if transpose {
+                rays_of = rays_of.f_mul(&columns.length.f_to_kind(y.kind())?.f_view([1, -1, 1])?)?;
+            }
+            let rays_of = rays_of.f_constant_pad_nd([1, 1])?.f_flatten(1, 2)?;
+            // Between detector pixels: rays within one pixel of the line, or the two next to the pixel.
+            let pixel = numbers(width, &y)?.f_view([1, 1, width])?;
+            let at = pixel.f_sub(&columns.starts(lines)?)?.f_div(&columns.per_ray)?;
+            let sharpness =
+                if transpose { columns.per_ray.f_abs()? } else { columns.per_ray.f_ones_like()? };
+            let taps = if transpose { (1.0 / finest).ceil().max(1.0) as i64 } else { 1 };
+            let below = at.f_floor()?;
+            let first =
+                numbers(chunk.len() as i64, &y)?.f_mul_scalar((rays + 2) as f64)?.f_view([-1, 1, 1])?;
+            let mut sum: Option<Tensor> = None;
+            for tap in 1 - taps..=taps {
+                let ray = below.f_add_scalar(tap as f64)?;
+                let weight = at.f_sub(&ray)?.f_abs()?.f_mul(&sharpness)?.f_neg()?.f_add_scalar(1.0)?;
+                let weight = weight.f_clamp_min(0.0)?.f_to_kind(y.kind())?;
+                let index = ray.f_clamp(-1.0, rays as f64)?.f_add(&first)?.f_add_scalar(1.0)?;
+                let index = index.f_to_kind(Kind::Int64)?.f_flatten(0, -1)?;
+                let size = [batch, chunk.len() as i64, lines, width];
+                let part = rays_of.f_index_select(1, &index)?.f_view(size)?.f_mul(&weight)?;
+                let part = part.f_sum_dim_intlist(1i64, false, None::<Kind>)?;
+                sum = Some(match sum {
+                    Some(sum) => sum.f_add(&part)?,
+                    None => part,
+                });
+            }
+            if let Some(sum) = sum {
+                let sum = if transposed { sum.f_transpose(1, 2)? } else { sum };
+                image = image.f_add(&sum.f_unsqueeze(1)?)?;
+            }
+        }
+    }
+    Ok(image)
+}
