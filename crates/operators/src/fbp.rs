@@ -108,7 +108,7 @@ impl Fbp {
             let n = k.min(padded - k) as f64;
             match k {
                 0 => 0.25 / detector.spacing,
-                _ if k % 2 == 0 => 0.0,
+                _ if k.is_multiple_of(2) => 0.0,
                 _ => -1.0 / (PI * PI * n * n * detector.spacing),
             }
         };
