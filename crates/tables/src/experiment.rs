@@ -4,6 +4,7 @@
 //! profiles (smoke < quick < paper) that say which methods run on which images with which settings.
 
 mod check;
+pub mod ct;
 pub mod diagnose;
 mod parse;
 mod raw;
@@ -48,6 +49,8 @@ pub enum ExperimentKind {
     Volume,
     /// Networks trained by the Wasserstein patch prior; [`wppnets::WppNets`] reads these.
     Wppnets,
+    /// Computed tomography; [`ct::Ct`] reads these.
+    Ct,
 }
 
 /// A reconstruction method that this program can run, as a row of a table.

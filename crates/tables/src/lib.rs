@@ -29,6 +29,7 @@
 //! [`publish`].
 
 pub mod catalogue;
+pub mod ct;
 pub mod data;
 pub mod experiment;
 pub mod methods;

@@ -6,9 +6,10 @@ use smalti_base::{DeviceChoice, Error, Seed};
 use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
+use smalti_tables::experiment::ct::Ct;
 use smalti_tables::experiment::wppnets::WppNets;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
-use smalti_tables::run::{RunOptions, run, run_wppnets};
+use smalti_tables::run::{RunOptions, run, run_ct, run_wppnets};
 use smalti_tables::table;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -94,6 +95,10 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             let files: Vec<String> = networks.flat_map(|(_, network)| network.files()).collect();
             let data = DataSource::of_files(option, environment, repository, &files)?;
             Planned::WppNets(Box::new(experiment), data)
+        } else if let Some(experiment) = Ct::read(&path)? {
+            let files = experiment.files(experiment.profile(arguments.profile));
+            let data = DataSource::of_files(option, environment, repository, &files)?;
+            Planned::Ct(Box::new(experiment), data)
         } else {
             let experiment = Experiment::read(&path)?;
             let profile = experiment.profile(arguments.profile);
@@ -105,6 +110,7 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
         let (name, title, data) = match plan {
             Planned::Table(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::WppNets(experiment, data) => (&experiment.name, &experiment.title, data),
+            Planned::Ct(experiment, data) => (&experiment.name, &experiment.title, data),
         };
         let options = RunOptions {
             profile: arguments.profile,
@@ -123,6 +129,9 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::WppNets(experiment, data) => {
                 run_wppnets(experiment, experiment.profile(options.profile), data, &options)?
             }
+            Planned::Ct(experiment, data) => {
+                run_ct(experiment, experiment.profile(options.profile), data, &options)?
+            }
         };
         println!("{}\n\n{}", data.sentence(), table::terminal(&outcome.rows));
         eprintln!("written to {}", options.folder.display());
@@ -134,4 +143,5 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
 enum Planned {
     Table(Box<Experiment>, DataSource),
     WppNets(Box<WppNets>, DataSource),
+    Ct(Box<Ct>, DataSource),
 }

@@ -258,6 +258,15 @@ pub(crate) fn schedule(choice: settings::Schedule, warmup: u64) -> Schedule {
     }
 }
 
+/// What a choice of the dtype of products means on `device`.
+pub(crate) fn precision(choice: PrecisionChoice, device: tch::Device) -> Precision {
+    match choice {
+        PrecisionChoice::Float32 => Precision::Full,
+        PrecisionChoice::Bfloat16 => Precision::Bf16,
+        PrecisionChoice::Auto => Precision::fastest(device),
+    }
+}
+
 /// Patches of the validation image that measure the training.
 const VALIDATION_PATCHES: usize = 10_000;
 
@@ -273,11 +282,7 @@ pub(crate) fn train<M: Validate<Context = ()> + Debug>(
     state: &State,
 ) -> Result<Prior> {
     let hash = data_hash(&references.iter().chain(&validation).collect::<Vec<&Tensor>>())?;
-    let precision = match settings.precision {
-        PrecisionChoice::Float32 => Precision::Full,
-        PrecisionChoice::Bfloat16 => Precision::Bf16,
-        PrecisionChoice::Auto => Precision::fastest(options.device),
-    };
+    let precision = precision(settings.precision, options.device);
     let identity = format!("{hash} {settings:?} {precision:?} seed {}", options.seed.value());
     if let Some(file) = state.finished("patchnr", &identity)? {
         return restored(file, options, precision);

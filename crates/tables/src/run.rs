@@ -1,11 +1,12 @@
 //! One experiment from its checked file to published results.
 
 use crate::data::DataSource;
+use crate::experiment::ct::{Ct, Profile as CtProfile};
 use crate::experiment::wppnets::{Profile as WppNetsProfile, WppNets};
 use crate::experiment::{Experiment, ExperimentKind, Profile, ProfileName};
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{report, superres, table, volume, wppnets};
+use crate::{ct, report, superres, table, volume, wppnets};
 use smalti_base::{Error, Result, Seed};
 use smalti_solvers::Cancel;
 use std::path::PathBuf;
@@ -46,8 +47,8 @@ pub fn run(
     let outcome = match experiment.kind {
         ExperimentKind::Superresolution => superres::run(experiment, profile, data, options)?,
         ExperimentKind::Volume => volume::run(experiment, profile, data, options)?,
-        ExperimentKind::Wppnets => {
-            return Err(Error::value("kind of the experiment", "superresolution", "wppnets"));
+        other @ (ExperimentKind::Wppnets | ExperimentKind::Ct) => {
+            return Err(Error::value("kind of the experiment", "superresolution", format!("{other:?}")));
         }
     };
     let facts = report::Facts::superresolution(experiment, profile, data, options);
@@ -67,6 +68,21 @@ pub fn run_wppnets(
     let staged = Staged::beside(&options.folder)?;
     let outcome = wppnets::run(experiment, profile, data, options)?;
     publish(staged, &wppnets::facts(experiment, profile, data, options), outcome, options)
+}
+
+/// The same for an experiment of computed tomography.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_ct(
+    experiment: &Ct,
+    profile: &CtProfile,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Result<Outcome> {
+    let staged = Staged::beside(&options.folder)?;
+    let outcome = ct::run(experiment, profile, data, options)?;
+    publish(staged, &ct::facts(experiment, profile, data, options), outcome, options)
 }
 
 /// Writes table and report, and drops the state of the run.

@@ -31,7 +31,7 @@ pub(super) struct RawExperiment {
     pub(super) profile: RawProfiles,
 }
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Clone, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPublished {
     #[garde(length(min = 1))]
@@ -41,7 +41,7 @@ pub(super) struct RawPublished {
 }
 
 /// Published figures: each `[mean]` or `[mean, standard deviation]`.
-#[derive(Debug, Default, Deserialize, Validate)]
+#[derive(Debug, Clone, Default, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFigures {
     #[garde(inner(length(min = 1, max = 2)))]
