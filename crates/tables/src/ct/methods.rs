@@ -3,7 +3,7 @@
 use super::scanner::Scanner;
 use super::unet::{self, Corrector};
 use crate::data::DataSource;
-use crate::experiment::ct::{Ct, CtMap, CtMethod, CtWpp, Map as AdamChoice, Profile};
+use crate::experiment::ct::{Ct, CtMap, CtMethod, CtSinkhorn, CtWpp, Map as AdamChoice, Profile};
 use crate::experiment::settings::Patches;
 use crate::methods::{Prior, missing, precision, schedule, train};
 use crate::outcome::TrainingCurve;
@@ -13,9 +13,11 @@ use smalti_base::checkpoint::data_hash;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Result, Seed};
 use smalti_operators::Operator;
+use smalti_priors::sinkhorn::settings::from_half_cost;
 use smalti_priors::wpp::ReferencePatches;
 use smalti_priors::{
-    PatchPrior, Reflected, Regularizer, Sampling, TotalVariation, WassersteinPatchPrior, WppSettings, weight,
+    PatchPrior, Reflected, Regularizer, Sampling, SinkhornPatchPrior, SinkhornSettings, TotalVariation,
+    WassersteinPatchPrior, WppSettings, weight,
 };
 use smalti_solvers::{
     AdamSettings, Budget, Dip, DipSettings, Iteration, Map, Observer, Problem, TvPrimalDual, UNetSettings,
@@ -144,6 +146,7 @@ impl<'a> Methods<'a> {
                 self.patchnr(task, map, &fbp, seed, &observer)?
             }
             CtMethod::Wpp => self.wpp(task, &fbp, &observer)?,
+            CtMethod::Sinkhorn => self.sinkhorn(task, &fbp, seed, &observer)?,
             CtMethod::DipTv => self.dip_tv(&name, task, seed, &observer)?,
             CtMethod::FbpUnet => self.fbp_unet(&fbp)?,
         };
@@ -154,7 +157,7 @@ impl<'a> Methods<'a> {
 
     /// All that a reconstruction depends on.
     fn identity(&self, method: CtMethod, task: &Task<'_>) -> Result<String> {
-        let Profile { scan, fbp, tv, dip_tv, fbp_unet, patchnr, wpp, .. } = self.profile;
+        let Profile { scan, fbp, tv, dip_tv, fbp_unet, patchnr, wpp, sinkhorn, .. } = self.profile;
         let settings = match method {
             CtMethod::Fbp => String::new(),
             CtMethod::Tv => format!("{tv:?}"),
@@ -165,6 +168,7 @@ impl<'a> Methods<'a> {
                 format!("{patchnr:?} {learned}")
             }
             CtMethod::Wpp => format!("{wpp:?} {}", self.references_hash),
+            CtMethod::Sinkhorn => format!("{sinkhorn:?} {}", self.references_hash),
         };
         let hash = data_hash(&[task.observation])?;
         Ok(format!("{hash} {settings} {scan:?} {fbp:?} seed {}", self.options.seed.value()))
@@ -263,6 +267,23 @@ impl<'a> Methods<'a> {
             fbp,
             observer,
         )
+    }
+
+    fn sinkhorn(&self, task: &Task<'_>, fbp: &Tensor, seed: Seed, observer: &Observer) -> Result<Tensor> {
+        let settings = self.profile.sinkhorn.as_ref().ok_or_else(|| missing("sinkhorn"))?;
+        let &CtSinkhorn { patch_size, references, image_patches, blur, reach, .. } = settings;
+        let references = ReferencePatches::Random(references);
+        let wanted = SinkhornSettings {
+            patches: WppSettings { patch_size, references, scales: 1, ..WppSettings::default() },
+            image_patches: Some(image_patches),
+            method: from_half_cost(blur, reach),
+        };
+        let size = self.scanner.operator.domain().batch(1);
+        let images: Vec<&Tensor> = self.references.iter().collect();
+        let mut prior = SinkhornPatchPrior::new(&size, &images, &wanted, seed)?;
+        // Our cost is the full square: twice as large.
+        let weight = weight::from_likelihood_sum(settings.lambda / 2.0, settings.rays)?;
+        self.map(task, &mut prior, weight, settings.adam, fbp, observer)
     }
 
     /// MAP estimation from the filtered back-projection on.

@@ -2,7 +2,7 @@
 
 mod methods;
 
-pub use methods::{CtMap, CtWpp, DipTv, FbpUnet, FilterChoice, Map, PairSource, Tv};
+pub use methods::{CtMap, CtSinkhorn, CtWpp, DipTv, FbpUnet, FilterChoice, Map, PairSource, Tv};
 
 use super::check::{figures, plain_name};
 use super::diagnose::{Failure, FileError};
@@ -113,6 +113,9 @@ pub struct Profile {
     /// The Wasserstein patch prior.
     #[garde(dive)]
     pub wpp: Option<CtWpp>,
+    /// The Sinkhorn patch prior.
+    #[garde(dive)]
+    pub sinkhorn: Option<CtSinkhorn>,
 }
 
 /// A parallel beam: `angles` directions at the midpoints of equal parts of 180 degrees, of which the first and the last
@@ -194,12 +197,22 @@ pub enum CtMethod {
     PatchnrAuthors,
     /// MAP with the Wasserstein patch prior.
     Wpp,
+    /// MAP with the Sinkhorn patch prior.
+    Sinkhorn,
 }
 
 impl CtMethod {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Fbp, Self::Tv, Self::DipTv, Self::FbpUnet, Self::Patchnr, Self::PatchnrAuthors, Self::Wpp];
+    pub const ALL: [Self; 8] = [
+        Self::Fbp,
+        Self::Tv,
+        Self::DipTv,
+        Self::FbpUnet,
+        Self::Patchnr,
+        Self::PatchnrAuthors,
+        Self::Wpp,
+        Self::Sinkhorn,
+    ];
 
     /// The name in experiment files, in `table.csv` and in file names.
     pub fn key(self) -> &'static str {
@@ -211,6 +224,7 @@ impl CtMethod {
             Self::Patchnr => "patchnr",
             Self::PatchnrAuthors => "patchnr_authors",
             Self::Wpp => "wpp",
+            Self::Sinkhorn => "sinkhorn",
         }
     }
 
@@ -229,6 +243,7 @@ impl CtMethod {
             Self::Patchnr => "patchNR",
             Self::PatchnrAuthors => "patchNR, authors' settings",
             Self::Wpp => "WPP",
+            Self::Sinkhorn => "Sinkhorn",
         }
     }
 }
@@ -346,6 +361,7 @@ impl Profile {
             CtMethod::Patchnr => self.patchnr.is_some(),
             CtMethod::PatchnrAuthors => self.patchnr.as_ref().is_some_and(|p| p.authors.is_some()),
             CtMethod::Wpp => self.wpp.is_some(),
+            CtMethod::Sinkhorn => self.sinkhorn.is_some(),
         }
     }
 

@@ -179,3 +179,36 @@ pub struct CtWpp {
     #[garde(dive)]
     pub adam: Map,
 }
+
+/// MAP reconstruction with the Sinkhorn patch prior by Adam: minimise
+/// `sum nll(A x, y) + lambda * mean over scales of the entropic distance`, cost `|p - q|^2 / 2`, starting from filtered
+/// back-projection.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct CtSinkhorn {
+    /// Weight of the distance against the sum over rays, above 0, at most 1e12.
+    #[garde(range(min = 1e-12, max = 1e12))]
+    pub lambda: f64,
+    /// Rays that `lambda` was chosen for, as of [`CtMap`].
+    #[garde(range(min = 1, max = 1_000_000_000_000))]
+    pub rays: i64,
+    /// Side of a patch in pixels, 2 to 16.
+    #[garde(range(min = 2, max = 16))]
+    pub patch_size: i64,
+    /// Patches of the training slices, 1 to 100 million.
+    #[garde(range(min = 1, max = 100_000_000))]
+    pub references: usize,
+    /// Patches of the slice in an iteration, at random, 1 to 100 million.
+    #[garde(range(min = 1, max = 100_000_000))]
+    pub image_patches: usize,
+    /// Length below which patches are the same: the entropic smoothing is its square. Above 0, at most 1.
+    #[garde(range(min = 1e-6, max = 1.0))]
+    pub blur: f64,
+    /// Length beyond which reference patches need not be reached: their marginal is relaxed with its square. Above 0, at
+    /// most 100; balanced where not given.
+    #[garde(inner(range(min = 1e-6, max = 100.0)))]
+    pub reach: Option<f64>,
+    /// Iterations and learning rate.
+    #[garde(dive)]
+    pub adam: Map,
+}

@@ -1,0 +1,138 @@
+//! Experiments of computed tomography: the files, their faults, and a whole run on synthetic data.
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
+
+use smalti_base::{Seed, image_file};
+use smalti_solvers::Cancel;
+use smalti_tables::data::{DataSource, NamedBy};
+use smalti_tables::experiment::ct::{Ct, CtMethod, PairSource};
+use smalti_tables::experiment::{Experiment, ProfileName};
+use smalti_tables::run::{RunOptions, run_ct};
+use std::path::Path;
+use tch::Tensor;
+
+const LOW_DOSE: &str = include_str!("../../../experiments/ct_low_dose.toml");
+const LIMITED_ANGLE: &str = include_str!("../../../experiments/ct_limited_angle.toml");
+
+fn parse(text: &str) -> Result<Ct, String> {
+    Ct::parse("ct_low_dose", "ct.toml", text).map_err(|e| e.to_string())
+}
+
+fn options(folder: &Path) -> RunOptions {
+    RunOptions {
+        profile: ProfileName::Smoke,
+        seed: Seed::new(4),
+        device: tch::Device::Cpu,
+        threads: 1,
+        cancel: Cancel::default(),
+        folder: folder.to_owned(),
+        command_line: "smalti-tables".into(),
+    }
+}
+
+#[test]
+fn the_files_have_the_published_geometry_and_settings() {
+    for (text, missing, rays) in [(LOW_DOSE, 0, 513_000), (LIMITED_ANGLE, 100, 410_400)] {
+        let experiment = parse(text).unwrap();
+        let paper = experiment.profile(ProfileName::Paper);
+        let scan = paper.scan;
+        assert_eq!((scan.size, scan.angles, scan.detectors, scan.missing), (362, 1000, 513, missing));
+        assert_eq!((scan.extent, experiment.noise.photons), (0.26, 4096.0));
+        let map = paper.patchnr.as_ref().unwrap().map;
+        assert_eq!((map.lambda, map.rays, map.padding), (700.0, rays, 4));
+        assert_eq!(map.adam.iterations, if missing == 0 { 300 } else { 3000 });
+        let unet = paper.fbp_unet.as_ref().unwrap();
+        assert_eq!((unet.pairs, &unet.channels[..]), (PairSource::Lodopab, &[32, 32, 64, 64, 128][..]));
+        assert_eq!(experiment.profile(ProfileName::Quick).scan, scan);
+    }
+    let of = |name: &str| Ct::read(&Path::new("../../experiments").join(name)).unwrap().is_some();
+    assert!(of("ct_low_dose.toml") && !of("superres_sic.toml") && !of("wppnets.toml"));
+}
+
+#[test]
+fn faults_are_shown_where_they_are() {
+    let line = |from: &str, to: &str| {
+        assert!(LIMITED_ANGLE.contains(from), "{from}");
+        let line = parse(&LIMITED_ANGLE.replacen(from, to, 1)).unwrap_err();
+        assert!(line.starts_with("ct.toml:") && line.lines().count() == 1, "{line}");
+        line
+    };
+    assert!(line("angles = 60", "angles = 0").contains("profile.smoke.scan"));
+    assert!(line("missing = 6", "missing = 30").contains("nothing is left of 60 angles"));
+    assert!(line("photons = 4096", "photons = 0").contains("noise.photons"));
+    assert!(line("mu_max = 81.35858", "mu_max = -1.0").contains("noise.mu_max"));
+    assert!(line("window = [0.0, 0.45]", "window = [0.45, 0.45]").contains("black is not below white"));
+    assert!(line("filter = \"hann\"", "filter = \"han\"").contains("han"));
+    assert!(line("\"ct/train1.png\"", "\"../train1.png\"").contains("data.train[0]"));
+    assert!(line("published = \"table\"", "published = \"tables\"").contains("no section published.tables"));
+    let without = LIMITED_ANGLE.replacen("[profile.smoke.wpp]", "[profile.smoke.spare]", 1);
+    assert!(parse(&without).unwrap_err().contains("spare"));
+    assert!(line("kind = \"ct\"", "kind = \"volume\"").contains("kind: not ct"));
+    assert!(Experiment::parse("ct", "ct.toml", LOW_DOSE).is_err());
+}
+
+#[test]
+fn a_run_on_phantoms_writes_every_row_and_repeats() {
+    let root = tempfile::tempdir().unwrap();
+    let experiment = parse(LIMITED_ANGLE).unwrap();
+    let profile = experiment.profile(ProfileName::Smoke);
+    let once = |name: &str| {
+        let folder = root.path().join(name);
+        let outcome = run_ct(&experiment, profile, &DataSource::Synthetic, &options(&folder)).unwrap();
+        (outcome, folder)
+    };
+    let (outcome, folder) = once("a");
+    let rows = &outcome.rows;
+    let keys: Vec<&str> = rows.iter().map(|row| row.method.as_str()).collect();
+    assert_eq!(keys, profile.sets[0].methods.iter().map(|m| m.key()).collect::<Vec<_>>());
+    assert!(rows.iter().all(|row| row.images == 1 && row.published.psnr.is_none()));
+    let of = |method: CtMethod| {
+        rows.iter().find(|row| row.method == method.key()).unwrap().ours.psnr.unwrap().mean
+    };
+    assert!(of(CtMethod::Tv) > of(CtMethod::Fbp) + 1.0, "{} {}", of(CtMethod::Tv), of(CtMethod::Fbp));
+    assert!(of(CtMethod::Patchnr) > of(CtMethod::Fbp), "{} {}", of(CtMethod::Patchnr), of(CtMethod::Fbp));
+    assert!(rows.iter().any(|row| row.note.contains("pairs of phantoms")));
+    for file in ["table.csv", "report.html", "patchnr.safetensors", "fbp_unet.safetensors"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    let page = std::fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(page.contains("black is 0, white is 0.45") && page.contains("from 18.0° to 162.0°"));
+    // Another run has the same images.
+    let (again, _) = once("b");
+    for (one, other) in outcome.shown[0].results.iter().zip(&again.shown[0].results) {
+        assert_eq!(one.image, other.image, "{}", one.key);
+    }
+}
+
+#[test]
+fn what_cannot_run_has_a_dash_and_the_reason() {
+    let root = tempfile::tempdir().unwrap();
+    let text = LOW_DOSE.replacen("synthetic_pairs = 2", "synthetic_pairs = 0, pairs = \"lodopab\"", 1);
+    let experiment = parse(&text).unwrap();
+    let mut profile = experiment.profile(ProfileName::Smoke).clone();
+    profile.sets[0].methods = vec![CtMethod::Fbp, CtMethod::FbpUnet];
+    let outcome =
+        run_ct(&experiment, &profile, &DataSource::Synthetic, &options(&root.path().join("run"))).unwrap();
+    let row = &outcome.rows[1];
+    assert!(row.ours.psnr.is_none() && row.note.contains("LoDoPaB-CT") && row.images == 0, "{row:?}");
+}
+
+#[test]
+fn slices_that_are_too_small_are_refused_before_anything_is_trained() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("data/ct");
+    std::fs::create_dir_all(&folder).unwrap();
+    let slice = Seed::new(1).at("slice", 0).uniform(&[1, 1, 64, 64]) * 0.3;
+    let save = |name: &str, image: &Tensor| image_file::save_png16(&folder.join(name), image).unwrap();
+    for k in 1..6 {
+        save(&format!("train{k}.png"), &slice);
+    }
+    save("test1.png", &slice.narrow(3, 0, 60));
+    let experiment = parse(LOW_DOSE).unwrap();
+    let data = DataSource::Folder { folder: root.path().join("data"), named_by: NamedBy::Option };
+    let out = root.path().join("out");
+    let failure =
+        run_ct(&experiment, experiment.profile(ProfileName::Smoke), &data, &options(&out)).unwrap_err();
+    let line = failure.to_string();
+    assert!(line.contains("ct/test1.png") && line.contains("64 x 64") && line.lines().count() == 1, "{line}");
+    assert!(!out.join("state").exists());
+}
