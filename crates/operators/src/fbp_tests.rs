@@ -7,9 +7,14 @@ const FILTERS: [Filter; 5] =
     [Filter::RamLak, Filter::SheppLogan, Filter::Cosine, Filter::Hamming, Filter::Hann];
 
 fn beam(count: usize) -> ParallelBeam {
+    sampled(count, 260)
+}
+
+/// With `count` angles and `rays` detector pixels on the same 0.208 m.
+fn sampled(count: usize, rays: usize) -> ParallelBeam {
     let pixels = Pixels { rows: 120, columns: 150, size: 0.001 };
     // Off centre, and beyond the half turn.
-    let detector = Detector { count: 260, spacing: 0.0008, offset: 0.0031 };
+    let detector = Detector { count: rays, spacing: 0.208 / rays as f64, offset: 0.0031 };
     let angles = ParallelBeam::half_turn(count).into_iter().map(|angle| angle + 1.0).collect();
     ParallelBeam::new(angles, pixels, detector).unwrap()
 }
@@ -59,11 +64,27 @@ fn a_disc_comes_back_with_its_density_by_every_filter() {
             let x = Fbp::new(beam.clone(), filter, scaling).unwrap().apply(&disc(&beam)).unwrap();
             let (mean, inside, outside) = figures(&x, &beam);
             println!("{filter:?} {scaling}: {mean:.5} {inside:.5} {outside:.5}");
-            // What is cut off sharply rings at the rim.
-            let tolerance = if filter == Filter::RamLak { 0.02 } else { 0.01 };
+            // Windows that end above 0 ring at the rim where they end below the detector's own limit.
+            let sharp = scaling < 1.0 && matches!(filter, Filter::RamLak | Filter::SheppLogan);
+            let tolerance = if sharp { 0.02 } else { 2e-3 };
             assert!((mean - 2.0).abs() < 2e-3, "{filter:?} {scaling}: {mean}");
-            assert!(inside < tolerance && outside < tolerance, "{filter:?} {scaling}: {inside} {outside}");
+            assert!(inside < tolerance && outside < 0.021, "{filter:?} {scaling}: {inside} {outside}");
         }
+    }
+}
+
+/// Rays that touch the rim see an edge between detector pixels: the error of order 1/2 in the spacing stays outside,
+/// where tangents pass, and is of order 2 inside.
+#[test]
+fn what_rings_around_a_disc_goes_with_finer_sampling() {
+    let errors = [1, 2, 4].map(|k| {
+        let beam = sampled(360 * k, 260 * k);
+        let x = Fbp::new(beam.clone(), Filter::RamLak, 1.0).unwrap().apply(&disc(&beam)).unwrap();
+        figures(&x, &beam)
+    });
+    println!("{errors:?}");
+    for finer in errors.windows(2) {
+        assert!(finer[1].1 < 0.35 * finer[0].1 && finer[1].2 < 0.75 * finer[0].2, "{errors:?}");
     }
 }
 
