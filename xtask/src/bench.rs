@@ -14,8 +14,30 @@ use std::{
 };
 
 /// The peers and what they import; torch itself comes with libtorch, so those that need it may not bring another.
-const PEERS: [&str; 5] = ["numpy", "scipy", "scikit-image", "pybind11", "POT==0.9.7.post1"];
-const PEERS_ALONE: [&str; 3] = ["FrEIA==0.2", "keopscore==2.3", "pykeops==2.3"];
+const PEERS: [&str; 12] = [
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pybind11",
+    "POT==0.9.7.post1",
+    // There is no other wheel of it; elsewhere it is left out.
+    "astra-toolbox==2.5.0; platform_machine == 'x86_64'",
+    "matplotlib",
+    "tqdm",
+    "einops",
+    "requests",
+    "h5py",
+    "natsort",
+];
+const PEERS_ALONE: [&str; 7] = [
+    "FrEIA==0.2",
+    "keopscore==2.3",
+    "pykeops==2.3",
+    "deepinv==0.5.0",
+    "torchvision==0.26.0",
+    "torchmetrics==1.9.0",
+    "lightning-utilities==0.15.3",
+];
 
 /// Sets up, then becomes `cargo bench` of our benchmarks with these arguments.
 pub(crate) fn bench(root: &Path, arguments: &[OsString]) -> Result {

@@ -20,7 +20,14 @@ import time
 import torch
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "I64": torch.int64}
-VERSIONS = {"torch": "2.11.0", "FrEIA": "0.2", "POT": "0.9.7.post1", "pykeops": "2.3"}
+VERSIONS = {
+    "torch": "2.11.0",
+    "FrEIA": "0.2",
+    "POT": "0.9.7.post1",
+    "pykeops": "2.3",
+    "astra-toolbox": "2.5.0",
+    "deepinv": "0.5.0",
+}
 
 
 def start():

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! Reading order: [`fixtures`], [`timed`]; and for the peers [`answer`], [`children`], [`peer`], [`compare`],
-//! [`report`], [`patchnr`], [`transport`].
+//! [`report`], [`patchnr`], [`transport`], [`radon`].
 
 /// The allocator of the program that is measured, see `smalti-tables`.
 #[global_allocator]
@@ -30,6 +30,7 @@ pub mod compare;
 pub mod fixtures;
 pub mod patchnr;
 pub mod peer;
+pub mod radon;
 pub mod report;
 pub mod timed;
 pub mod training_curve;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command};
 
 /// The scripts of the peers, which stand in this program: it needs no folder of ours at run time.
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("protocol.py", include_str!("../peers/protocol.py")),
     ("patchnr_flow.py", include_str!("../peers/patchnr_flow.py")),
     ("patchnr_grad.py", include_str!("../peers/patchnr_grad.py")),
@@ -18,6 +18,7 @@ const SCRIPTS: [(&str, &str); 7] = [
     ("patchnr_train.py", include_str!("../peers/patchnr_train.py")),
     ("transport.py", include_str!("../peers/transport.py")),
     ("exact_transport.py", include_str!("../peers/exact_transport.py")),
+    ("radon.py", include_str!("../peers/radon.py")),
 ];
 
 /// One line with what is wrong with a peer; not an error of ours.

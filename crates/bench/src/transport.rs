@@ -231,7 +231,8 @@ pub fn rows(matrix: &Tensor) -> Result<Rows> {
     Rows::dense(flat, matrix.size()[1] as usize).map_err(refused)
 }
 
-fn write(tensors: &[(&str, &Tensor)], name: &str, folder: &Path) -> Result<std::path::PathBuf> {
+/// Writes the inputs of the peers of a comparison.
+pub(crate) fn write(tensors: &[(&str, &Tensor)], name: &str, folder: &Path) -> Result<std::path::PathBuf> {
     let path = folder.join(format!("{name}.safetensors"));
     let mut file = Checkpoint::default();
     for (name, tensor) in tensors {
@@ -250,7 +251,8 @@ pub fn refused(e: KernelError) -> Error {
     Error::Value { what: e.what, expected: e.expected, got: e.got }
 }
 
-fn answer(seconds: f64, values: &[(&str, f64)]) -> Answer {
+/// An answer with these values.
+pub(crate) fn answer(seconds: f64, values: &[(&str, f64)]) -> Answer {
     let values = values.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
     Answer { seconds, values }
 }

@@ -9,7 +9,7 @@ use smalti_bench::children::Children;
 use smalti_bench::compare::{Outcome, Row, compare};
 use smalti_bench::peer::Host;
 use smalti_bench::transport::Images;
-use smalti_bench::{patchnr, report, transport};
+use smalti_bench::{patchnr, radon, report, transport};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,6 +82,9 @@ fn measure(arguments: &Arguments) -> Result<Vec<Row>> {
             rows.extend(compare(comparison, &host, arguments.rounds)?);
         }
     }
+    for name in radon::NAMES.into_iter().filter(|name| wanted(name)) {
+        rows.extend(compare(radon::comparison(name, folder.path())?, &host, arguments.rounds)?);
+    }
     report::write_csv(&rows, &arguments.out)?;
     println!("{} threads on either side, medians of {} runs", host.threads, arguments.rounds);
     print!("{}", report::table(&rows));
@@ -90,7 +93,7 @@ fn measure(arguments: &Arguments) -> Result<Vec<Row>> {
 }
 
 fn names() -> Vec<&'static str> {
-    patchnr::NAMES.into_iter().chain(transport::NAMES).collect()
+    patchnr::NAMES.into_iter().chain(transport::NAMES).chain(radon::NAMES).collect()
 }
 
 /// The images of the transport comparisons.
