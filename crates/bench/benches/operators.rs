@@ -3,7 +3,9 @@
 use criterion::Criterion;
 use smalti_base::{Result, Space};
 use smalti_bench::{fixtures, timed};
-use smalti_operators::{Border, Convolution, Extension, LinearOperator, Operator, interpolate};
+use smalti_operators::{
+    Border, Convolution, Extension, Fbp, Filter, LinearOperator, Operator, ParallelBeam, Radon, interpolate,
+};
 use std::process::ExitCode;
 use tch::Kind;
 
@@ -29,6 +31,12 @@ fn operators(criterion: &mut Criterion) -> Result<()> {
         timed::time(&mut group, &format!("{name}/apply/{size}"), || operator.apply(&x))?;
         timed::time(&mut group, &format!("{name}/adjoint/{size}"), || operator.adjoint(&v))?;
     }
+    let radon = Radon::new(ParallelBeam::lodopab());
+    let fbp = Fbp::new(radon.beam().clone(), Filter::Hann, Fbp::LODOPAB_SCALING)?;
+    let (x, y) = (fixtures::noise(radon.domain()), fixtures::noise(radon.range()));
+    timed::time(&mut group, "radon/apply/362x362", || radon.apply(&x))?;
+    timed::time(&mut group, "radon/adjoint/362x362", || radon.adjoint(&y))?;
+    timed::time(&mut group, "fbp/362x362", || fbp.apply(&y))?;
     let y = fixtures::noise(sic.range());
     for (name, border) in [("clamp", Border::Clamp), ("periodic", Border::Periodic)] {
         let id = format!("interpolate/{name}/150x150_to_600x600");

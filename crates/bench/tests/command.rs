@@ -114,3 +114,41 @@ fn the_real_peers_compute_what_we_do() {
     assert_eq!(out.matches("values agree to").count(), 3, "{out}{err}");
     assert_eq!(out.matches("torch 2.11.0").count(), 3, "{out}");
 }
+
+#[test]
+fn the_real_projectors_compute_what_we_do() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let inherited = std::env::var_os("PYTHONPATH").unwrap_or_default();
+    let folders = [root.join(".peers"), root.join(".libtorch")].into_iter();
+    let path = std::env::join_paths(folders.chain(std::env::split_paths(&inherited))).unwrap();
+    let mut probe = Command::new("python3");
+    let import = "import astra, deepinv, torch; assert torch.__version__[:6] == '2.11.0'";
+    if !probe.env("PYTHONPATH", &path).args(["-c", import]).output().is_ok_and(|o| o.status.success()) {
+        println!("skipped: python3 has no astra and deepinv; `cargo xtask bench-peers` installs them");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = bench_peers(folder.path(), Path::new("python3"));
+    command.env("PYTHONPATH", path).args(["--only", "radon_forward_362", "--only", "radon_adjoint_362"]);
+    let output = command.output().unwrap();
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    assert_eq!(out.matches("values agree to").count(), 4, "{out}{err}");
+}
+
+#[test]
+fn a_projector_that_disagrees_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = r#"{"seconds": 0.25, "values": {"norm": 1e9, "1 - distance from ours": 0.9}}"#;
+    let script = format!("echo '{{\"ready\": \"\"}}'; while read line; do echo '{answer}'; done");
+    let python = program(folder.path(), "python", &script);
+    let mut command = bench_peers(folder.path(), &python);
+    let output = command.args(["--only", "radon_adjoint_362"]).output().unwrap();
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    assert_eq!(
+        out.matches("VALUES DISAGREE: ours 1 - distance from ours 1.000000, norm").count(),
+        2,
+        "{out}"
+    );
+}

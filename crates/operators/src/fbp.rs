@@ -140,6 +140,10 @@ impl Fbp {
             let expected = "finite line integrals (mend the measurement; rays without counts need a floor)";
             return Err(Error::value("sinogram", expected, "NaN or infinite values"));
         }
+        if sinogram.size()[0] == 0 {
+            // Which no Fourier transform takes.
+            return map(&self.beam, Way::BackProject, sinogram, self.tensors);
+        }
         let kind = if sinogram.kind() == Kind::Double { Kind::Double } else { Kind::Float };
         let like = |t: &Tensor| t.f_to_kind(kind)?.f_to_device(sinogram.device());
         let spectrum = sinogram.f_to_kind(kind)?.f_fft_rfft(self.padded, -1, "backward")?;

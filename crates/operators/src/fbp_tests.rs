@@ -139,6 +139,8 @@ fn bad_input_is_refused_in_one_line() {
         assert!(new(scaling).unwrap_err().to_string().contains("frequency scaling"));
     }
     let y = disc(&beam(4));
+    let none = new(1.0).unwrap().apply(&y.narrow(0, 0, 0)).unwrap();
+    assert_eq!(none.size(), [0, 1, 120, 150]);
     assert!(new(1.0).unwrap().apply(&y.narrow(3, 0, 200)).is_err());
     assert!(new(1.0).unwrap().apply(&y.transpose(2, 3)).is_err());
     for bad in [f64::NAN, f64::INFINITY] {

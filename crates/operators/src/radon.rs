@@ -106,6 +106,9 @@ pub(crate) enum Way {
 pub(crate) fn map(beam: &ParallelBeam, way: Way, x: &Tensor, tensors: bool) -> Result<Tensor> {
     let (domain, range) = spaces(beam);
     let to = if way == Way::Forward { range } else { domain };
+    if x.size()[0] == 0 {
+        return Ok(Tensor::f_zeros(to.batch(0), (x.kind(), x.device()))?);
+    }
     let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
     let input = x.f_to_kind(kind)?;
     let output = if tensors || x.device() != Device::Cpu || x.requires_grad() {

@@ -56,6 +56,12 @@ fn other_dtypes_are_kept_and_batches_may_be_empty() {
     }
     let empty = Tensor::zeros(a.domain().batch(0), (Kind::Float, Device::Cpu));
     assert_eq!(a.apply(&empty).unwrap().size(), a.range().batch(0));
+    for (way, from, to) in [(Way::Forward, a.domain(), a.range()), (Way::Adjoint, a.range(), a.domain())] {
+        let empty = Tensor::zeros(from.batch(0), (Kind::Float, Device::Cpu));
+        for tensors in [false, true] {
+            assert_eq!(map(a.beam(), way, &empty, tensors).unwrap().size(), to.batch(0));
+        }
+    }
 }
 
 #[test]
