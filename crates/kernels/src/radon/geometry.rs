@@ -91,7 +91,9 @@ impl ParallelBeam {
     }
 
     /// The geometry of LoDoPaB-CT: 362 x 362 pixels on `[-0.13, 0.13]^2` metres, 1000 angles at the midpoints
-    /// `(k + 1/2) pi / 1000`, 513 detector pixels on `[-0.13 sqrt 2, 0.13 sqrt 2]`.
+    /// `(k + 1/2) pi / 1000`, 513 detector pixels on `[-0.13 sqrt 2, 0.13 sqrt 2]`. Its images are stored as `[x, y]`, rows
+    /// along `x`: here, where columns are, the same rays have angles that are less by `pi / 2`, and so stored
+    /// observations go with stored images.
     ///
     /// # Reference
     /// Leuschner, Schmidt, Otero Baguer, Maass, "LoDoPaB-CT, a benchmark dataset for low-dose computed tomography
@@ -106,7 +108,8 @@ impl ParallelBeam {
         let side = side.clamp(1, MOST);
         let pixels = Pixels { rows: side, columns: side, size: 0.26 / side as f64 };
         let detector = Detector::centred(513, 0.26 * SQRT_2 / 513.0);
-        Self { angles: Self::half_turn(1000), pixels, detector }
+        let angles = Self::half_turn(1000).iter().map(|angle| angle - PI / 2.0).collect();
+        Self { angles, pixels, detector }
     }
 
     /// The same geometry with the angles of these indices only: `100..900` is the limited angle of the LoDoPaB experiments.

@@ -3,7 +3,7 @@
 use super::scanner::Scanner;
 use super::unet::{self, Corrector};
 use crate::data::DataSource;
-use crate::experiment::ct::{Ct, CtMap, CtMethod, CtSinkhorn, CtWpp, Map as AdamChoice, Profile};
+use crate::experiment::ct::{Ct, CtMap, CtMethod, CtSinkhorn, CtWpp, Map as AdamChoice, Profile, Start};
 use crate::experiment::settings::Patches;
 use crate::methods::{Prior, missing, precision, schedule, train};
 use crate::outcome::TrainingCurve;
@@ -119,11 +119,11 @@ impl<'a> Methods<'a> {
     /// Those of the method; [`smalti_base::Error::Cancelled`] on request.
     pub(super) fn reconstruct(&self, method: CtMethod, task: &Task<'_>) -> Result<Reconstruction> {
         self.state.check()?;
-        let start = Instant::now();
-        let done = |image| Reconstruction { image, seconds: start.elapsed().as_secs_f64(), transport: None };
+        let clock = Instant::now();
         let fbp = self.scanner.fbp.apply(task.observation)?;
+        let fbp_seconds = clock.elapsed().as_secs_f64();
         if method == CtMethod::Fbp {
-            return Ok(done(fbp));
+            return Ok(Reconstruction { image: fbp, seconds: fbp_seconds, transport: None });
         }
         let name = format!("{} {}", method.key(), task.name);
         let identity = self.identity(method, task)?;
@@ -132,32 +132,38 @@ impl<'a> Methods<'a> {
             done.image = done.image.to_device(self.options.device);
             return Ok(done);
         }
+        let Reconstruction { image: start, seconds: before, .. } = match self.profile.start(method) {
+            Start::Fbp => Reconstruction { image: fbp, seconds: fbp_seconds, transport: None },
+            Start::Tv => self.reconstruct(CtMethod::Tv, task)?,
+        };
         let observer = self.state.observer(&name, &identity);
         tracing::info!("{} of {}", method.title(), task.name);
+        let clock = Instant::now();
         let seed = self.options.seed.derive(task.name, 0);
         let image = match method {
-            CtMethod::Fbp => fbp,
-            CtMethod::Tv => self.tv(task, &fbp, &observer)?,
+            CtMethod::Fbp => start,
+            CtMethod::Tv => self.tv(task, &start, &observer)?,
             CtMethod::Patchnr => {
-                self.patchnr(task, self.profile.patchnr.as_ref().map(|p| &p.map), &fbp, seed, &observer)?
+                self.patchnr(task, self.profile.patchnr.as_ref().map(|p| &p.map), &start, seed, &observer)?
             }
             CtMethod::PatchnrAuthors => {
                 let map = self.profile.patchnr.as_ref().and_then(|p| p.authors.as_ref());
-                self.patchnr(task, map, &fbp, seed, &observer)?
+                self.patchnr(task, map, &start, seed, &observer)?
             }
-            CtMethod::Wpp => self.wpp(task, &fbp, &observer)?,
-            CtMethod::Sinkhorn => self.sinkhorn(task, &fbp, seed, &observer)?,
+            CtMethod::Wpp => self.wpp(task, &start, &observer)?,
+            CtMethod::Sinkhorn => self.sinkhorn(task, &start, seed, &observer)?,
             CtMethod::DipTv => self.dip_tv(&name, task, seed, &observer)?,
-            CtMethod::FbpUnet => self.fbp_unet(&fbp)?,
+            CtMethod::FbpUnet => self.fbp_unet(&start)?,
         };
-        let done = done(image);
+        let seconds = before + clock.elapsed().as_secs_f64();
+        let done = Reconstruction { image, seconds, transport: None };
         self.state.keep_reconstruction(&name, &identity, &done)?;
         Ok(done)
     }
 
     /// All that a reconstruction depends on.
     fn identity(&self, method: CtMethod, task: &Task<'_>) -> Result<String> {
-        let Profile { scan, fbp, tv, dip_tv, fbp_unet, patchnr, wpp, sinkhorn, .. } = self.profile;
+        let Profile { tv, dip_tv, fbp_unet, patchnr, wpp, sinkhorn, .. } = self.profile;
         let settings = match method {
             CtMethod::Fbp => String::new(),
             CtMethod::Tv => format!("{tv:?}"),
@@ -171,17 +177,28 @@ impl<'a> Methods<'a> {
             CtMethod::Sinkhorn => format!("{sinkhorn:?} {}", self.references_hash),
         };
         let hash = data_hash(&[task.observation])?;
-        Ok(format!("{hash} {settings} {scan:?} {fbp:?} seed {}", self.options.seed.value()))
+        Ok(format!(
+            "{hash} {settings} {:?} {} seed {}",
+            self.profile.tv,
+            self.scanner.identity(),
+            self.options.seed.value()
+        ))
     }
 
-    fn tv(&self, task: &Task<'_>, fbp: &Tensor, observer: &Observer) -> Result<Tensor> {
+    fn tv(&self, task: &Task<'_>, start: &Tensor, observer: &Observer) -> Result<Tensor> {
         let settings = self.profile.tv.as_ref().ok_or_else(|| missing("tv"))?;
         let Scanner { operator, likelihood, .. } = self.scanner;
         let weight =
             weight::from_sums(settings.weight, operator.domain().batch(1).iter().product(), settings.rays)?;
-        let mut tv =
-            TvPrimalDual::poisson(operator, *likelihood, task.observation, weight, settings.tolerance, fbp)?
-                .nonnegative();
+        let mut tv = TvPrimalDual::poisson(
+            operator,
+            *likelihood,
+            task.observation,
+            weight,
+            settings.tolerance,
+            start,
+        )?
+        .nonnegative();
         self.state.go_on(&run(&mut tv, Budget::steps(settings.iterations), observer)?)?;
         tv.finish()
     }
@@ -224,7 +241,7 @@ impl<'a> Methods<'a> {
         &self,
         task: &Task<'_>,
         settings: Option<&CtMap>,
-        fbp: &Tensor,
+        start: &Tensor,
         seed: Seed,
         observer: &Observer,
     ) -> Result<Tensor> {
@@ -244,17 +261,23 @@ impl<'a> Methods<'a> {
             &mut regularizer,
             weight::from_likelihood_sum(settings.lambda, settings.rays)?,
             settings.adam,
-            fbp,
+            start,
             observer,
         )
     }
 
-    fn wpp(&self, task: &Task<'_>, fbp: &Tensor, observer: &Observer) -> Result<Tensor> {
+    fn wpp(&self, task: &Task<'_>, start: &Tensor, observer: &Observer) -> Result<Tensor> {
         let settings = self.profile.wpp.as_ref().ok_or_else(|| missing("wpp"))?;
-        let &CtWpp { patch_size, references, scales, dual, .. } = settings;
+        let &CtWpp { patch_size, stride, references, scales, dual, .. } = settings;
         let references = ReferencePatches::Random(references);
-        let wanted =
-            WppSettings { patch_size, references, scales, dual: dual.into(), ..WppSettings::hertrich_2022() };
+        let wanted = WppSettings {
+            patch_size,
+            stride,
+            references,
+            scales,
+            dual: dual.into(),
+            ..WppSettings::hertrich_2022()
+        };
         let size = self.scanner.operator.domain().batch(1);
         let images: Vec<&Tensor> = self.references.iter().collect();
         let mut prior =
@@ -264,12 +287,12 @@ impl<'a> Methods<'a> {
             &mut prior,
             weight::from_likelihood_sum(settings.lambda, settings.rays)?,
             settings.adam,
-            fbp,
+            start,
             observer,
         )
     }
 
-    fn sinkhorn(&self, task: &Task<'_>, fbp: &Tensor, seed: Seed, observer: &Observer) -> Result<Tensor> {
+    fn sinkhorn(&self, task: &Task<'_>, start: &Tensor, seed: Seed, observer: &Observer) -> Result<Tensor> {
         let settings = self.profile.sinkhorn.as_ref().ok_or_else(|| missing("sinkhorn"))?;
         let &CtSinkhorn { patch_size, references, image_patches, blur, reach, .. } = settings;
         let references = ReferencePatches::Random(references);
@@ -283,17 +306,17 @@ impl<'a> Methods<'a> {
         let mut prior = SinkhornPatchPrior::new(&size, &images, &wanted, seed)?;
         // Our cost is the full square: twice as large.
         let weight = weight::from_likelihood_sum(settings.lambda / 2.0, settings.rays)?;
-        self.map(task, &mut prior, weight, settings.adam, fbp, observer)
+        self.map(task, &mut prior, weight, settings.adam, start, observer)
     }
 
-    /// MAP estimation from the filtered back-projection on.
+    /// MAP estimation from `start` on.
     fn map(
         &self,
         task: &Task<'_>,
         prior: &mut dyn Regularizer,
         weight: f64,
         adam: AdamChoice,
-        fbp: &Tensor,
+        start: &Tensor,
         observer: &Observer,
     ) -> Result<Tensor> {
         let problem = Problem {
@@ -303,9 +326,9 @@ impl<'a> Methods<'a> {
             prior,
             weight,
         };
-        let AdamChoice { iterations: steps, learning_rate: rate, schedule: choice } = adam;
+        let AdamChoice { iterations: steps, learning_rate: rate, schedule: choice, .. } = adam;
         let settings = AdamSettings { steps, rate, schedule: schedule(choice, 0) };
-        let mut map = Map::new(problem, fbp, settings)?;
+        let mut map = Map::new(problem, start, settings)?;
         self.state.go_on(&run(&mut map, Budget::steps(steps), observer)?)?;
         map.finish()
     }

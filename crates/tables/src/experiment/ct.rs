@@ -2,7 +2,7 @@
 
 mod methods;
 
-pub use methods::{CtMap, CtSinkhorn, CtWpp, DipTv, FbpUnet, FilterChoice, Map, PairSource, Tv};
+pub use methods::{CtMap, CtSinkhorn, CtWpp, DipTv, FbpUnet, FilterChoice, Map, PairSource, Start, Tv};
 
 use super::check::{figures, plain_name};
 use super::diagnose::{Failure, FileError};
@@ -343,6 +343,12 @@ impl Profile {
             if let Some(name) = set.published.as_ref().filter(|name| !published.contains_key(*name)) {
                 return Err((format!("sets[{i}].published"), format!("no section published.{name}")));
             }
+            if let Some(method) =
+                set.methods.iter().find(|m| self.tv.is_none() && self.start(**m) == Start::Tv)
+            {
+                let problem = format!("{} starts at tv, which has no section in this profile", method.key());
+                return Err((format!("sets[{i}].methods"), problem));
+            }
             if let Some(method) = set.methods.iter().find(|m| !self.has(**m)) {
                 let problem = format!("{0} has no section {0} in this profile", method.key());
                 return Err((format!("sets[{i}].methods"), problem));
@@ -363,6 +369,18 @@ impl Profile {
             CtMethod::Wpp => self.wpp.is_some(),
             CtMethod::Sinkhorn => self.sinkhorn.is_some(),
         }
+    }
+
+    /// Where `method` begins.
+    pub fn start(&self, method: CtMethod) -> Start {
+        let adam = match method {
+            CtMethod::Patchnr => self.patchnr.as_ref().map(|p| p.map.adam),
+            CtMethod::PatchnrAuthors => self.patchnr.as_ref().and_then(|p| p.authors).map(|map| map.adam),
+            CtMethod::Wpp => self.wpp.map(|wpp| wpp.adam),
+            CtMethod::Sinkhorn => self.sinkhorn.map(|sinkhorn| sinkhorn.adam),
+            CtMethod::Fbp | CtMethod::Tv | CtMethod::DipTv | CtMethod::FbpUnet => None,
+        };
+        adam.map(|adam| adam.start).unwrap_or_default()
     }
 
     /// Whether any set runs one of `methods`.

@@ -115,8 +115,19 @@ pub struct FbpUnet {
     pub precision: PrecisionChoice,
 }
 
+/// Where an iteration begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// At the filtered back-projection.
+    #[default]
+    Fbp,
+    /// At the result of total variation, which the profile must have; its seconds count.
+    Tv,
+}
+
 /// MAP reconstruction with patchNR by Adam, in the published convention: minimise
-/// `sum nll(A x, y) + lambda * mean_i NLL(P_i x)`, starting from filtered back-projection.
+/// `sum nll(A x, y) + lambda * mean_i NLL(P_i x)`.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct CtMap {
@@ -150,10 +161,14 @@ pub struct Map {
     /// How the learning rate goes on.
     #[garde(skip)]
     pub schedule: Schedule,
+    /// Where the iteration begins.
+    #[serde(default)]
+    #[garde(skip)]
+    pub start: Start,
 }
 
 /// MAP reconstruction with the Wasserstein patch prior by Adam: minimise
-/// `sum nll(A x, y) + lambda * mean over scales of W_2^2`, cost `|p - q|^2`, starting from filtered back-projection.
+/// `sum nll(A x, y) + lambda * mean over scales of W_2^2`, cost `|p - q|^2`.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct CtWpp {
@@ -166,6 +181,9 @@ pub struct CtWpp {
     /// Side of a patch in pixels, 2 to 16.
     #[garde(range(min = 2, max = 16))]
     pub patch_size: i64,
+    /// Distance of the slice's patches in pixels, 1 to 64: 1 takes all.
+    #[garde(range(min = 1, max = 64))]
+    pub stride: i64,
     /// Patches of the training slices on every scale, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
     pub references: usize,
@@ -181,8 +199,7 @@ pub struct CtWpp {
 }
 
 /// MAP reconstruction with the Sinkhorn patch prior by Adam: minimise
-/// `sum nll(A x, y) + lambda * mean over scales of the entropic distance`, cost `|p - q|^2 / 2`, starting from filtered
-/// back-projection.
+/// `sum nll(A x, y) + lambda * mean over scales of the entropic distance`, cost `|p - q|^2 / 2`.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct CtSinkhorn {
