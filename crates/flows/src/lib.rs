@@ -17,7 +17,8 @@
 //! ```
 //!
 //! Reading order: [`bijection`], [`layer`], [`mlp`], [`clamp`], [`coupling`], [`permutation`], [`actnorm`],
-//! [`chain`], [`patchnr`], [`patchnr_file`].
+//! [`chain`], [`patchnr`], [`patchnr_file`]; for images [`image`], [`wppflow_shape`], [`wppflow`],
+//! [`wppflow_gradient`], [`wppflow_file`].
 
 pub mod actnorm;
 pub mod bijection;
@@ -25,11 +26,16 @@ pub mod chain;
 pub mod clamp;
 pub mod coupling;
 pub mod gradients;
+pub mod image;
 pub mod layer;
 pub mod mlp;
 pub mod patchnr;
 pub mod patchnr_file;
 pub mod permutation;
+pub mod wppflow;
+pub mod wppflow_file;
+pub mod wppflow_gradient;
+pub mod wppflow_shape;
 
 pub use actnorm::ActNorm;
 pub use bijection::{Bijection, Mapped};
@@ -39,4 +45,10 @@ pub use coupling::Coupling;
 pub use gradients::Gradients;
 pub use layer::{Layer, Precision, Tape};
 pub use patchnr::{PatchNr, PatchNrShape};
+pub use image::{
+    ConditionalAffine, ConvCoupling, ConvNet, ConvShape, ImageLayer, ImageNorm, PulledBack, Squeeze, Unsqueeze,
+};
 pub use permutation::Permutation;
+pub use wppflow::WppFlow;
+pub use wppflow_gradient::{FlowGradient, Passed};
+pub use wppflow_shape::WppFlowShape;
