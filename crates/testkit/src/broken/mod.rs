@@ -15,6 +15,7 @@
 //! | [`FlippedLogDet`] | sign of both log-determinants | [`log_det`](crate::laws::log_det), [`flow_integrates`](crate::laws::flow_integrates) |
 //! | [`SummedLogDet`] | log-determinant of the whole batch | [`log_det`](crate::laws::log_det), [`bijection_rows`](crate::laws::bijection_rows) |
 //! | [`BrokenLayer`] | gradients x 1.01, or without the log-determinant | [`pull_back`](crate::laws::pull_back) |
+//! | [`BrokenImageLayer`] | the same of layers on images | [`recomputation`](crate::laws::recomputation) |
 //! | [`WrongSignDensity`] | `+ log det` in the density | [`density_integrates`](crate::laws::density_integrates) |
 //! | [`ScaledDensityGradient`] | gradient x 1.01 | [`density_gradient`](crate::laws::density_gradient) |
 //! | [`MixedPatches`] | the mean value removed | [`density_rows`](crate::laws::density_rows) |
@@ -27,6 +28,7 @@
 
 mod bijections;
 mod densities;
+mod images;
 mod layers;
 mod likelihoods;
 mod operators;
@@ -34,6 +36,7 @@ mod regularizers;
 
 pub use bijections::{FlippedLogDet, InexactInverse, SummedLogDet};
 pub use densities::{MixedPatches, ScaledDensityGradient, WrongSignDensity};
+pub use images::BrokenImageLayer;
 pub use layers::{BrokenLayer, Mistake};
 pub use likelihoods::{WithoutAttenuation, WithoutVariance};
 pub use operators::{

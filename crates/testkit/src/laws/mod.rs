@@ -2,7 +2,8 @@
 //!
 //! Of operators: [`adjoint`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
 //! [`likelihood_gradient`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
-//! [`trainable`]; of flow layers: [`pull_back`]; of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
+//! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`];
+//! of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
 //! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`].
 
 mod adjoint;
@@ -18,6 +19,7 @@ mod log_det;
 mod measure;
 mod pull_back;
 mod range;
+mod recomputation;
 mod regularizer_gradient;
 mod repeatable;
 mod rows;
@@ -36,6 +38,7 @@ pub use linearity::linearity;
 pub use log_det::log_det;
 pub use pull_back::pull_back;
 pub use range::range;
+pub use recomputation::recomputation;
 pub use regularizer_gradient::regularizer_gradient;
 pub use repeatable::repeatable;
 pub use rows::{bijection_rows, density_rows};

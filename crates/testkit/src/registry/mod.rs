@@ -4,6 +4,7 @@
 //! type adds a line there; the tests walk over all.
 
 pub mod flows;
+pub mod images;
 pub mod likelihoods;
 pub mod operators;
 pub mod priors;
