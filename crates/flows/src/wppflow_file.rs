@@ -18,7 +18,7 @@ impl WppFlow {
         file.tensors = self
             .parameters()
             .into_iter()
-            .map(|(name, t)| (format!("layer.{name}"), t.detach().to_kind(Kind::Float)))
+            .map(|(name, t)| (format!("layer.{name}"), t.detach().to_kind(Kind::Float).copy()))
             .collect();
         for (k, permutation) in self.permutations().iter().enumerate() {
             file.tensors.insert(format!("permutation.{k}"), Tensor::from_slice(permutation));
@@ -78,8 +78,10 @@ impl WppFlow {
         };
         let mut permutations = Vec::new();
         for (k, channels) in shape.permuted()?.into_iter().enumerate() {
-            let permutation = file.take(&format!("permutation.{k}"), &[channels], Kind::Int64)?;
-            permutations.push(Vec::<i64>::try_from(permutation)?);
+            let name = format!("permutation.{k}");
+            let permutation = file.take(&name, &[channels], Kind::Int64)?;
+            permutations.push(Vec::<i64>::try_from(&permutation)?);
+            file.tensors.insert(name, permutation);
         }
         let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
         flow.take_parameters(&mut file)?;
@@ -88,11 +90,18 @@ impl WppFlow {
         Ok(flow)
     }
 
-    /// Takes all parameters out of a checkpoint of a flow of the same architecture.
+    /// Takes all parameters out of a checkpoint of a flow of the same architecture and with the same permutations.
     ///
     /// # Errors
-    /// [`Error::Content`] where it is not one.
+    /// [`Error::Content`], [`Error::Value`] where it is not one.
     pub fn take_parameters(&mut self, file: &mut Checkpoint) -> Result<()> {
+        for (k, ours) in self.permutations().iter().enumerate() {
+            let kept = file.take(&format!("permutation.{k}"), &[ours.len() as i64], Kind::Int64)?;
+            if Vec::<i64>::try_from(kept)? != *ours {
+                let expected = "those of this flow (make it with the same seed)";
+                return Err(Error::value("permutations in a file", expected, "others"));
+            }
+        }
         let mut parts = Vec::new();
         for (name, parameter) in self.parameters() {
             let part = file.take(&format!("layer.{name}"), &parameter.size(), Kind::Float)?;

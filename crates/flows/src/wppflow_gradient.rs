@@ -45,16 +45,13 @@ impl WppFlow {
     ///
     /// # Errors
     /// Those of libtorch where `grad` does not have the shape of `x`.
-    pub fn pull_back(&self, passed: Passed, grad: &Tensor, grad_log_det: f64) -> Result<FlowGradient> {
-        let Passed { mapped, mut inputs, conditions } = passed;
-        drop(mapped);
+    pub fn pull_back(&self, passed: &Passed, grad: &Tensor, grad_log_det: f64) -> Result<FlowGradient> {
         let mut latent = grad.shallow_clone();
         let mut parts = Vec::new();
-        for placed in self.layers.iter().rev() {
-            let Some(z) = inputs.pop() else { break };
-            let cond = placed.condition(&conditions);
+        for (placed, z) in self.layers.iter().zip(&passed.inputs).rev() {
+            let cond = placed.condition(&passed.conditions);
             let PulledBack { latent: before, weights } =
-                placed.layer.pull_back(&z, cond, &latent, grad_log_det)?;
+                placed.layer.pull_back(z, cond, &latent, grad_log_det)?;
             latent = before;
             parts.extend(weights.into_iter().rev());
         }

@@ -145,7 +145,7 @@ fn a_whole_wppflow_is_that_of_freia() {
             error(&back.value, z),
             error(&-back.log_det, &golden["log_det"]),
         ];
-        let gradient = flow.pull_back(passed, &golden["g"], 0.7).unwrap();
+        let gradient = flow.pull_back(&passed, &golden["g"], 0.7).unwrap();
         errors.push(error(&gradient.latent, &golden["grad.z"]));
         let mut at = 0;
         for (name, parameter) in flow.parameters() {

@@ -29,12 +29,14 @@
 //! ```
 //!
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
-//! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`].
+//! [`acnet`], [`wppnet_training`],
+//! [`wppflow_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`].
 
 pub mod acnet;
 pub mod adam;
 pub mod border;
 mod check;
+mod crops;
 pub mod dip;
 mod fused;
 pub mod map;
@@ -45,6 +47,7 @@ pub mod schedule;
 pub mod tv;
 pub mod unet;
 pub mod unet_training;
+pub mod wppflow_training;
 pub mod wppnet_training;
 
 pub use acnet::AcNet;
@@ -59,4 +62,5 @@ pub use schedule::Schedule;
 pub use tv::TvPrimalDual;
 pub use unet::{Statistics, UNet, UNetSettings};
 pub use unet_training::{TrainedUNet, UNetTraining, UNetTrainingSettings};
+pub use wppflow_training::{TrainedWppFlow, WppFlowSettings, WppFlowTraining};
 pub use wppnet_training::{TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining};

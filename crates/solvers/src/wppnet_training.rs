@@ -2,6 +2,7 @@
 
 use crate::acnet::AcNet;
 use crate::adam::Adam;
+use crate::crops::{self, observed, ready};
 use crate::patchnr_training::CurvePoint;
 use crate::run::{Iteration, Step};
 use crate::schedule::{Schedule, check_rate};
@@ -65,10 +66,10 @@ impl WppNetSettings {
     }
 }
 
-/// What a WPPNet learns from: observations and one image of the same material at the resolution of the results. No
-/// image belongs to an observation.
+/// What a WPPNet or a WPPFlow learns from: observations and one image of the same material at the resolution of the
+/// results. No image belongs to an observation.
 pub struct WppNetData<'a> {
-    /// The forward operator `f` on images of the size of `G(y)`. Its output pixel `(i, j)` belongs to
+    /// The forward operator `f` on images of the size of the results `G(y)`. Its output pixel `(i, j)` belongs to
     /// pixel `(i, j)` of a crop; with [`smalti_operators::Extension::Valid`] the last rows and columns of a crop have
     /// none, and only the network sees them.
     pub operator: &'a dyn Operator,
@@ -210,16 +211,6 @@ impl<'a> WppNetTraining<'a> {
         self
     }
 
-    /// The crops of step `k`.
-    fn batch(&self, k: u64) -> Result<Tensor> {
-        let (n, batch) = (self.crops.size()[0] as usize, self.settings.batch);
-        let batches = (n / batch) as u64;
-        let order = self.seed.at("order of the training crops", k / batches).permutation(n);
-        let first = (k % batches) as usize * batch;
-        let chosen = Tensor::f_from_slice(&order[first..first + batch])?.f_to_device(self.crops.device())?;
-        Ok(self.crops.f_index_select(0, &chosen)?)
-    }
-
     /// Results for `y` in parts, each with its graph where `train`.
     fn results(&self, y: &Tensor, train: bool) -> Result<Vec<Tensor>> {
         // A GPU is filled by a batch, a thread by two crops.
@@ -291,27 +282,6 @@ fn loss(
     Ok(Loss { data, distance, gradient: data_gradient + gradient * lambda })
 }
 
-/// The observed pixels that the operator has.
-fn observed(operator: &dyn Operator, y: &Tensor) -> Result<Tensor> {
-    let range = operator.range();
-    Ok(y.f_narrow(2, 0, range.height)?.f_narrow(3, 0, range.width)?)
-}
-
-/// Crops as the network needs them, checked.
-fn ready(what: &str, crops: &Tensor, device: Device) -> Result<Tensor> {
-    match crops.size()[..] {
-        [n, 1, h, w] if n * h * w > 0 && crops.is_floating_point() => {}
-        _ => {
-            let got = format!("{:?} {:?}", crops.kind(), crops.size());
-            return Err(Error::shape(what, "floating-point [N, 1, h, w], not empty", got));
-        }
-    }
-    if crops.isfinite().all().f_int64_value(&[])? == 0 {
-        return Err(Error::value(what, "finite values", "NaN or infinity in it"));
-    }
-    Ok(crops.detach().f_to_kind(Kind::Float)?.f_to_device(device)?)
-}
-
 impl Iteration for WppNetTraining<'_> {
     type Output = TrainedWppNet;
 
@@ -320,7 +290,7 @@ impl Iteration for WppNetTraining<'_> {
     }
 
     fn step(&mut self, k: u64) -> Result<Step> {
-        let y = self.batch(k)?;
+        let y = crops::batch(&self.crops, self.settings.batch, self.seed, k)?;
         self.prior.refresh(k)?;
         let parts = self.results(&y, true)?;
         let x = Tensor::f_cat(&parts, 0)?.detach();

@@ -61,7 +61,7 @@ fn conditions_matter() {
 
 /// [`WppFlow::pull_back`] from the pass at `z`, parameter by parameter.
 fn pulled(flow: &WppFlow, z: &Tensor, y: &Tensor, g: &Tensor, c: f64) -> Result<PulledBack> {
-    let gradient = flow.pull_back(flow.pass(z, y)?, g, c)?;
+    let gradient = flow.pull_back(&flow.pass(z, y)?, g, c)?;
     let mut at = 0;
     let cut = |(_, t): &(String, &Tensor)| {
         let n = t.numel() as i64;

@@ -1,0 +1,37 @@
+//! Observed crops that networks learn from without pairs.
+
+use smalti_base::{Error, Result, Seed};
+use smalti_operators::Operator;
+use tch::{Device, Kind, Tensor};
+
+/// The crops of step `k`: batches go through all crops in random order, anew in every epoch; what is left over when no
+/// full batch remains sits that epoch out.
+pub(crate) fn batch(crops: &Tensor, size: usize, seed: Seed, k: u64) -> Result<Tensor> {
+    let n = crops.size()[0] as usize;
+    let batches = (n / size) as u64;
+    let order = seed.at("order of the training crops", k / batches).permutation(n);
+    let first = (k % batches) as usize * size;
+    let chosen = Tensor::f_from_slice(&order[first..first + size])?.f_to_device(crops.device())?;
+    Ok(crops.f_index_select(0, &chosen)?)
+}
+
+/// The observed pixels that the operator has.
+pub(crate) fn observed(operator: &dyn Operator, y: &Tensor) -> Result<Tensor> {
+    let range = operator.range();
+    Ok(y.f_narrow(2, 0, range.height)?.f_narrow(3, 0, range.width)?)
+}
+
+/// Crops as networks need them, checked.
+pub(crate) fn ready(what: &str, crops: &Tensor, device: Device) -> Result<Tensor> {
+    match crops.size()[..] {
+        [n, 1, h, w] if n * h * w > 0 && crops.is_floating_point() => {}
+        _ => {
+            let got = format!("{:?} {:?}", crops.kind(), crops.size());
+            return Err(Error::shape(what, "floating-point [N, 1, h, w], not empty", got));
+        }
+    }
+    if crops.isfinite().all().f_int64_value(&[])? == 0 {
+        return Err(Error::value(what, "finite values", "NaN or infinity in it"));
+    }
+    Ok(crops.detach().f_to_kind(Kind::Float)?.f_to_device(device)?)
+}

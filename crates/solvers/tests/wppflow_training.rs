@@ -1,0 +1,272 @@
+//! WPPFlows learn to sample from observations and a reference image alone.
+#![allow(clippy::unwrap_used)] // in helpers, too
+
+mod pieces;
+
+use pieces::in_pieces;
+use smalti_base::metrics::psnr;
+use smalti_base::tensorboard::EventFile;
+use smalti_base::{Error, Result, Seed, Space};
+use smalti_flows::{WppFlow, WppFlowShape};
+use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
+use smalti_priors::WppSettings;
+use smalti_priors::wpp::{DualMethod, ReferencePatches};
+use smalti_solvers::{
+    Budget, Iteration, Observer, Schedule, TrainedWppFlow, WppFlowSettings, WppFlowTraining, WppNetData, run,
+};
+use tch::{Kind, Tensor};
+
+const FACTOR: i64 = 2;
+const SIDE: i64 = 10;
+const NOISE: f64 = 0.02;
+
+fn operator(side: i64) -> Convolution {
+    let domain = Space::image(1, FACTOR * side, FACTOR * side);
+    Convolution::superresolution(domain, 4, 1.0, FACTOR, Extension::WrapAfter).unwrap()
+}
+
+/// Stripes of two grey values and random directions: images whose patches are of a kind.
+fn texture(name: &str, n: i64, side: i64) -> Tensor {
+    let mut stream = Seed::new(7).at(name, 0);
+    let index = Tensor::arange(side, tch::kind::FLOAT_CPU);
+    let stripes = |_| {
+        let v: Vec<f64> = Vec::try_from(stream.uniform(&[2])).unwrap();
+        let (angle, phase) = (std::f64::consts::PI * v[0], 6.3 * v[1]);
+        let t = index.unsqueeze(1) * angle.cos() + index.unsqueeze(0) * angle.sin();
+        (((t * 0.8 + phase).sin() * 4.0).tanh() * 0.3 + 0.5).view([1, 1, side, side])
+    };
+    Tensor::cat(&(0..n).map(stripes).collect::<Vec<_>>(), 0)
+}
+
+fn settings(steps: u64) -> WppFlowSettings {
+    WppFlowSettings {
+        steps,
+        batch: 4,
+        lambda: 20.0,
+        noise: NOISE,
+        rate: 2e-3,
+        schedule: Schedule::Cosine { warmup: 5 },
+        clip: Some(50.0),
+        validate_every: 20,
+    }
+}
+
+fn prior() -> WppSettings {
+    WppSettings {
+        patch_size: 4,
+        references: ReferencePatches::Random(500),
+        dual: DualMethod::AveragedSgd { steps: 3, step: 1.0 },
+        ..WppFlowSettings::prior(true)
+    }
+}
+
+struct Set {
+    operator: Convolution,
+    crops: Tensor,
+    validation: Tensor,
+    reference: Tensor,
+}
+
+fn observe(operator: &Convolution, name: &str, x: &Tensor) -> Tensor {
+    let y = operator.apply(x).unwrap();
+    &y + Seed::new(8).at(name, 0).normal(&y.size()) * NOISE
+}
+
+fn set() -> Set {
+    let operator = operator(SIDE);
+    let observed = |name, n| observe(&operator, name, &texture(name, n, FACTOR * SIDE));
+    let (crops, validation) = (observed("training", 40), observed("validation", 6));
+    let reference = texture("reference", 8, 40).reshape([1, 1, 320, 40]);
+    Set { crops, validation, reference, operator }
+}
+
+fn flow() -> WppFlow {
+    let shape = WppFlowShape {
+        factor: FACTOR,
+        blocks: 3,
+        hidden: 16,
+        origin: operator(SIDE).grid().origin.0,
+        ..WppFlowShape::altekrueger_2023_x4().unwrap()
+    };
+    WppFlow::new(shape, Seed::new(1)).unwrap()
+}
+
+fn training<'a>(
+    set: &'a Set,
+    prior: &'a WppSettings,
+    settings: WppFlowSettings,
+) -> Result<WppFlowTraining<'a>> {
+    let Set { operator, crops, validation, reference } = set;
+    let data = WppNetData { operator, crops, validation: Some(validation), reference, prior };
+    WppFlowTraining::new(flow(), data, settings, Seed::new(2))
+}
+
+fn trained(set: &Set, settings: WppFlowSettings) -> Result<TrainedWppFlow> {
+    let (prior, steps) = (prior(), settings.steps);
+    let mut iteration = training(set, &prior, settings)?;
+    run(&mut iteration, Budget::steps(steps), &Observer::default())?;
+    iteration.finish()
+}
+
+fn mean(x: &Tensor) -> f64 {
+    x.mean(Kind::Double).double_value(&[])
+}
+
+#[test]
+fn samples_fit_the_data_differ_and_have_a_good_mean() {
+    let set = set();
+    let TrainedWppFlow { flow, curve } = trained(&set, settings(300)).unwrap();
+    let losses: Vec<f64> = curve.iter().map(|point| point.validation.unwrap()).collect();
+    println!("{losses:?}");
+    assert!(losses[14] < 0.2 * losses[0], "{losses:?}");
+    assert_eq!(flow.provenance["validation_loss"], losses[14].to_string());
+    assert_eq!(flow.provenance["training_data_sha256"].len(), 64);
+
+    // On images three times as large as those of the training.
+    let side = 30;
+    let operator = operator(side);
+    let truth = texture("test", 3, FACTOR * side);
+    let y = observe(&operator, "test", &truth);
+    let (mut ours, mut bicubic, mut misfit, mut spread) = (0.0, 0.0, 0.0, 0.0);
+    for k in 0..3 {
+        let (truth, y) = (truth.narrow(0, k, 1), y.narrow(0, k, 1));
+        let samples = flow.sample(&y, 10, &mut Seed::new(5).at("samples", k as u64)).unwrap();
+        let average = samples.mean_dim(0i64, true, None::<Kind>);
+        let cut = |x: &Tensor| x.narrow(2, 8, 44).narrow(3, 8, 44);
+        let score = |x: &Tensor| psnr(&cut(x), &cut(&truth), 1.0).unwrap() / 3.0;
+        ours += score(&average);
+        bicubic += score(&interpolate(&y, operator.grid(), operator.domain(), Border::Periodic).unwrap());
+        let residual = operator.apply(&samples).unwrap() - &y;
+        misfit += mean(&residual.square()).sqrt() / 3.0;
+        spread += mean(&samples.std_dim(0i64, true, false)) / 3.0;
+    }
+    println!("mean {ours:.2} dB, bicubic {bicubic:.2} dB, misfit {misfit:.4}, spread {spread:.4}");
+    assert!(ours > bicubic + 0.5, "mean {ours:.2} dB, bicubic {bicubic:.2} dB");
+    assert!(misfit < 2.0 * NOISE, "residual {misfit}");
+    assert!(spread > 0.1 * NOISE, "samples collapse: {spread}");
+}
+
+#[test]
+fn the_log_determinant_keeps_samples_apart() {
+    let set = set();
+    let spread = |noise| {
+        let flow = trained(&set, WppFlowSettings { noise, ..settings(100) }).unwrap().flow;
+        let y = set.validation.narrow(0, 0, 1);
+        let samples = flow.sample(&y, 10, &mut Seed::new(5).at("samples", 0)).unwrap();
+        mean(&samples.std_dim(0i64, true, false))
+    };
+    let (little, much) = (spread(1e-3), spread(0.2));
+    assert!(much > 2.0 * little, "{little} {much}");
+}
+
+#[test]
+fn resumed_training_ends_with_the_same_bits() {
+    let (set, prior) = (set(), prior());
+    let make = || training(&set, &prior, WppFlowSettings { validate_every: 4, ..settings(12) }).unwrap();
+    let (whole, pieces) = (in_pieces(12, &[], make).0, in_pieces(12, &[1, 6, 11], make).0);
+    let flat = |trained: &TrainedWppFlow| trained.flow.flat_parameters().copy();
+    assert!(flat(&whole).equal(&flat(&pieces)) && whole.curve == pieces.curve && whole.curve.len() == 3);
+    assert_eq!(whole.flow.provenance, pieces.flow.provenance);
+    // Moments and potentials matter: with forgotten ones the result is another.
+    for forgotten in ["adam.first", "training.psi"] {
+        let mut forgetful = make();
+        run(&mut forgetful, Budget::steps(6), &Observer::default()).unwrap();
+        let mut file = forgetful.save().unwrap();
+        for (_, tensor) in file.tensors.iter_mut().filter(|(name, _)| name.starts_with(forgotten)) {
+            *tensor = tensor.zeros_like();
+        }
+        let mut again = make();
+        again.restore(file).unwrap();
+        (6..12).for_each(|k| drop(again.step(k).unwrap()));
+        assert!(!flat(&again.finish().unwrap()).equal(&flat(&whole)), "{forgotten}");
+    }
+    // A state of a flow with other permutations is refused.
+    let mut file = make().save().unwrap();
+    let other = file.tensors["permutation.0"].flip([0]);
+    file.tensors.insert("permutation.0".into(), other);
+    let line = make().restore(file).unwrap_err().to_string();
+    assert!(line.contains("permutations") && line.lines().count() == 1, "{line}");
+}
+
+#[test]
+fn gradients_are_clipped_after_they_are_computed() {
+    // Adam's first step does not see the length of a gradient, its second one does, unless every gradient is cut to one
+    // length: then the lengths do not count. Without a bound the result is another.
+    let (set, prior) = (set(), prior());
+    let flat = |clip| {
+        let mut iteration = training(&set, &prior, WppFlowSettings { clip, ..settings(10) }).unwrap();
+        let norms: Vec<f64> = (0..3)
+            .map(|k| iteration.step(k).unwrap().terms.iter().find(|t| t.0 == "gradient norm").unwrap().1)
+            .collect();
+        (iteration.finish().unwrap().flow.flat_parameters().copy(), norms)
+    };
+    let ((none, norms), (wide, _), (tight, _)) = (flat(None), flat(Some(1e9)), flat(Some(1e-2)));
+    println!("{norms:?}");
+    assert!(none.equal(&wide) && !none.equal(&tight) && norms.iter().all(|n| *n > 1e-2));
+}
+
+#[test]
+fn steps_and_validations_are_logged() {
+    let (set, prior) = (set(), prior());
+    let folder = tempfile::tempdir().unwrap();
+    let events = EventFile::create(folder.path()).unwrap();
+    let path = events.path().to_owned();
+    let mut iteration = training(&set, &prior, settings(2)).unwrap().with_events(events);
+    run(&mut iteration, Budget::steps(2), &Observer::default()).unwrap();
+    let log = std::fs::read(path).unwrap();
+    let count = |tag: &str| log.windows(tag.len()).filter(|w| *w == tag.as_bytes()).count();
+    for (tag, times) in [
+        ("loss/training", 2),
+        ("loss/data", 2),
+        ("loss/W2^2", 2),
+        ("loss/log det", 2),
+        ("gradient norm", 2),
+        ("learning rate", 2),
+        ("loss/validation", 1),
+        ("validation/sample", 1),
+        ("validation/observation", 1),
+    ] {
+        assert_eq!(count(tag), times, "{tag}");
+    }
+}
+
+#[test]
+fn nan_is_noticed_in_its_own_step() {
+    let set = set();
+    let wild = WppFlowSettings { rate: 1e30, schedule: Schedule::Constant, ..settings(20) };
+    let error = trained(&set, wild).err().unwrap();
+    assert!(matches!(error, Error::NonFinite { iteration: 0..=2, .. } | Error::Value { .. }), "{error}");
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let prior = prior();
+    let line = |change: &dyn Fn(&mut Set), settings: WppFlowSettings| {
+        let mut set = set();
+        change(&mut set);
+        let line = training(&set, &prior, settings).err().unwrap().to_string();
+        assert_eq!(line.lines().count(), 1, "{line}");
+        line
+    };
+    let good = || settings(10);
+    let none = |_: &mut Set| {};
+    assert!(line(&none, WppFlowSettings { batch: 0, ..good() }).starts_with("batch"));
+    assert!(
+        line(&none, WppFlowSettings { batch: 41, ..good() }).contains("at least the 41 of a batch, got 40")
+    );
+    assert!(
+        line(&none, WppFlowSettings { validate_every: 0, ..good() }).starts_with("validation interval")
+    );
+    for value in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(line(&none, WppFlowSettings { lambda: value, ..good() }).contains("Wasserstein"));
+        assert!(line(&none, WppFlowSettings { rate: value, ..good() }).contains("learning rate"));
+        assert!(line(&none, WppFlowSettings { noise: value, ..good() }).starts_with("noise"));
+        assert!(line(&none, WppFlowSettings { clip: Some(value), ..good() }).contains("norm of a gradient"));
+    }
+    assert!(line(&none, WppFlowSettings { noise: 0.0, ..good() }).starts_with("noise"));
+    assert!(line(&|s| s.crops = s.crops.narrow(3, 0, 9), good()).starts_with("domain of the operator"));
+    assert!(line(&|s| s.crops = s.crops.get(0), good()).starts_with("training crops"));
+    assert!(line(&|s| s.validation = s.validation.narrow(2, 0, 9), good()).starts_with("validation crops"));
+    assert!(line(&|s| drop(s.crops.narrow(0, 3, 1).fill_(f64::NAN)), good()).contains("NaN"));
+    assert!(line(&|s| s.reference = s.reference.narrow(2, 0, 3), good()).contains("reference image"));
+}
