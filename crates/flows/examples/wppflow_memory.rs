@@ -54,9 +54,6 @@ fn main() -> Result<()> {
         other => return Err(Error::value("what to do", "sample, train or plain", other)),
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!(
-        "{mode} {batch} x {side} x {side}: {seconds:.2} s, {:.0} MiB at the highest",
-        memory("VmHWM")
-    );
+    println!("{mode} {batch} x {side} x {side}: {seconds:.2} s, {:.0} MiB at the highest", memory("VmHWM"));
     Ok(())
 }

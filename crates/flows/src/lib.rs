@@ -43,11 +43,12 @@ pub use chain::Chain;
 pub use clamp::{ClampForm, SoftClamp};
 pub use coupling::Coupling;
 pub use gradients::Gradients;
+pub use image::{
+    ConditionalAffine, ConvCoupling, ConvNet, ConvShape, ImageLayer, ImageNorm, PulledBack, Squeeze,
+    Unsqueeze,
+};
 pub use layer::{Layer, Precision, Tape};
 pub use patchnr::{PatchNr, PatchNrShape};
-pub use image::{
-    ConditionalAffine, ConvCoupling, ConvNet, ConvShape, ImageLayer, ImageNorm, PulledBack, Squeeze, Unsqueeze,
-};
 pub use permutation::Permutation;
 pub use wppflow::WppFlow;
 pub use wppflow_gradient::{FlowGradient, Passed};

@@ -1,9 +1,7 @@
 //! The architecture of a WPPFlow.
 
 use crate::clamp::{ClampForm, SoftClamp};
-use crate::image::{
-    ConditionalAffine, ConvCoupling, ImageLayer, ImageNorm, Squeeze, Unsqueeze,
-};
+use crate::image::{ConditionalAffine, ConvCoupling, ImageLayer, ImageNorm, Squeeze, Unsqueeze};
 use crate::permutation::Permutation;
 use smalti_base::{Error, Result, Seed, seed::Stream};
 

@@ -3,8 +3,8 @@
 
 use smalti_base::Seed;
 use smalti_flows::{
-    Bijection, ClampForm, ConditionalAffine, ConvCoupling, ImageLayer, ImageNorm, SoftClamp, Squeeze, Unsqueeze,
-    WppFlow, WppFlowShape,
+    Bijection, ClampForm, ConditionalAffine, ConvCoupling, ImageLayer, ImageNorm, SoftClamp, Squeeze,
+    Unsqueeze, WppFlow, WppFlowShape,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -90,7 +90,10 @@ fn every_layer_is_that_of_freia() {
 fn squeezing_has_this_order() {
     let x = Tensor::arange(16, tch::kind::FLOAT_CPU).reshape([1, 1, 4, 4]);
     let squeezed = Squeeze.to_data(&x, None).unwrap().value;
-    assert_eq!(Vec::<f64>::try_from(squeezed.get(0).select(1, 0).select(1, 1)).unwrap(), [2.0, 3.0, 6.0, 7.0]);
+    assert_eq!(
+        Vec::<f64>::try_from(squeezed.get(0).select(1, 0).select(1, 1)).unwrap(),
+        [2.0, 3.0, 6.0, 7.0]
+    );
 }
 
 #[test]
@@ -102,10 +105,8 @@ fn actnorm_starts_as_that_of_freia_but_for_one_value() {
     let parameters: Vec<Tensor> =
         norm.parameters().into_iter().map(|(_, t)| t.detach().to_kind(Kind::Double)).collect();
     let ratio = (n / (n - 1.0)).sqrt();
-    let expected = [
-        golden["parameter.scale"].reshape([6]) + ratio.ln(),
-        golden["parameter.bias"].reshape([6]) * ratio,
-    ];
+    let expected =
+        [golden["parameter.scale"].reshape([6]) + ratio.ln(), golden["parameter.bias"].reshape([6]) * ratio];
     for (ours, theirs) in parameters.iter().zip(&expected) {
         assert!(error(ours, theirs) < 1e-6, "{}", error(ours, theirs));
     }

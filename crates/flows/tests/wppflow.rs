@@ -112,8 +112,7 @@ fn it_is_fully_convolutional() {
 #[test]
 fn the_condition_is_interpolated_where_the_operator_says() {
     // Without noise and with the last layer alone at work, x = 0 exp(s) + t: a linear map of the condition.
-    let operator =
-        Convolution::superresolution(tch_space(20, 24), 16, 2.0, 4, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(tch_space(20, 24), 16, 2.0, 4, Extension::WrapAfter).unwrap();
     let shape = WppFlowShape { origin: operator.grid().origin.0, hidden: 1, ..shape(4) };
     let mut flow = WppFlow::new(shape, Seed::new(1)).unwrap();
     flow.to(Device::Cpu, Kind::Double).unwrap();

@@ -64,7 +64,13 @@ fn main() -> Result<()> {
         dual: DualMethod::AveragedSgd { steps: 3, step: 1.0 },
         ..WppFlowSettings::prior(true)
     };
-    let data = WppNetData { operator: &small, crops: &crops, validation: None, reference: &reference, prior: &prior };
+    let data = WppNetData {
+        operator: &small,
+        crops: &crops,
+        validation: None,
+        reference: &reference,
+        prior: &prior,
+    };
     let shape = WppFlowShape {
         factor: FACTOR,
         blocks: 3,

@@ -146,7 +146,12 @@ impl<'a> WppFlowTraining<'a> {
     /// # Errors
     /// [`Error::Shape`], [`Error::Value`] where data, operator, factor of the flow and settings do not fit together,
     /// or values are not finite; those of [`WassersteinPatchPrior::new`].
-    pub fn new(mut flow: WppFlow, data: WppNetData<'a>, settings: WppFlowSettings, seed: Seed) -> Result<Self> {
+    pub fn new(
+        mut flow: WppFlow,
+        data: WppNetData<'a>,
+        settings: WppFlowSettings,
+        seed: Seed,
+    ) -> Result<Self> {
         settings.check()?;
         let device = flow.device();
         flow.to(device, Kind::Float)?;

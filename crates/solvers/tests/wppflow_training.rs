@@ -253,9 +253,7 @@ fn bad_input_is_refused_in_one_line() {
     assert!(
         line(&none, WppFlowSettings { batch: 41, ..good() }).contains("at least the 41 of a batch, got 40")
     );
-    assert!(
-        line(&none, WppFlowSettings { validate_every: 0, ..good() }).starts_with("validation interval")
-    );
+    assert!(line(&none, WppFlowSettings { validate_every: 0, ..good() }).starts_with("validation interval"));
     for value in [-1.0, f64::NAN, f64::INFINITY] {
         assert!(line(&none, WppFlowSettings { lambda: value, ..good() }).contains("Wasserstein"));
         assert!(line(&none, WppFlowSettings { rate: value, ..good() }).contains("learning rate"));

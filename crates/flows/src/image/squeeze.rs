@@ -64,25 +64,13 @@ impl Bijection for Unsqueeze {
 
 /// The transpose of a reordering is its inverse.
 impl ImageLayer for Squeeze {
-    fn pull_back(
-        &self,
-        _: &Tensor,
-        cond: Option<&Tensor>,
-        grad: &Tensor,
-        _: f64,
-    ) -> Result<PulledBack> {
+    fn pull_back(&self, _: &Tensor, cond: Option<&Tensor>, grad: &Tensor, _: f64) -> Result<PulledBack> {
         Ok(PulledBack { latent: unfold(grad, cond)?.value, weights: Vec::new() })
     }
 }
 
 impl ImageLayer for Unsqueeze {
-    fn pull_back(
-        &self,
-        _: &Tensor,
-        cond: Option<&Tensor>,
-        grad: &Tensor,
-        _: f64,
-    ) -> Result<PulledBack> {
+    fn pull_back(&self, _: &Tensor, cond: Option<&Tensor>, grad: &Tensor, _: f64) -> Result<PulledBack> {
         Ok(PulledBack { latent: fold(grad, cond)?.value, weights: Vec::new() })
     }
 }

@@ -65,7 +65,8 @@ impl ConvNet {
     /// The same with at most `rows` rows at a time.
     fn in_strips(&self, x: &Tensor, rows: i64) -> Result<Tensor> {
         let kernels = [self.kernel(0)?, self.kernel(1)?];
-        let [first, last] = [0, 1].map(|k| move |kernels: &[Tensor; 2], x: &Tensor| self.layer(kernels, k, x));
+        let [first, last] =
+            [0, 1].map(|k| move |kernels: &[Tensor; 2], x: &Tensor| self.layer(kernels, k, x));
         let h = x.size().get(2).copied().unwrap_or(0);
         if rows >= h {
             return last(&kernels, &first(&kernels, x)?.f_relu_()?);
@@ -125,7 +126,8 @@ mod tests {
             let shape = ConvShape { inputs: 3, hidden: 6, outputs: 4, side };
             let mut net = ConvNet::new(shape, &mut Seed::new(1).at("weights", 0)).unwrap();
             for (k, parameter) in net.parameters_mut().into_iter().enumerate() {
-                *parameter = Seed::new(2).at("weights", k as u64).normal(&parameter.size()).to_kind(Kind::Double);
+                *parameter =
+                    Seed::new(2).at("weights", k as u64).normal(&parameter.size()).to_kind(Kind::Double);
             }
             let x = Seed::new(3).at("x", 0).normal(&[2, 3, 11, 7]).to_kind(Kind::Double);
             let whole = net.forward(&x).unwrap();

@@ -34,7 +34,7 @@ impl ImageLayer for BrokenImageLayer {
         let c = if self.mistake == Mistake::NoLogDet { 0.0 } else { grad_log_det };
         let PulledBack { mut latent, mut weights } = self.layer.pull_back(z, cond, grad, c)?;
         match (self.mistake, weights.last_mut()) {
-            (Mistake::ScaledInput, _) => latent = latent * 1.01,
+            (Mistake::ScaledInput, _) => latent = &latent * 1.01,
             (Mistake::ScaledParameter, Some(last)) => *last = &*last * 1.01,
             _ => {}
         }

@@ -44,8 +44,8 @@ pub fn image_layers() -> Result<Vec<ImageCase>> {
         }
         let [b, _, h, w] = size;
         let batch = seed.at(name, 2).normal(&size).to_kind(Kind::Double);
-        let cond = (condition > 0)
-            .then(|| seed.at(name, 3).uniform(&[b, condition, h, w]).to_kind(Kind::Double));
+        let cond =
+            (condition > 0).then(|| seed.at(name, 3).uniform(&[b, condition, h, w]).to_kind(Kind::Double));
         all.push(ImageCase { layer: Named::new(name, layer), batch, cond });
     };
     let (alpha, over) = (ClampForm::AlphaAtan, ClampForm::AtanOverAlpha);
@@ -66,13 +66,8 @@ pub fn image_layers() -> Result<Vec<ImageCase>> {
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
 pub fn wppflow(factor: i64) -> Result<(WppFlow, Tensor, Tensor)> {
-    let shape = WppFlowShape {
-        factor,
-        blocks: 2,
-        hidden: 6,
-        origin: 1.25,
-        ..WppFlowShape::altekrueger_2023_x4()?
-    };
+    let shape =
+        WppFlowShape { factor, blocks: 2, hidden: 6, origin: 1.25, ..WppFlowShape::altekrueger_2023_x4()? };
     let seed = Seed::new(32);
     let mut flow = WppFlow::new(shape, seed)?;
     flow.to(Device::Cpu, Kind::Double)?;
