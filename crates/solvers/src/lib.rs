@@ -31,14 +31,17 @@
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
 //! [`acnet`], [`wppnet_training`],
 //! [`wppflow_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`].
+//! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`mod@calibration`].
 
 pub mod acnet;
 pub mod adam;
 pub mod border;
+pub mod calibration;
 mod check;
 mod crops;
 pub mod dip;
 mod fused;
+pub mod langevin;
 pub mod map;
 pub mod pairs;
 pub mod patchnr_training;
@@ -53,7 +56,9 @@ pub mod wppnet_training;
 pub use acnet::AcNet;
 pub use adam::Adam;
 pub use border::Bordered;
+pub use calibration::{Calibration, Coverage, calibration};
 pub use dip::{Dip, DipPoint, DipSettings, Reconstruction};
+pub use langevin::{Langevin, LangevinSettings, Method, PosteriorSamples};
 pub use map::{AdamSettings, Map, Problem};
 pub use pairs::{Pair, Pairs};
 pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSettings};

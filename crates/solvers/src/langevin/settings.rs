@@ -1,0 +1,95 @@
+//! What a run of Langevin chains is told.
+
+use smalti_base::{Error, Result, Space};
+
+/// The transition from one state of a chain to the next, with step size `h`, preconditioner `M` and `xi ~ N(0, I)`.
+///
+/// All propose `x' = x - h M grad E(x) + sqrt(2 h) M^(1/2) xi`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Method {
+    /// The unadjusted Langevin algorithm: every proposal is taken. Its samples are off by a bias of order `h` (for a
+    /// Gaussian of precision `p`, the variance is `1 / (p (1 - h p / 2))`), and it diverges for `h` above `2 / p`.
+    ///
+    /// The regularizer is refreshed once, before the first step, and then stays as it is: a random subset of patches is
+    /// one fixed subset.
+    Ula,
+    /// [`Method::Ula`] with the regularizer refreshed before every step of every chain (Welling and Teh 2011): cheaper
+    /// where it draws a small subset of patches, with the noise of the subset as a further bias.
+    StochasticGradient,
+    /// The Metropolis-adjusted Langevin algorithm: a proposal is taken with the probability that makes `exp(-E)`
+    /// invariant, exactly for every `h`, and even where the regularizer's gradient is not that of its value.
+    ///
+    /// As for [`Method::Ula`] the regularizer is refreshed only before the first step: the target is the posterior of *that* subset
+    /// of patches. Give one that takes all patches to sample the posterior itself.
+    Mala {
+        /// Adapts `h` during burn-in until proposals are taken with this probability; `None` leaves it as it is.
+        target: Option<f64>,
+    },
+}
+
+impl Method {
+    /// The acceptance of MALA that is best in high dimension (Roberts and Rosenthal 1998).
+    pub const OPTIMAL_ACCEPTANCE: f64 = 0.574;
+}
+
+/// Settings of [`Langevin`](super::Langevin).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LangevinSettings {
+    /// The transition.
+    pub method: Method,
+    /// Step size `h > 0`, in squared units of the image (without a preconditioner).
+    pub step_size: f64,
+    /// Steps before the first draw.
+    pub burn_in: u64,
+    /// Draws of each chain that mean, variance, traces and diagnostics are made of: even, at least 4.
+    pub draws: u64,
+    /// Steps between two draws, at least 1.
+    pub thin: u64,
+    /// Draws of each chain that are kept as images, evenly spaced, the last one among them; at most `draws`.
+    pub keep: u64,
+    /// Pixels `[channel, row, column]` whose values are traced.
+    pub pixels: Vec<[i64; 3]>,
+}
+
+impl LangevinSettings {
+    /// Steps of the whole run: `burn_in + draws thin`.
+    pub fn steps(&self) -> u64 {
+        self.burn_in.saturating_add(self.draws.saturating_mul(self.thin))
+    }
+
+    /// # Errors
+    /// [`Error::Value`] where a setting is out of range or a pixel lies outside of `domain`.
+    pub(super) fn check(&self, domain: Space) -> Result<()> {
+        if !(self.step_size > 0.0 && self.step_size.is_finite()) {
+            return Err(Error::value("step size", "a positive number", self.step_size));
+        }
+        if let Method::Mala { target: Some(target) } = self.method
+            && !(target > 0.0 && target < 1.0)
+        {
+            return Err(Error::value("acceptance to adapt to", "between 0 and 1, such as 0.574", target));
+        }
+        if self.draws < 4 || !self.draws.is_multiple_of(2) {
+            let expected = "an even number, at least 4 (diagnostics split chains into halves)";
+            return Err(Error::value("draws", expected, self.draws));
+        }
+        if self.thin == 0 {
+            return Err(Error::value("thinning", "at least 1", 0));
+        }
+        if self.keep > self.draws {
+            return Err(Error::value(
+                "samples to keep",
+                format!("at most the {} draws", self.draws),
+                self.keep,
+            ));
+        }
+        let inside = |p: &[i64; 3]| {
+            let size = [domain.channels, domain.height, domain.width];
+            p.iter().zip(size).all(|(&at, n)| (0..n).contains(&at))
+        };
+        if let Some(outside) = self.pixels.iter().find(|p| !inside(p)) {
+            let expected = format!("[channel, row, column] within {:?}", &domain.batch(1)[1..]);
+            return Err(Error::value("pixel to trace", expected, format!("{outside:?}")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! The energy of a posterior, for several chains at once.
+
+use crate::map::Problem;
+use smalti_base::{Error, Result, checkpoint::Checkpoint};
+use tch::{Kind, Tensor};
+
+/// `E(x) = nll(F(x), y) + n w R(x)`, see [`super`].
+pub(super) struct Target<'a> {
+    problem: Problem<'a>,
+    /// The observation once for each chain.
+    observations: Tensor,
+    /// `lambda = n w`.
+    lambda: f64,
+    /// What the fixed regularizer was when its first values were asked for.
+    fixed: Option<Checkpoint>,
+}
+
+/// Energies and their gradients, `[chains, C, H, W]`.
+pub(super) struct Energies {
+    pub(super) values: Vec<f64>,
+    pub(super) grad: Tensor,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(problem: Problem<'a>, chains: i64) -> Result<Self> {
+        if !(problem.weight >= 0.0 && problem.weight.is_finite()) {
+            return Err(Error::value("weight of the regularizer", "a number >= 0", problem.weight));
+        }
+        let observations = problem.observation.f_detach_copy()?.f_repeat([chains, 1, 1, 1])?;
+        let lambda = problem.weight * problem.observation.numel() as f64;
+        Ok(Self { problem, observations, lambda, fixed: None })
+    }
+
+    /// Fixes the regularizer for good, warmed up at `x: [1, C, H, W]` where it searches.
+    pub(super) fn fix(&mut self, x: &Tensor) -> Result<()> {
+        let prior = &mut self.problem.prior;
+        prior.refresh(0)?;
+        prior.value(x)?;
+        prior.refresh(0)?;
+        self.fixed = prior.save();
+        Ok(())
+    }
+
+    /// The energies at `x: [chains, C, H, W]`. With `refresh`, the regularizer is refreshed for every chain; steps are
+    /// numbered through.
+    pub(super) fn evaluate(&mut self, x: &Tensor, refresh: Option<u64>) -> Result<Energies> {
+        let p = &mut self.problem;
+        let u = p.operator.apply(x)?;
+        let nll = p.likelihood.nll(&u, &self.observations)?.f_to_kind(Kind::Double)?;
+        let mut values = Vec::<f64>::try_from(nll)?;
+        let mut grad = p.operator.vjp(x, &p.likelihood.grad(&u, &self.observations)?)?;
+        if self.lambda > 0.0 {
+            let chains = values.len() as u64;
+            let mut of_prior = Vec::with_capacity(values.len());
+            for (c, value) in values.iter_mut().enumerate() {
+                if let Some(step) = refresh {
+                    p.prior.refresh(step * chains + c as u64)?;
+                }
+                let (of_chain, slope) = p.prior.value_and_grad(&x.narrow(0, c as i64, 1))?;
+                *value += self.lambda * of_chain;
+                of_prior.push(slope);
+            }
+            grad = grad + Tensor::f_cat(&of_prior, 0)? * self.lambda;
+        }
+        Ok(Energies { values, grad })
+    }
+
+    /// The regularizer's state: that of now, or, once it is fixed, that of then.
+    pub(super) fn save(&self) -> Option<Checkpoint> {
+        let Some(fixed) = &self.fixed else { return self.problem.prior.save() };
+        let mut copy = Checkpoint::default();
+        copy.tensors = fixed.tensors.iter().map(|(name, t)| (name.clone(), t.copy())).collect();
+        copy.metadata = fixed.metadata.clone();
+        Some(copy)
+    }
+
+    pub(super) fn restore(&mut self, state: Checkpoint, fixed: bool) -> Result<()> {
+        let prior = &mut self.problem.prior;
+        prior.restore(state)?;
+        if fixed {
+            prior.refresh(0)?;
+            self.fixed = prior.save();
+        }
+        Ok(())
+    }
+}
