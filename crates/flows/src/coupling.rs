@@ -32,6 +32,17 @@ impl Coupling {
     /// # Errors
     /// [`Error::Value`] where `dim < 2` or a width is not positive.
     pub fn new(dim: i64, hidden: &[i64], clamp: SoftClamp, stream: &mut Stream) -> Result<Self> {
+        Self::with_inputs(dim, 0, hidden, clamp, stream)
+    }
+
+    /// The same with `more` further inputs of both subnets, after the half that they are given.
+    pub(crate) fn with_inputs(
+        dim: i64,
+        more: i64,
+        hidden: &[i64],
+        clamp: SoftClamp,
+        stream: &mut Stream,
+    ) -> Result<Self> {
         if dim < 2 {
             return Err(Error::value("dimension of a coupling", "at least 2", dim));
         }
@@ -41,7 +52,7 @@ impl Coupling {
         let (n1, n2) = (dim / 2, dim - dim / 2);
         let mut net = |from: i64, to: i64| {
             let widths: Vec<i64> =
-                std::iter::once(from).chain(hidden.iter().copied()).chain([2 * to]).collect();
+                std::iter::once(from + more).chain(hidden.iter().copied()).chain([2 * to]).collect();
             Mlp::new(&widths, stream)
         };
         Ok(Self { dim, net1: net(n1, n2), net2: net(n2, n1), clamp })
@@ -52,13 +63,19 @@ impl Coupling {
         self.clamp
     }
 
-    fn split(&self, x: &Tensor) -> (Tensor, Tensor) {
+    /// `net1` and `net2`.
+    pub(crate) fn nets(&self) -> (&Mlp, &Mlp) {
+        (&self.net1, &self.net2)
+    }
+
+    /// `x1` and `x2`.
+    pub(crate) fn split(&self, x: &Tensor) -> (Tensor, Tensor) {
         let n1 = self.dim / 2;
         (x.narrow(1, 0, n1), x.narrow(1, n1, self.dim - n1))
     }
 
     /// `x = (y - t) exp(-s)`, `(s, t) = net(given)`: the new half and `sum s`.
-    fn undo(
+    pub(crate) fn undo(
         &self,
         net: &Mlp,
         given: &Tensor,
@@ -108,8 +125,17 @@ impl Coupling {
         Ok((x, log_det))
     }
 
+    /// `y = x exp(s) + t`, `(s, t) = net(given)`: the new half and `sum s`.
+    pub(crate) fn apply(&self, net: &Mlp, given: &Tensor, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let n = x.size()[1];
+        let out = net.forward(given, None)?;
+        let s = self.clamp.apply(&out.narrow(1, 0, n));
+        let y = x * s.exp() + out.narrow(1, n, n);
+        Ok((y, s.sum_dim_intlist(1i64, false, None::<Kind>)))
+    }
+
     /// The way back through [`Coupling::undo`]: from the gradient in its result to those in `given` and `y`.
-    fn undo_back(
+    pub(crate) fn undo_back(
         &self,
         net: &Mlp,
         grad: &Tensor,
@@ -154,15 +180,8 @@ impl Bijection for Coupling {
         refuse_condition(cond)?;
         check_vectors("input of a coupling", z, self.dim)?;
         let (x1, x2) = self.split(z);
-        let affine = |net: &Mlp, given: &Tensor, x: &Tensor| -> Result<(Tensor, Tensor)> {
-            let n = x.size()[1];
-            let out = net.forward(given, None)?;
-            let s = self.clamp.apply(&out.narrow(1, 0, n));
-            let y = x * s.exp() + out.narrow(1, n, n);
-            Ok((y, s.sum_dim_intlist(1i64, false, None::<Kind>)))
-        };
-        let (y1, sum2) = affine(&self.net2, &x2, &x1)?;
-        let (y2, sum1) = affine(&self.net1, &y1, &x2)?;
+        let (y1, sum2) = self.apply(&self.net2, &x2, &x1)?;
+        let (y2, sum1) = self.apply(&self.net1, &y1, &x2)?;
         Ok(Mapped { value: Tensor::f_cat(&[y1, y2], 1)?, log_det: sum1 + sum2 })
     }
 }

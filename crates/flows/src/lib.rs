@@ -19,6 +19,7 @@
 //! Reading order: [`bijection`], [`layer`], [`mlp`], [`clamp`], [`coupling`], [`permutation`], [`actnorm`],
 //! [`chain`], [`patchnr`], [`patchnr_file`]; for images [`image`], [`wppflow_shape`], [`wppflow`],
 //! [`wppflow_gradient`], [`wppflow_file`].
+//! [`chain`], [`patchnr`], [`patchnr_file`], [`stochastic`].
 
 pub mod actnorm;
 pub mod bijection;
@@ -36,6 +37,7 @@ pub mod wppflow;
 pub mod wppflow_file;
 pub mod wppflow_gradient;
 pub mod wppflow_shape;
+pub mod stochastic;
 
 pub use actnorm::ActNorm;
 pub use bijection::{Bijection, Mapped};

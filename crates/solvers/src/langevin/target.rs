@@ -60,7 +60,7 @@ impl<'a> Target<'a> {
                 *value += self.lambda * of_chain;
                 of_prior.push(slope);
             }
-            grad = grad + Tensor::f_cat(&of_prior, 0)? * self.lambda;
+            grad = grad.f_add(&(Tensor::f_cat(&of_prior, 0)? * self.lambda))?;
         }
         Ok(Energies { values, grad })
     }
