@@ -33,15 +33,17 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`energy`], [`kernel`], [`conditional`], [`snf`].
+//! Reading order: [`energy`], [`kernel`], [`conditional`], [`snf`], [`mixture`].
 
 pub mod conditional;
 pub mod energy;
 pub mod kernel;
+pub mod mixture;
 pub mod snf;
 mod training;
 
 pub use conditional::{ConditionalCoupling, ConditionalLayer};
 pub use energy::{ConditionalEnergy, Energy, Interpolated};
 pub use kernel::{Mala, MarkovKernel, Metropolis, Ula};
+pub use mixture::{GaussianMixture, MixtureProblem};
 pub use snf::{ConditionalSnf, FlowShape, Stage};

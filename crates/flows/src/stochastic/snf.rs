@@ -110,11 +110,11 @@ impl ConditionalSnf {
     /// `lambda = k / blocks`, `k = 1, ..., blocks`.
     ///
     /// # Errors
-    /// [`Error::Value`] where a size is out of range.
+    /// [`Error::Value`] where a size is out of range; those of `kernel`.
     pub fn alternating(
         shape: &FlowShape,
         blocks: usize,
-        kernel: impl Fn() -> Box<dyn MarkovKernel>,
+        kernel: impl Fn() -> Result<Box<dyn MarkovKernel>>,
         steps: u32,
         posterior: Box<dyn ConditionalEnergy>,
         seed: Seed,
@@ -122,7 +122,7 @@ impl ConditionalSnf {
         let mut stages = Vec::new();
         for k in 1..=blocks {
             stages.extend(shape.layers(seed, k as u64 - 1)?);
-            stages.push(Stage::Markov { kernel: kernel(), steps, lambda: k as f64 / blocks as f64 });
+            stages.push(Stage::Markov { kernel: kernel()?, steps, lambda: k as f64 / blocks as f64 });
         }
         Self::new(stages, Some(posterior))
     }

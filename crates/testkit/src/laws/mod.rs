@@ -4,6 +4,8 @@
 //! [`likelihood_gradient`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
 //! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`];
 //! of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
+//! [`trainable`]; of flow layers: [`pull_back`]; of Markov kernels: [`invariance`],
+//! [`detailed_balance`], [`importance_term`]; of stochastic flows: [`path_weights`]; of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
 //! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`].
 
 mod adjoint;
@@ -16,7 +18,9 @@ mod inverse;
 mod likelihood_gradient;
 mod linearity;
 mod log_det;
+mod markov;
 mod measure;
+mod path_weights;
 mod pull_back;
 mod range;
 mod recomputation;
@@ -36,6 +40,8 @@ pub use inverse::inverse;
 pub use likelihood_gradient::likelihood_gradient;
 pub use linearity::linearity;
 pub use log_det::log_det;
+pub use markov::{detailed_balance, importance_term, invariance};
+pub use path_weights::path_weights;
 pub use pull_back::pull_back;
 pub use range::range;
 pub use recomputation::recomputation;

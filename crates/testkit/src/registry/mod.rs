@@ -8,6 +8,7 @@ pub mod images;
 pub mod likelihoods;
 pub mod operators;
 pub mod priors;
+pub mod stochastic;
 pub mod wasserstein;
 
 /// An instance and the name that violations call it by.
