@@ -21,6 +21,8 @@ use tch::{Device, Kind, Tensor};
 #[derive(Debug)]
 pub struct Coupling {
     dim: i64,
+    /// Length of `x1`.
+    first: i64,
     net1: Mlp,
     net2: Mlp,
     clamp: SoftClamp,
@@ -32,30 +34,31 @@ impl Coupling {
     /// # Errors
     /// [`Error::Value`] where `dim < 2` or a width is not positive.
     pub fn new(dim: i64, hidden: &[i64], clamp: SoftClamp, stream: &mut Stream) -> Result<Self> {
-        Self::with_inputs(dim, 0, hidden, clamp, stream)
+        Self::with_inputs([dim / 2, dim - dim / 2], 0, hidden, clamp, stream)
     }
 
-    /// The same with `more` further inputs of both subnets, after the half that they are given.
+    /// The same with these lengths of `x1` and `x2`, and `more` further inputs of both subnets, after the part that
+    /// they are given.
     pub(crate) fn with_inputs(
-        dim: i64,
+        [n1, n2]: [i64; 2],
         more: i64,
         hidden: &[i64],
         clamp: SoftClamp,
         stream: &mut Stream,
     ) -> Result<Self> {
-        if dim < 2 {
+        let dim = n1 + n2;
+        if n1 < 1 || n2 < 1 {
             return Err(Error::value("dimension of a coupling", "at least 2", dim));
         }
         if let Some(w) = hidden.iter().find(|&&w| w < 1) {
             return Err(Error::value("hidden width", "at least 1", w));
         }
-        let (n1, n2) = (dim / 2, dim - dim / 2);
         let mut net = |from: i64, to: i64| {
             let widths: Vec<i64> =
                 std::iter::once(from + more).chain(hidden.iter().copied()).chain([2 * to]).collect();
             Mlp::new(&widths, stream)
         };
-        Ok(Self { dim, net1: net(n1, n2), net2: net(n2, n1), clamp })
+        Ok(Self { dim, first: n1, net1: net(n1, n2), net2: net(n2, n1), clamp })
     }
 
     /// The soft clamp of the log-scale.
@@ -70,8 +73,7 @@ impl Coupling {
 
     /// `x1` and `x2`.
     pub(crate) fn split(&self, x: &Tensor) -> (Tensor, Tensor) {
-        let n1 = self.dim / 2;
-        (x.narrow(1, 0, n1), x.narrow(1, n1, self.dim - n1))
+        (x.narrow(1, 0, self.first), x.narrow(1, self.first, self.dim - self.first))
     }
 
     /// `x = (y - t) exp(-s)`, `(s, t) = net(given)`: the new half and `sum s`.

@@ -33,12 +33,13 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`energy`], [`kernel`], [`conditional`], [`snf`], [`mixture`].
+//! Reading order: [`energy`], [`kernel`], [`conditional`], [`snf`], [`mixture`], [`scatterometry`].
 
 pub mod conditional;
 pub mod energy;
 pub mod kernel;
 pub mod mixture;
+pub mod scatterometry;
 pub mod snf;
 mod training;
 
@@ -46,4 +47,5 @@ pub use conditional::{ConditionalCoupling, ConditionalLayer};
 pub use energy::{ConditionalEnergy, Energy, Interpolated};
 pub use kernel::{Mala, MarkovKernel, Metropolis, Ula};
 pub use mixture::{GaussianMixture, MixtureProblem};
+pub use scatterometry::Scatterometry;
 pub use snf::{ConditionalSnf, FlowShape, Stage};

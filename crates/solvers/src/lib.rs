@@ -32,6 +32,8 @@
 //! [`acnet`], [`wppnet_training`],
 //! [`wppflow_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`].
 //! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`mod@calibration`].
+//! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`snf_training`],
+//! [`mod@calibration`], [`distances`].
 
 pub mod acnet;
 pub mod adam;
@@ -40,6 +42,7 @@ pub mod calibration;
 mod check;
 mod crops;
 pub mod dip;
+pub mod distances;
 mod fused;
 pub mod langevin;
 pub mod map;
@@ -47,6 +50,7 @@ pub mod pairs;
 pub mod patchnr_training;
 pub mod run;
 pub mod schedule;
+pub mod snf_training;
 pub mod tv;
 pub mod unet;
 pub mod unet_training;
@@ -64,6 +68,7 @@ pub use pairs::{Pair, Pairs};
 pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSettings};
 pub use run::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, Summary, run};
 pub use schedule::Schedule;
+pub use snf_training::{SnfTraining, SnfTrainingSettings, TrainedSnf};
 pub use tv::TvPrimalDual;
 pub use unet::{Statistics, UNet, UNetSettings};
 pub use unet_training::{TrainedUNet, UNetTraining, UNetTrainingSettings};

@@ -55,7 +55,8 @@ pub struct ConditionalCoupling {
 }
 
 impl ConditionalCoupling {
-    /// A coupling on `R^dim` given conditions in `R^condition`, whose two subnets have the given hidden widths.
+    /// A coupling on `R^dim` given conditions in `R^condition`, whose two subnets have the given hidden widths; `x1` has
+    /// `floor(dim / 2)` values, as in FrEIA 0.2.
     ///
     /// # Errors
     /// [`Error::Value`] where `dim < 2`, `condition < 1`, or a width is not positive.
@@ -66,10 +67,25 @@ impl ConditionalCoupling {
         clamp: SoftClamp,
         stream: &mut Stream,
     ) -> Result<Self> {
+        Self::split([dim / 2, dim - dim / 2], condition, hidden, clamp, stream)
+    }
+
+    /// The same with any lengths of `x1` and `x2`. (Later versions of FrEIA give the middle value to `x1`.)
+    ///
+    /// # Errors
+    /// Those of [`ConditionalCoupling::new`].
+    pub fn split(
+        lengths: [i64; 2],
+        condition: i64,
+        hidden: &[i64],
+        clamp: SoftClamp,
+        stream: &mut Stream,
+    ) -> Result<Self> {
         if condition < 1 {
             return Err(Error::value("dimension of a condition", "at least 1", condition));
         }
-        Ok(Self { inner: Coupling::with_inputs(dim, condition, hidden, clamp, stream)?, dim, condition })
+        let inner = Coupling::with_inputs(lengths, condition, hidden, clamp, stream)?;
+        Ok(Self { inner, dim: lengths[0] + lengths[1], condition })
     }
 
     /// Checks a batch and its conditions.

@@ -10,6 +10,8 @@
 //! queries that `j` won ([`CTransform::shares`]); the gradient in `x_i` is `2 (x_i - y_winner) / N`
 //! ([`Queries::gradient`]), as in the Wasserstein patch prior of Hertrich, Houdard and Redenbach (2022).
 //!
+//! [`wasserstein1`] is `W_1` of two small samples, by an exact [`assignment()`].
+//!
 //! Entropic transport replaces the minimum by a soft one, [`softmin()`], and is solved by [`Sinkhorn`].
 //!
 //! # Exactness
@@ -39,6 +41,7 @@
 //! # }
 //! ```
 
+mod assignment;
 mod axes;
 mod bounds;
 mod candidates;
@@ -59,6 +62,7 @@ mod softmin;
 mod tests;
 mod tree;
 
+pub use assignment::{assignment, wasserstein1};
 pub use dual::{Dual, DualMethod, Solution};
 pub use evaluate::CTransform;
 pub use queries::Queries;
