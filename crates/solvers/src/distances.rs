@@ -26,7 +26,7 @@ pub fn wasserstein1(x: &Tensor, y: &Tensor) -> Result<f64> {
 }
 
 /// Counts of points of the cube `[-1, 1]^d` in `bins^d` bins of equal size. Points outside are not counted.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Histogram {
     bins: i64,
     dim: i64,

@@ -1,4 +1,5 @@
 //! Every conditional layer, Markov kernel and stochastic flow obeys its laws, and broken twins are rejected.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Error, Seed};
 use smalti_testkit::broken::{

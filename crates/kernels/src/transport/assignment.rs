@@ -161,7 +161,7 @@ impl Assignment<'_> {
             if scanned == reached {
                 done = scanned;
                 at = f64::INFINITY;
-                for k in reached..n {
+                for k in scanned..n {
                     let j = path.columns[k];
                     if path.length[j] <= at {
                         if path.length[j] < at {

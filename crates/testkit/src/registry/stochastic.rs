@@ -112,15 +112,16 @@ pub fn kernels() -> Result<Vec<Named<dyn MarkovKernel>>> {
     Ok(all)
 }
 
-/// A mixture problem in the plane, broad enough for a flow that was never trained; float64.
+/// A mixture problem in the plane whose posteriors are about as wide as the latents, so that the weights of paths vary little
+/// in both directions; float64.
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
 pub fn mixture() -> Result<MixtureProblem> {
-    let means = Tensor::from_slice(&[-0.8, 0.4, 0.6, -0.5]).reshape([2, 2]);
-    let prior =
-        GaussianMixture::new(&Tensor::from_slice(&[1.0, 2.0]), &means, &Tensor::from_slice(&[0.3, 0.4]))?;
-    MixtureProblem::new(prior, &Tensor::from_slice(&[1.0, 0.5]), 0.6)
+    let of = Tensor::from_slice::<f64>;
+    let means = of(&[-0.7, 0.4, 0.5, -0.5]).reshape([2, 2]);
+    let prior = GaussianMixture::new(&of(&[1.0, 2.0]), &means, &of(&[0.8, 0.7]))?;
+    MixtureProblem::new(prior, &of(&[1.0, 0.5]), 2.0)
 }
 
 /// One stochastic flow for [`mixture`] for each kernel, not trained, in float64.
@@ -145,5 +146,9 @@ pub fn stochastic_flow(kernel: impl Fn() -> Result<Box<dyn MarkovKernel>>) -> Re
     let shape = FlowShape { dim: 2, condition: 2, couplings: 1, hidden: vec![8], clamp };
     let mut flow = ConditionalSnf::alternating(&shape, 2, kernel, 3, Box::new(mixture()?), Seed::new(25))?;
     flow.to_kind(Kind::Double);
+    // Near the identity, so that the weights of paths vary little.
+    for (_, parameter) in flow.parameters() {
+        let _ = parameter.shallow_clone().f_mul_scalar_(0.5)?;
+    }
     Ok(flow)
 }
