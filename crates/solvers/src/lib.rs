@@ -33,6 +33,7 @@
 //! [`wppflow_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`].
 //! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`mod@calibration`].
 //! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`snf_training`],
+//! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
 
 pub mod acnet;
@@ -48,6 +49,7 @@ pub mod langevin;
 pub mod map;
 pub mod pairs;
 pub mod patchnr_training;
+pub mod posterior_energy;
 pub mod run;
 pub mod schedule;
 pub mod snf_training;
@@ -66,6 +68,7 @@ pub use langevin::{Langevin, LangevinSettings, Method, PosteriorSamples};
 pub use map::{AdamSettings, Map, Problem};
 pub use pairs::{Pair, Pairs};
 pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSettings};
+pub use posterior_energy::PosteriorEnergy;
 pub use run::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, Summary, run};
 pub use schedule::Schedule;
 pub use snf_training::{SnfTraining, SnfTrainingSettings, TrainedSnf};

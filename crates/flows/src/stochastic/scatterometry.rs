@@ -37,36 +37,48 @@ impl Scatterometry {
     /// The steepness of the walls around `[-1, 1]^3`.
     pub const WALL: f64 = 1000.0;
 
-    /// The authors' forward model, a state dict of linear layers `0`, `2`, `4`, ... with ReLU between, and noise levels `a >= 0`,
-    /// `b > 0`.
+    /// Linear layers, weight and bias each, with ReLU between, from `R^3` to `R^23`, and noise levels `a >= 0`, `b > 0`.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Content`] where the file is not such a network from `R^3` to `R^23`; [`Error::Value`] where a
-    /// noise level is out of range.
-    pub fn import(path: &Path, a: f64, b: f64) -> Result<Self> {
+    /// [`Error::Shape`] where the layers do not fit each other, [`Error::Value`] where a noise level is out of range.
+    pub fn new(layers: Vec<(Tensor, Tensor)>, a: f64, b: f64) -> Result<Self> {
         if !(a >= 0.0 && a.is_finite()) {
             return Err(Error::value("relative noise level a", "a number >= 0", a));
         }
         if !(b > 0.0 && b.is_finite()) {
             return Err(Error::value("absolute noise level b", "a positive number", b));
         }
-        let mut dict = load_state_dict(path)?;
-        let mut layers: Vec<(Tensor, Tensor)> = Vec::new();
         let mut width = DIM;
-        while let Some(weight) = dict.remove(&format!("{}.weight", 2 * layers.len())) {
-            let k = 2 * layers.len();
-            let outputs = weight.size().first().copied().unwrap_or(0);
-            let bias = dict.remove(&format!("{k}.bias")).filter(|b| b.size() == [outputs]);
-            match bias {
-                Some(bias) if weight.size() == [outputs, width] => layers.push((weight, bias)),
-                _ => return Err(no_network(path, &format!("layer {k} does not fit the one before"))),
+        for (k, (weight, bias)) in layers.iter().enumerate() {
+            let outputs = bias.numel() as i64;
+            let outputs = if k + 1 == layers.len() { CONDITION } else { outputs };
+            if weight.size() != [outputs, width] || bias.size() != [outputs] {
+                let got = format!("{:?} and {:?}", weight.size(), bias.size());
+                let expected = format!("[{outputs}, {width}] and [{outputs}]");
+                return Err(Error::shape(format!("weight and bias of layer {k}"), expected, got));
             }
             width = outputs;
         }
-        if layers.is_empty() || width != CONDITION {
-            return Err(no_network(path, &format!("{} layers, the last of width {width}", layers.len())));
+        if layers.is_empty() {
+            return Err(Error::value("layers of the forward model", "at least 1", 0));
         }
         Ok(Self { layers, a, b })
+    }
+
+    /// The authors' forward model, a state dict of linear layers `0`, `2`, `4`, ...
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Content`] where the file cannot be read; those of [`Scatterometry::new`].
+    pub fn import(path: &Path, a: f64, b: f64) -> Result<Self> {
+        let mut dict = load_state_dict(path)?;
+        let mut layers = Vec::new();
+        while let (Some(weight), Some(bias)) = (
+            dict.remove(&format!("{}.weight", 2 * layers.len())),
+            dict.remove(&format!("{}.bias", 2 * layers.len())),
+        ) {
+            layers.push((weight, bias));
+        }
+        Self::new(layers, a, b)
     }
 
     /// `f(x)`: `[B, 3] -> [B, 23]`.
@@ -103,11 +115,6 @@ impl Scatterometry {
         let sum = |t: Tensor| t.f_sum_dim_intlist(1i64, false, None::<Kind>);
         Ok(sum(terms)? / 2.0 + sum(wall)?)
     }
-}
-
-fn no_network(path: &Path, problem: &str) -> Error {
-    let remedy = "give the state dict of the forward model, forward_model_new.pt";
-    Error::content(path, format!("is no network from R^3 to R^23 ({problem})"), remedy)
 }
 
 impl ConditionalEnergy for Scatterometry {
