@@ -18,8 +18,7 @@
 //!
 //! Reading order: [`bijection`], [`layer`], [`mlp`], [`clamp`], [`coupling`], [`permutation`], [`actnorm`],
 //! [`chain`], [`patchnr`], [`patchnr_file`]; for images [`image`], [`wppflow_shape`], [`wppflow`],
-//! [`wppflow_gradient`], [`wppflow_file`].
-//! [`chain`], [`patchnr`], [`patchnr_file`], [`stochastic`].
+//! [`wppflow_gradient`], [`wppflow_file`]; [`stochastic`].
 
 pub mod actnorm;
 pub mod bijection;

@@ -29,11 +29,8 @@
 //! ```
 //!
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
-//! [`acnet`], [`wppnet_training`],
-//! [`wppflow_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`].
-//! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`mod@calibration`].
-//! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`snf_training`],
-//! [`acnet`], [`wppnet_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`], [`posterior_energy`], [`snf_training`],
+//! [`acnet`], [`wppnet_training`], [`wppflow_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`],
+//! [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
 
 pub mod acnet;

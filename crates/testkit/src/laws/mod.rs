@@ -2,10 +2,9 @@
 //!
 //! Of operators: [`adjoint`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
 //! [`likelihood_gradient`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
-//! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`];
-//! of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
-//! [`trainable`]; of flow layers: [`pull_back`]; of Markov kernels: [`invariance`],
-//! [`detailed_balance`], [`importance_term`]; of stochastic flows: [`path_weights`]; of patch densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
+//! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`]; of Markov kernels:
+//! [`invariance`], [`detailed_balance`], [`importance_term`]; of stochastic flows: [`path_weights`]; of patch
+//! densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
 //! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`].
 
 mod adjoint;
