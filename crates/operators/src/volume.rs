@@ -136,7 +136,7 @@ impl LinearOperator for VolumeConvolution {
     }
 }
 
-/// Samples the observed volume `y` at every voxel of the operator's domain by [`interpolate`] along all three axes
+/// Samples the observed volume `y` at every voxel of the operator's domain by [`interpolate`](fn@crate::interpolate) along all three axes
 /// (tricubic, border voxels repeated): `[B, D', H', W']` to `[B, D, H, W]`.
 ///
 /// # Errors
