@@ -25,7 +25,7 @@ const PIXELS_AT_ONCE: i64 = 1 << 19;
 /// [`crate::image`].
 ///
 /// # Cost
-/// About 235,000 multiply-adds a pixel for factor 4 in the authors' architecture, 312,000 for factor 8.
+/// About 235,000 multiply-adds a pixel for factor 4 in the authors' architecture, 223,000 for factor 8.
 /// [`WppFlow::sample`] holds the activations of one subnet at a time: a hidden map (at most 256 MiB; 176 MiB at 600x600)
 /// and what libtorch makes of it. [`WppFlow::pull_back`] holds the activations of one layer, and one copy of
 /// the batch for every layer before.
