@@ -32,11 +32,11 @@ pub mod mlp;
 pub mod patchnr;
 pub mod patchnr_file;
 pub mod permutation;
+pub mod stochastic;
 pub mod wppflow;
 pub mod wppflow_file;
 pub mod wppflow_gradient;
 pub mod wppflow_shape;
-pub mod stochastic;
 
 pub use actnorm::ActNorm;
 pub use bijection::{Bijection, Mapped};

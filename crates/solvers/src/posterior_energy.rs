@@ -4,7 +4,7 @@ use smalti_base::{Error, Result, Space};
 use smalti_flows::stochastic::ConditionalEnergy;
 use smalti_operators::{Likelihood, Operator};
 use smalti_priors::Regularizer;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// `E(x | y) = nll(F(x), y) + n w R(x)` for images and observations as vectors, row by row: `n` times what
 /// [`Problem`](crate::Problem) minimises, as in [`langevin`](crate::langevin).
