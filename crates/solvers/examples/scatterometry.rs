@@ -23,7 +23,7 @@ fn model(folder: &Path) -> Result<Scatterometry> {
 }
 
 /// Metropolis chains from the prior, each counted again and again after burn-in.
-fn reference(model: &Scatterometry, y: &Tensor, samples: i64, seed: Seed) -> Result<Histogram> {
+fn reference(model: &Scatterometry, y: &Tensor, samples: u64, seed: Seed) -> Result<Histogram> {
     let kernel = Metropolis::new(0.25)?;
     let condition = y.repeat([BATCH, 1]);
     let energy = Interpolated { posterior: Some(model), condition: &condition, lambda: 1.0 };
@@ -33,17 +33,17 @@ fn reference(model: &Scatterometry, y: &Tensor, samples: i64, seed: Seed) -> Res
     let found = Metropolis::new(0.5)?.walk(&energy, &start, BURN_IN / 2, stream)?.value;
     let mut x = kernel.walk(&energy, &found, BURN_IN / 2, stream)?.value;
     let mut histogram = Histogram::new(3, BINS)?;
-    for _ in 0..samples.div_ceil(BATCH) {
+    for _ in 0..samples.div_ceil(BATCH as u64) {
         x = kernel.walk(&energy, &x, BETWEEN, stream)?.value;
         histogram.add(&x)?;
     }
     Ok(histogram)
 }
 
-fn of_flow(flow: &ConditionalSnf, y: &Tensor, samples: i64, seed: Seed) -> Result<Histogram> {
+fn of_flow(flow: &ConditionalSnf, y: &Tensor, samples: u64, seed: Seed) -> Result<Histogram> {
     let (condition, stream) = (y.repeat([BATCH, 1]), &mut seed.at("flow", 0));
     let mut histogram = Histogram::new(3, BINS)?;
-    for _ in 0..samples.div_ceil(BATCH) {
+    for _ in 0..samples.div_ceil(BATCH as u64) {
         histogram.add(&flow.sample(&condition, stream)?)?;
     }
     Ok(histogram)
@@ -56,7 +56,7 @@ fn mean(values: &[f64]) -> (f64, f64) {
     (mean, (squares / (n * (n - 1.0))).sqrt())
 }
 
-fn compared(folder: &Path, observations: u64, samples: i64) -> Result<()> {
+fn compared(folder: &Path, observations: u64, samples: u64) -> Result<()> {
     let inn = import_inn(&folder.join("inn.pt"))?;
     let snf = import_snf(&folder.join("snf.pt"), Box::new(model(folder)?))?;
     let model = model(folder)?;
@@ -91,7 +91,7 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let folder =
         arguments.next().ok_or_else(|| Error::value("arguments", "the folder of the networks", "none"))?;
-    let mut number = |default: i64| arguments.next().and_then(|a| a.parse().ok()).unwrap_or(default);
-    let (observations, samples) = (number(5) as u64, number(40_000));
+    let mut number = |default: u64| arguments.next().and_then(|a| a.parse().ok()).unwrap_or(default);
+    let (observations, samples) = (number(5), number(40_000));
     parallel::in_operations(|| compared(Path::new(&folder), observations, samples))
 }
