@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 /// The exact Wasserstein distance `W_1` (Euclidean cost) of the samples `x: [n, d]` and `y: [n, d]`.
 ///
 /// Two samples of one distribution have a positive distance, too, of order `n^(-1/d)`: compare with that of two exact ones.
-/// Takes `8 n^2` bytes, and a second or so for `n = 1000` up to a few for `n = 2000`.
+/// Takes `8 n^2` bytes, and up to `O(n^3)` time.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Value`] where shapes differ or a value is not finite.
