@@ -100,6 +100,7 @@ mod tests {
     use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
     use smalti_operators::{Convolution, Extension, Gaussian};
     use smalti_priors::{PatchPrior, Sampling};
+    use tch::Kind;
 
     fn energy(weight: f64) -> Result<PosteriorEnergy> {
         let domain = Space::image(1, 6, 8);
