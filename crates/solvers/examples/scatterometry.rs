@@ -6,6 +6,7 @@
 //! FOLDER holds `forward_model_new.pt`, `inn.pt` and `snf.pt`.
 
 use smalti_base::{Error, Result, Seed, device, parallel};
+use smalti_flows::ClampForm;
 use smalti_flows::stochastic::scatterometry::{Scatterometry, import_inn, import_snf};
 use smalti_flows::stochastic::{ConditionalSnf, Interpolated, MarkovKernel, Metropolis};
 use smalti_solvers::distances::Histogram;
@@ -57,8 +58,8 @@ fn mean(values: &[f64]) -> (f64, f64) {
 }
 
 fn compared(folder: &Path, observations: u64, samples: u64) -> Result<()> {
-    let inn = import_inn(&folder.join("inn.pt"))?;
-    let snf = import_snf(&folder.join("snf.pt"), Box::new(model(folder)?))?;
+    let inn = import_inn(&folder.join("inn.pt"), ClampForm::AlphaAtan)?;
+    let snf = import_snf(&folder.join("snf.pt"), ClampForm::AlphaAtan, Box::new(model(folder)?))?;
     let model = model(folder)?;
     let mut all: [Vec<f64>; 3] = Default::default();
     for k in 0..observations {

@@ -152,11 +152,11 @@ pub fn scatterometry_flow(
     posterior: Option<Box<dyn ConditionalEnergy>>,
     stream: &mut Stream,
 ) -> Result<ConditionalSnf> {
-    assemble(posterior, couplings(stream)?)
+    assemble(posterior, couplings(ClampForm::AlphaAtan, stream)?)
 }
 
-fn couplings(stream: &mut Stream) -> Result<Vec<ConditionalCoupling>> {
-    let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
+fn couplings(form: ClampForm, stream: &mut Stream) -> Result<Vec<ConditionalCoupling>> {
+    let clamp = SoftClamp::new(form, 1.4)?;
     (0..4).map(|_| ConditionalCoupling::split([2, 1], CONDITION, &[64, 64], clamp, stream)).collect()
 }
 
@@ -176,13 +176,13 @@ fn assemble(
     ConditionalSnf::new(stages, posterior)
 }
 
-/// The authors' trained INN, `inn.pt`.
+/// The authors' trained INN, `inn.pt`. Such a file does not say which form its clamp has.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Content`] where the file does not hold it.
-pub fn import_inn(path: &Path) -> Result<ConditionalSnf> {
+pub fn import_inn(path: &Path, form: ClampForm) -> Result<ConditionalSnf> {
     let mut dict = load_state_dict(path)?;
-    let mut all = couplings(&mut smalti_base::Seed::new(0).at("replaced", 0))?;
+    let mut all = couplings(form, &mut smalti_base::Seed::new(0).at("replaced", 0))?;
     for (k, coupling) in all.iter_mut().enumerate() {
         fill(coupling, path, &mut dict, |name| format!("module_list.{k}.{name}"))?;
     }
@@ -195,9 +195,13 @@ pub fn import_inn(path: &Path) -> Result<ConditionalSnf> {
 ///
 /// # Errors
 /// Those of [`import_inn`].
-pub fn import_snf(path: &Path, posterior: Box<dyn ConditionalEnergy>) -> Result<ConditionalSnf> {
+pub fn import_snf(
+    path: &Path,
+    form: ClampForm,
+    posterior: Box<dyn ConditionalEnergy>,
+) -> Result<ConditionalSnf> {
     let mut dict = load_state_dict(path)?;
-    let mut all = couplings(&mut smalti_base::Seed::new(0).at("replaced", 0))?;
+    let mut all = couplings(form, &mut smalti_base::Seed::new(0).at("replaced", 0))?;
     for (k, coupling) in all.iter_mut().enumerate() {
         let mut place = 0;
         fill(coupling, path, &mut dict, |_| {
