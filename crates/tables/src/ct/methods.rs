@@ -68,7 +68,12 @@ impl<'a> Methods<'a> {
         let validation = experiment.data.validation.as_ref().map(slice).transpose()?;
         let prior = match &profile.patchnr {
             Some(settings) if profile.runs(&[CtMethod::Patchnr, CtMethod::PatchnrAuthors]) => {
-                let references = references.iter().map(Tensor::shallow_clone).collect();
+                let step = experiment.data.grey_step;
+                let noisy = |(k, slice): (usize, &Tensor)| {
+                    let noise = options.seed.derive("grey steps", k as u64).at("noise", 0).uniform(&slice.size());
+                    Ok(slice + (noise - 0.5) * step)
+                };
+                let references = references.iter().enumerate().map(noisy).collect::<Result<_>>()?;
                 Some(train(
                     settings,
                     references,

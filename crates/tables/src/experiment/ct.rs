@@ -59,7 +59,7 @@ struct Profiles {
 }
 
 /// Which slices priors are learned from, relative to the data folder.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// The slices whose patches are learned.
@@ -69,6 +69,11 @@ pub struct Data {
     #[serde(default)]
     #[garde(inner(length(min = 1)))]
     pub validation: Option<String>,
+    /// Step of the grey values of the files, 0 to 0.1: flows learn from slices with uniform noise of this width, since patches
+    /// of one rounded value would have an infinite density.
+    #[serde(default)]
+    #[garde(range(min = 0.0, max = 0.1))]
+    pub grey_step: f64,
 }
 
 /// Photon counts are Poisson distributed with mean `photons * exp(-mu_max * u)`, where no count is below 0.1, and
