@@ -70,7 +70,8 @@ impl<'a> Methods<'a> {
             Some(settings) if profile.runs(&[CtMethod::Patchnr, CtMethod::PatchnrAuthors]) => {
                 let step = experiment.data.grey_step;
                 let noisy = |(k, slice): (usize, &Tensor)| {
-                    let noise = options.seed.derive("grey steps", k as u64).at("noise", 0).uniform(&slice.size());
+                    let noise =
+                        options.seed.derive("grey steps", k as u64).at("noise", 0).uniform(&slice.size());
                     Ok(slice + (noise - 0.5) * step)
                 };
                 let references = references.iter().enumerate().map(noisy).collect::<Result<_>>()?;
