@@ -45,9 +45,10 @@ fn steps(root: &Path, clock: &mut Clock) -> Result {
         child::run(&mut cargo(root, &libtorch, &clippy)?)
     })?;
     clock.step("test", || child::run(&mut cargo(root, &libtorch, &TEST)?))?;
-    for (package, example) in examples(root)? {
-        clock.step(&format!("example {example} of {package}"), || {
-            let run = ["run", "--release", "--package", &package, "--example", &example];
+    for example in examples(root)? {
+        // Without `--package`: with the features of the whole workspace, as the tests have built it.
+        clock.step(&format!("example {example}"), || {
+            let run = ["run", "--release", "--example", &example];
             child::run(&mut cargo(root, &libtorch, &run)?)
         })?;
     }
@@ -70,15 +71,15 @@ fn smoke(root: &Path, libtorch: &Libtorch, experiment: &str) -> Result {
     child::run(command.env_remove("SMALTI_DATA").current_dir(root))
 }
 
-/// The examples of all packages, as (package, example).
-fn examples(root: &Path) -> Result<Vec<(String, String)>> {
+/// The examples of all packages.
+fn examples(root: &Path) -> Result<Vec<String>> {
     let metadata = workspace::metadata(root)?;
     let mut examples: Vec<_> = metadata
         .workspace_packages()
         .into_iter()
-        .flat_map(|package| package.targets.iter().map(move |target| (package, target)))
-        .filter(|(_, target)| target.is_example())
-        .map(|(package, target)| (package.name.to_string(), target.name.clone()))
+        .flat_map(|package| &package.targets)
+        .filter(|target| target.is_example())
+        .map(|target| target.name.clone())
         .collect();
     examples.sort();
     Ok(examples)
