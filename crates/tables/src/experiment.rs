@@ -9,6 +9,7 @@ pub mod diagnose;
 mod parse;
 mod raw;
 pub mod settings;
+pub mod wppflow;
 pub mod wppnets;
 
 pub use check::{EvaluationSet, Experiment, Profile};
@@ -49,6 +50,8 @@ pub enum ExperimentKind {
     Volume,
     /// Networks trained by the Wasserstein patch prior; [`wppnets::WppNets`] reads these.
     Wppnets,
+    /// Posterior sampling by a WPPFlow; [`wppflow::WppFlowTable`] reads these.
+    Wppflow,
     /// Computed tomography; [`ct::Ct`] reads these.
     Ct,
 }

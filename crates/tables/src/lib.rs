@@ -25,7 +25,7 @@
 //! ```
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`synthetic`], [`run`],
-//! [`superres`], [`methods`], [`volume`], [`wppnets`], [`state`], [`outcome`], [`table`], [`report`], [`png`],
+//! [`superres`], [`methods`], [`volume`], [`wppnets`], [`wppflow`], [`state`], [`outcome`], [`table`], [`report`], [`png`],
 //! [`publish`].
 
 pub mod catalogue;
@@ -43,4 +43,5 @@ pub mod superres;
 pub mod synthetic;
 pub mod table;
 pub mod volume;
+pub mod wppflow;
 pub mod wppnets;

@@ -7,9 +7,10 @@ use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::ct::Ct;
+use smalti_tables::experiment::wppflow::WppFlowTable;
 use smalti_tables::experiment::wppnets::WppNets;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
-use smalti_tables::run::{RunOptions, run, run_ct, run_wppnets};
+use smalti_tables::run::{RunOptions, run, run_ct, run_wppflow, run_wppnets};
 use smalti_tables::table;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -95,6 +96,9 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             let files: Vec<String> = networks.flat_map(|(_, network)| network.files()).collect();
             let data = DataSource::of_files(option, environment, repository, &files)?;
             Planned::WppNets(Box::new(experiment), data)
+        } else if let Some(experiment) = WppFlowTable::read(&path)? {
+            let data = DataSource::of_files(option, environment, repository, &experiment.data.files())?;
+            Planned::WppFlow(Box::new(experiment), data)
         } else if let Some(experiment) = Ct::read(&path)? {
             let files = experiment.files(experiment.profile(arguments.profile));
             let data = DataSource::of_files(option, environment, repository, &files)?;
@@ -110,6 +114,7 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
         let (name, title, data) = match plan {
             Planned::Table(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::WppNets(experiment, data) => (&experiment.name, &experiment.title, data),
+            Planned::WppFlow(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Ct(experiment, data) => (&experiment.name, &experiment.title, data),
         };
         let options = RunOptions {
@@ -129,6 +134,9 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::WppNets(experiment, data) => {
                 run_wppnets(experiment, experiment.profile(options.profile), data, &options)?
             }
+            Planned::WppFlow(experiment, data) => {
+                run_wppflow(experiment, experiment.profile(options.profile), data, &options)?
+            }
             Planned::Ct(experiment, data) => {
                 run_ct(experiment, experiment.profile(options.profile), data, &options)?
             }
@@ -143,5 +151,6 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
 enum Planned {
     Table(Box<Experiment>, DataSource),
     WppNets(Box<WppNets>, DataSource),
+    WppFlow(Box<WppFlowTable>, DataSource),
     Ct(Box<Ct>, DataSource),
 }

@@ -64,6 +64,21 @@ pub struct Shown {
     pub observation: Option<(Tensor, Grid)>,
     /// The reconstructions, in the order of the table.
     pub results: Vec<Restored>,
+    /// What else is shown, without a score.
+    pub maps: Vec<Map>,
+}
+
+/// A picture of something that is no reconstruction, such as the standard deviation of samples.
+#[derive(Debug)]
+pub struct Map {
+    /// For file names.
+    pub key: &'static str,
+    /// For readers.
+    pub title: &'static str,
+    /// What its black and white stand for.
+    pub caption: String,
+    /// The picture, `[1, 1, H, W]`, in the window of the report.
+    pub image: Tensor,
 }
 
 /// What one method made of an image.

@@ -144,6 +144,9 @@ fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> R
         let figures = format!("{:.2} dB, SSIM {:.3}", result.psnr, result.ssim);
         versions.push(version(result.key, result.title, figures, &result.image, true)?);
     }
+    for map in &shown.maps {
+        versions.push(version(map.key, map.title, map.caption.clone(), &map.image, false)?);
+    }
     Ok(context! { name => shown.name.as_str(), versions })
 }
 

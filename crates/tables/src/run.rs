@@ -2,11 +2,12 @@
 
 use crate::data::DataSource;
 use crate::experiment::ct::{Ct, Profile as CtProfile};
+use crate::experiment::wppflow::{Profile as WppFlowProfile, WppFlowTable};
 use crate::experiment::wppnets::{Profile as WppNetsProfile, WppNets};
 use crate::experiment::{Experiment, ExperimentKind, Profile, ProfileName};
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{ct, report, superres, table, volume, wppnets};
+use crate::{ct, report, superres, table, volume, wppflow, wppnets};
 use smalti_base::{Error, Result, Seed};
 use smalti_solvers::Cancel;
 use std::path::PathBuf;
@@ -47,7 +48,7 @@ pub fn run(
     let outcome = match experiment.kind {
         ExperimentKind::Superresolution => superres::run(experiment, profile, data, options)?,
         ExperimentKind::Volume => volume::run(experiment, profile, data, options)?,
-        other @ (ExperimentKind::Wppnets | ExperimentKind::Ct) => {
+        other @ (ExperimentKind::Wppnets | ExperimentKind::Wppflow | ExperimentKind::Ct) => {
             return Err(Error::value("kind of the experiment", "superresolution", format!("{other:?}")));
         }
     };
@@ -68,6 +69,21 @@ pub fn run_wppnets(
     let staged = Staged::beside(&options.folder)?;
     let outcome = wppnets::run(experiment, profile, data, options)?;
     publish(staged, &wppnets::facts(experiment, profile, data, options), outcome, options)
+}
+
+/// The same for an experiment with a WPPFlow.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_wppflow(
+    experiment: &WppFlowTable,
+    profile: &WppFlowProfile,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Result<Outcome> {
+    let staged = Staged::beside(&options.folder)?;
+    let outcome = wppflow::run(experiment, profile, data, options)?;
+    publish(staged, &wppflow::facts(experiment, profile, data, options), outcome, options)
 }
 
 /// The same for an experiment of computed tomography.

@@ -136,7 +136,7 @@ fn evaluate(
         }
         if i < set.show {
             let (name, observation) = (name.clone(), Some((observation, operator.grid())));
-            outcome.shown.push(Shown { name, truth, observation, results });
+            outcome.shown.push(Shown { name, truth, observation, results, maps: Vec::new() });
         }
     }
     // Published figures stand beside figures on whole images of the published data only.

@@ -161,7 +161,7 @@ fn title(key: &str) -> String {
     match known {
         Some(method) => method.title().to_owned(),
         None if key == crate::wppnets::KEY => crate::wppnets::TITLE.to_owned(),
-        None => crate::ct::title(key).unwrap_or(key).to_owned(),
+        None => crate::ct::title(key).or(crate::wppflow::title(key)).unwrap_or(key).to_owned(),
     }
 }
 

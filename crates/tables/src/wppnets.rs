@@ -2,7 +2,7 @@
 //! interpolation.
 
 mod learn;
-mod material;
+pub(crate) mod material;
 
 use crate::data::DataSource;
 use crate::experiment::Method;
@@ -60,7 +60,8 @@ pub fn run(
                     let ours = score(x, &seen.truth, border)?;
                     let published = match data {
                         DataSource::Synthetic => Figures::default(),
-                        _ => published(test, key, border),
+                        _ if *key == KEY => published(test, border),
+                        _ => Figures::default(),
                     };
                     let part = if border == 0 { "whole".to_owned() } else { format!("{border} px crop") };
                     outcome.rows.push(Row {
@@ -84,36 +85,39 @@ pub fn run(
 
 /// What every method makes of an observation, by key, with the seconds that it took.
 fn restore(learned: &Learned, seen: &Seen) -> Result<[(&'static str, Tensor, f64); 2]> {
-    let Seen { truth, observation, grid, .. } = seen;
     let start = Instant::now();
+    let bicubic = bicubic(seen)?;
+    let first = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let image = learned.net.infer(&seen.observation, MEMORY)?;
+    Ok([(Method::Bicubic.key(), bicubic, first), (KEY, image, start.elapsed().as_secs_f64())])
+}
+
+/// Bicubic interpolation at the operator's pixel centres.
+pub(crate) fn bicubic(seen: &Seen) -> Result<Tensor> {
+    let Seen { truth, observation, grid, .. } = seen;
     let domain = Space::of("test image", truth)?;
     let observed = Space::of("observation", observation)?;
     let wraps = |n: i64, m: i64, spacing: f64| (m as f64 * spacing - n as f64).abs() < 1e-6;
     let periodic = wraps(domain.height, observed.height, grid.spacing.0)
         && wraps(domain.width, observed.width, grid.spacing.1);
     let border = if periodic { Border::Periodic } else { Border::Clamp };
-    let bicubic = interpolate(observation, *grid, domain, border)?;
-    let first = start.elapsed().as_secs_f64();
-    let start = Instant::now();
-    let image = learned.net.infer(observation, MEMORY)?;
-    Ok([(Method::Bicubic.key(), bicubic, first), (KEY, image, start.elapsed().as_secs_f64())])
+    interpolate(observation, *grid, domain, border)
 }
 
 /// PSNR and SSIM without the outer `border` pixels.
-fn score(x: &Tensor, truth: &Tensor, border: i64) -> Result<Figures> {
+pub(crate) fn score(x: &Tensor, truth: &Tensor, border: i64) -> Result<Figures> {
     let (x, truth) = (crop(x, border)?, crop(truth, border)?);
     let figure = |value: f64| Figure::over(&[value]);
     Ok(Figures { psnr: figure(psnr(&x, &truth, 1.0)?), ssim: figure(ssim(&x, &truth, 1.0)?), lpips: None })
 }
 
-fn published(test: &Test, key: &str, border: i64) -> Figures {
+/// The published figures of a test image.
+pub(crate) fn published(test: &Test, border: i64) -> Figures {
     let figure = |value: Option<f64>| Some(Figure { mean: value?, std: None });
-    match (key, border) {
-        (KEY, 0) => {
-            Figures { psnr: figure(test.published_psnr), ssim: figure(test.published_ssim), lpips: None }
-        }
-        (KEY, _) => Figures { psnr: figure(test.published_psnr_crop), ..Figures::default() },
-        _ => Figures::default(),
+    match border {
+        0 => Figures { psnr: figure(test.published_psnr), ssim: figure(test.published_ssim), lpips: None },
+        _ => Figures { psnr: figure(test.published_psnr_crop), ..Figures::default() },
     }
 }
 
@@ -127,7 +131,7 @@ fn shown(seen: Seen, results: [(&'static str, Tensor, f64); 2], border: i64) -> 
     }
     let Seen { truth, observation, grid, label } = seen;
     let name = label.trim_end_matches(" (synthetic)").to_owned();
-    Ok(Shown { name, truth, observation: Some((observation, grid)), results: restored })
+    Ok(Shown { name, truth, observation: Some((observation, grid)), results: restored, maps: Vec::new() })
 }
 
 /// What the report says about the run.

@@ -134,7 +134,7 @@ fn complete(kind: ExperimentKind, raw: &RawProfile, operator: &Operator) -> Resu
     match kind {
         ExperimentKind::Superresolution if raw.sets.is_empty() => problem("sets", "length is lower than 1"),
         ExperimentKind::Superresolution => Ok(()),
-        ExperimentKind::Wppnets | ExperimentKind::Ct => {
+        ExperimentKind::Wppnets | ExperimentKind::Wppflow | ExperimentKind::Ct => {
             problem("sets", "an experiment of this kind has another form")
         }
         ExperimentKind::Volume if raw.volume.is_none() => problem("volume", "no such section for a volume"),

@@ -282,13 +282,10 @@ impl WppNets {
             }
         }
         for (name, network) in &self.network {
-            let outside = |file: &String| {
-                file.starts_with('/') || file.split('/').any(|part| part.is_empty() || part == "..")
-            };
             if !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
                 return Some((format!("network.{name}"), "a name has letters, digits, _ and - only".into()));
             }
-            if let Some(file) = network.files().iter().find(|file| outside(file)) {
+            if let Some(file) = network.outside() {
                 return Some((
                     format!("network.{name}"),
                     format!("{file:?} is not a name inside of the data folder"),
@@ -300,6 +297,13 @@ impl WppNets {
 }
 
 impl Network {
+    /// A file that does not lie inside of the data folder.
+    pub(super) fn outside(&self) -> Option<String> {
+        self.files().into_iter().find(|file| {
+            file.starts_with('/') || file.split('/').any(|part| part.is_empty() || part == "..")
+        })
+    }
+
     /// All files that it needs, relative to the data folder.
     pub fn files(&self) -> Vec<String> {
         let mut files = vec![self.validation.clone(), self.reference.clone()];

@@ -15,19 +15,19 @@ const SYNTHETIC_CROP: i64 = 25;
 const SYNTHETIC_NOISE: f64 = 0.01;
 
 /// A test image and what is observed of it.
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The true image, `[1, 1, H, W]`.
-    pub(super) truth: Tensor,
+    pub(crate) truth: Tensor,
     /// The observation, `[1, 1, h, w]`.
-    pub(super) observation: Tensor,
+    pub(crate) observation: Tensor,
     /// Where observed pixels lie in the true image.
-    pub(super) grid: Grid,
+    pub(crate) grid: Grid,
     /// What it is called.
-    pub(super) label: String,
+    pub(crate) label: String,
 }
 
 /// The forward operator of a network, on images of `domain` that a Gaussian blur continues as `form` says.
-pub(super) fn operator(
+pub(crate) fn operator(
     network: &Network,
     form: Form,
     domain: Space,
@@ -54,7 +54,7 @@ pub(super) fn operator(
 }
 
 /// The observed crops that a network learns from, `[N, 1, h, w]`.
-pub(super) fn crops(network: &Network, data: &DataSource) -> Result<Tensor> {
+pub(crate) fn crops(network: &Network, data: &DataSource) -> Result<Tensor> {
     match (&network.crops, data.path(network.crops.file())) {
         (Crops::File(_), Some(path)) => load_crops(&path, None),
         (&Crops::Cut { ref image, size, step }, Some(_)) => cut(&data.load(image)?, size, step),
@@ -66,7 +66,7 @@ pub(super) fn crops(network: &Network, data: &DataSource) -> Result<Tensor> {
 }
 
 /// At most `count` observed crops of `size` that measure the training, drawn once.
-pub(super) fn validation(
+pub(crate) fn validation(
     network: &Network,
     data: &DataSource,
     size: [i64; 2],
@@ -83,7 +83,7 @@ pub(super) fn validation(
 }
 
 /// A test image of `network`.
-pub(super) fn observe(
+pub(crate) fn observe(
     test: &Test,
     network: &Network,
     data: &DataSource,

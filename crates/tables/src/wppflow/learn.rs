@@ -1,0 +1,116 @@
+//! Training the flow of the table, or taking it from the state of an interrupted run.
+
+use crate::data::DataSource;
+use crate::experiment::settings::Schedule as ScheduleChoice;
+use crate::experiment::wppflow::{Centres, Profile, WppFlowTable};
+use crate::experiment::wppnets::Length;
+use crate::run::RunOptions;
+use crate::state::State;
+use crate::wppnets::material::{crops, operator, validation};
+use smalti_base::checkpoint::data_hash;
+use smalti_base::tensorboard::EventFile;
+use smalti_base::{Result, Space};
+use smalti_flows::{WppFlow, WppFlowShape};
+use smalti_priors::WppSettings;
+use smalti_priors::wpp::{DualMethod, ReferencePatches};
+use smalti_solvers::{Budget, Iteration, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, run};
+use std::path::Path;
+
+/// A trained flow.
+pub(super) struct Learned {
+    pub(super) flow: WppFlow,
+    steps: u64,
+    batch: usize,
+    seconds: f64,
+}
+
+impl Learned {
+    /// What the seconds of a row do not hold.
+    pub(super) fn note(&self) -> String {
+        let Self { steps, batch, seconds, .. } = self;
+        format!("trained once: {steps} steps of {batch} crops in {seconds:.0} s")
+    }
+}
+
+/// The flow of `experiment`.
+pub(super) fn learn(
+    experiment: &WppFlowTable,
+    profile: &Profile,
+    source: &DataSource,
+    options: &RunOptions,
+    state: &State,
+) -> Result<Learned> {
+    let (data, training) = (&experiment.data, &profile.training);
+    let crops = crops(data, source)?;
+    let size = [crops.size()[2], crops.size()[3]];
+    let reference = source.load(&data.reference)?;
+    let validation = validation(data, source, size, training.validation_crops, options.seed)?;
+    let batch = training.batch.min(crops.size()[0].max(1) as usize);
+    let steps = match training.length {
+        Length::Steps(steps) => steps,
+        Length::Epochs(epochs) => epochs * (crops.size()[0] as u64 / batch as u64).max(1),
+    };
+    let domain = Space::image(1, data.factor * size[0], data.factor * size[1]);
+    let operator = operator(data, training.form, domain, source)?;
+    let hash = data_hash(&[&crops, &reference, &validation])?;
+    let seed = options.seed.derive("WPPFlow", 0);
+    let (noise, flow) = (experiment.noise, profile.flow);
+    let identity =
+        format!("{hash} {data:?} noise {noise} {flow:?} {training:?} {:?} seed {}", options.device, seed.value());
+    let kept = "wppflow";
+    if let Some(file) = state.finished(kept, &identity)? {
+        let seconds = file.meta_parsed("seconds")?;
+        let mut flow = WppFlow::from_checkpoint(file, Path::new("state of the run"))?;
+        let kind = flow.kind();
+        flow.to(options.device, kind)?;
+        return Ok(Learned { flow, steps, batch, seconds });
+    }
+    let shape = WppFlowShape {
+        factor: data.factor,
+        blocks: flow.blocks,
+        hidden: flow.hidden,
+        origin: match flow.centres {
+            Centres::Operator => operator.grid().origin.0,
+            Centres::Authors => (data.factor - 1) as f64 / 2.0,
+        },
+        ..WppFlowShape::altekrueger_2023_x4()?
+    };
+    let settings = WppFlowSettings {
+        steps,
+        batch,
+        lambda: training.lambda,
+        noise,
+        rate: training.learning_rate,
+        schedule: match training.schedule {
+            ScheduleChoice::Constant => Schedule::Constant,
+            ScheduleChoice::Cosine => Schedule::Cosine { warmup: training.warmup_steps },
+        },
+        clip: Some(training.clip),
+        validate_every: training.validation_every,
+    };
+    let prior = WppSettings {
+        patch_size: training.patch_size,
+        stride: training.patch_stride,
+        references: ReferencePatches::Random(training.reference_patches),
+        dual: DualMethod::AveragedSgd { steps: training.psi_steps, step: 1.0 },
+        ..WppFlowSettings::prior(data.centred)
+    };
+    let operator = operator.as_ref();
+    let inputs =
+        WppNetData { operator, crops: &crops, validation: Some(&validation), reference: &reference, prior: &prior };
+    let mut flow = WppFlow::new(shape, seed)?;
+    let kind = flow.kind();
+    flow.to(options.device, kind)?;
+    flow.provenance.insert("operator".into(), format!("{:?}", data.operator));
+    let events = EventFile::create(&options.folder.join("tensorboard").join(&experiment.name))?;
+    let mut iteration = WppFlowTraining::new(flow, inputs, settings, seed)?.with_events(events);
+    let summary = run(&mut iteration, Budget::steps(steps), &state.observer(kept, &identity))?;
+    state.go_on(&summary)?;
+    let flow = iteration.finish()?.flow;
+    let seconds = summary.elapsed.as_secs_f64();
+    let mut file = flow.to_checkpoint();
+    file.set_meta("seconds", seconds);
+    state.finish(kept, &identity, file)?;
+    flow.save(&options.folder.join("wppflow.safetensors"))?;
+    Ok(Learned { flow, steps, batch, seconds })
+}
