@@ -69,7 +69,13 @@ fn evaluate(
             });
         }
         if i < set.show {
-            outcome.shown.push(Shown { name: name.clone(), truth, observation: None, results, maps: Vec::new() });
+            outcome.shown.push(Shown {
+                name: name.clone(),
+                truth,
+                observation: None,
+                results,
+                maps: Vec::new(),
+            });
         }
     }
     let comparable = !matches!(data, DataSource::Synthetic) && !scanner.reduced;

@@ -133,7 +133,8 @@ pub fn facts<'a>(
         ("Learned from", "observed crops and one reference image; no pairs".to_owned()),
     ];
     protocol.extend(how(options));
-    let settings = [toml::to_string(profile), toml::to_string(&experiment.data)].map(Result::unwrap_or_default);
+    let settings =
+        [toml::to_string(profile), toml::to_string(&experiment.data)].map(Result::unwrap_or_default);
     Facts {
         title: &experiment.title,
         crop,

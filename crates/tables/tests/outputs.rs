@@ -101,6 +101,7 @@ fn outcome() -> Outcome {
             truth,
             observation: Some((observation, grid)),
             results: results.into(),
+            maps: Vec::new(),
         }],
         curve: Some(TrainingCurve {
             training: (0..1000).map(|i| (i, loss(i))).collect(),

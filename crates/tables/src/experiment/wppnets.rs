@@ -299,9 +299,9 @@ impl WppNets {
 impl Network {
     /// A file that does not lie inside of the data folder.
     pub(super) fn outside(&self) -> Option<String> {
-        self.files().into_iter().find(|file| {
-            file.starts_with('/') || file.split('/').any(|part| part.is_empty() || part == "..")
-        })
+        self.files()
+            .into_iter()
+            .find(|file| file.starts_with('/') || file.split('/').any(|part| part.is_empty() || part == ".."))
     }
 
     /// All files that it needs, relative to the data folder.

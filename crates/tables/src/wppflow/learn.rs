@@ -55,8 +55,11 @@ pub(super) fn learn(
     let hash = data_hash(&[&crops, &reference, &validation])?;
     let seed = options.seed.derive("WPPFlow", 0);
     let (noise, flow) = (experiment.noise, profile.flow);
-    let identity =
-        format!("{hash} {data:?} noise {noise} {flow:?} {training:?} {:?} seed {}", options.device, seed.value());
+    let identity = format!(
+        "{hash} {data:?} noise {noise} {flow:?} {training:?} {:?} seed {}",
+        options.device,
+        seed.value()
+    );
     let kept = "wppflow";
     if let Some(file) = state.finished(kept, &identity)? {
         let seconds = file.meta_parsed("seconds")?;
@@ -96,8 +99,13 @@ pub(super) fn learn(
         ..WppFlowSettings::prior(data.centred)
     };
     let operator = operator.as_ref();
-    let inputs =
-        WppNetData { operator, crops: &crops, validation: Some(&validation), reference: &reference, prior: &prior };
+    let inputs = WppNetData {
+        operator,
+        crops: &crops,
+        validation: Some(&validation),
+        reference: &reference,
+        prior: &prior,
+    };
     let mut flow = WppFlow::new(shape, seed)?;
     let kind = flow.kind();
     flow.to(options.device, kind)?;

@@ -1,0 +1,110 @@
+//! Experiments with WPPFlows: the files, their faults, and a whole run on synthetic data.
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
+
+use smalti_base::Seed;
+use smalti_flows::WppFlow;
+use smalti_solvers::Cancel;
+use smalti_tables::data::DataSource;
+use smalti_tables::experiment::ProfileName;
+use smalti_tables::experiment::wppflow::{Centres, WppFlowTable};
+use smalti_tables::experiment::wppnets::{Forward, Length};
+use smalti_tables::outcome::Outcome;
+use smalti_tables::run::{RunOptions, run_wppflow};
+use std::path::Path;
+
+const X4: &str = include_str!("../../../experiments/wppflow_x4.toml");
+const X8: &str = include_str!("../../../experiments/wppflow_x8.toml");
+
+fn parse(text: &str) -> Result<WppFlowTable, String> {
+    WppFlowTable::parse("wppflow_x4", "wppflow.toml", text).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_files_have_the_published_settings() {
+    for (text, factor, blur, blocks) in [(X4, 4, 2.0, 16), (X8, 8, 4.0, 10)] {
+        let experiment = parse(text).unwrap();
+        let paper = experiment.profile(ProfileName::Paper);
+        let (flow, training) = (paper.flow, &paper.training);
+        assert_eq!((flow.blocks, flow.hidden, flow.centres), (blocks, 128, Centres::Authors));
+        assert_eq!((training.length, training.batch, training.psi_steps), (Length::Epochs(500), 32, 20));
+        assert_eq!((training.lambda, training.learning_rate, experiment.noise), (100.0, 2e-4, 0.01));
+        assert_eq!(experiment.data.factor, factor);
+        assert_eq!(experiment.data.operator, Forward::Gaussian { kernel_size: 16, sigma: blur });
+        assert_eq!(experiment.profile(ProfileName::Quick).flow.centres, Centres::Operator);
+    }
+    let of = |name: &str| WppFlowTable::read(&Path::new("../../experiments").join(name)).unwrap().is_some();
+    assert!(of("wppflow_x8.toml") && !of("wppnets.toml"));
+}
+
+#[test]
+fn faults_are_shown_where_they_are() {
+    for (from, to, found) in [
+        ("factor = 4", "factor = 6", "data.factor: not 2, 4, 8 or 16"),
+        ("draws = 3", "draws = 2", "profile.smoke.draws"),
+        ("noise = 0.01", "noise = 0.0", "noise"),
+        ("clip = 50.0", "clip = inf", "not a finite number"),
+        ("centres = \"operator\"", "centres = \"torch\"", "torch"),
+        ("\"wppnets/test_img/ref_SiC.png\"", "\"../ref.png\"", "data folder"),
+        ("psi_steps = 20", "psi_steps = 20\nwarmup_steps = 9", "profile.paper.training.warmup_steps"),
+        ("kind = \"wppflow\"", "kind = \"wppnets\"", "kind: not wppflow"),
+    ] {
+        assert!(X4.contains(from), "{from}");
+        let line = parse(&X4.replacen(from, to, 1)).unwrap_err();
+        assert!(line.starts_with("wppflow.toml:") && line.lines().count() == 1, "{line}");
+        assert!(line.contains(found), "{line}");
+    }
+}
+
+fn smoke(folder: &Path, cancel: Cancel) -> smalti_base::Result<Outcome> {
+    let experiment = parse(&X4.replacen("{ steps = 4 }", "{ steps = 2 }", 1)).unwrap();
+    let options = RunOptions {
+        profile: ProfileName::Smoke,
+        seed: Seed::new(4),
+        device: tch::Device::Cpu,
+        threads: 1,
+        cancel,
+        folder: folder.to_owned(),
+        command_line: "smalti-tables".into(),
+    };
+    run_wppflow(&experiment, experiment.profile(ProfileName::Smoke), &DataSource::Synthetic, &options)
+}
+
+#[test]
+fn a_run_writes_everything_and_repeats() {
+    let root = tempfile::tempdir().unwrap();
+    let outcome = smoke(root.path(), Cancel::default()).unwrap();
+    let keys: Vec<&str> = outcome.rows.iter().map(|row| row.method.as_str()).collect();
+    let three = ["bicubic", "wppflow", "wppflow_draw"];
+    assert_eq!(keys, [three, three].concat());
+    let rows = &outcome.rows;
+    assert!(rows[0].data.ends_with(", whole") && rows[3].data.ends_with(", 40 px crop"));
+    assert!(rows.iter().all(|row| row.published.psnr.is_none()), "synthetic beside published figures");
+    // The mean of samples is never further from the truth than they are on average, here by a noise of its own.
+    assert!(rows[1].ours.psnr.unwrap().mean > rows[2].ours.psnr.unwrap().mean);
+    for said in ["2 steps of 2 crops", "3 draws", "against noise 0.01", "elsewhere", "% of pixels"] {
+        assert!(rows[1].note.contains(said), "{said}: {}", rows[1].note);
+    }
+    let shown = &outcome.shown[0];
+    assert_eq!((shown.results.len(), shown.maps.len()), (5, 1));
+    // The written flow draws the shown images.
+    let flow = WppFlow::load(&root.path().join("wppflow.safetensors")).unwrap();
+    let mut stream = Seed::new(4).derive("samples of the WPPFlow", 0).at("latents", 0);
+    let again = flow.sample(&shown.observation.as_ref().unwrap().0, 1, &mut stream).unwrap();
+    assert!((again - &shown.results[1].image).abs().max().double_value(&[]) < 1e-4);
+    let page = std::fs::read_to_string(root.path().join("report.html")).unwrap();
+    assert!(page.contains("Standard deviation") && page.contains("black 0, white"));
+    assert!(!root.path().join("state").exists());
+    let repeated = smoke(&root.path().join("again"), Cancel::default()).unwrap();
+    let figures = |outcome: &Outcome| outcome.rows.iter().map(|row| row.ours).collect::<Vec<_>>();
+    assert_eq!(figures(&repeated), figures(&outcome));
+}
+
+#[test]
+fn a_cancelled_run_says_where_it_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let cancel = Cancel::default();
+    cancel.request();
+    let error = smoke(root.path(), cancel).unwrap_err().to_string();
+    assert!(error.contains("the same command goes on"), "{error}");
+    assert!(!root.path().join("table.csv").exists());
+}
