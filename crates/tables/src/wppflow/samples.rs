@@ -108,7 +108,7 @@ mod tests {
         // The step within, and the one where the right side meets the left.
         assert_eq!(found.sum(Kind::Int64).int64_value(&[]), 80);
         assert_eq!(found.narrow(3, 19, 1).sum(Kind::Int64).int64_value(&[]), 40);
-        truth = truth * 2.0;
+        truth *= 2.0;
         assert_eq!(edges(&truth).unwrap(), found);
     }
 
