@@ -81,7 +81,7 @@ fn a_run_writes_everything_and_repeats() {
     assert!(rows.iter().all(|row| row.published.psnr.is_none()), "synthetic beside published figures");
     // The mean of samples is never further from the truth than they are on average, here by a noise of its own.
     assert!(rows[1].ours.psnr.unwrap().mean > rows[2].ours.psnr.unwrap().mean);
-    for said in ["2 steps of 2 crops", "3 draws", "against noise 0.01", "elsewhere", "% of pixels"] {
+    for said in ["2 steps of 2 crops", "3 draws", "noise 0.01)", "elsewhere", "% of pixels"] {
         assert!(rows[1].note.contains(said), "{said}: {}", rows[1].note);
     }
     let shown = &outcome.shown[0];

@@ -2,7 +2,7 @@
 
 use crate::experiment::wppflow::WppFlowTable;
 use smalti_base::metrics::crop;
-use smalti_base::{Result, Space};
+use smalti_base::{Error, Result, Space};
 use smalti_operators::Operator;
 use smalti_solvers::calibration::calibration;
 use tch::{Kind, Tensor};
@@ -42,7 +42,11 @@ impl Samples {
     ) -> Result<String> {
         let border = experiment.crop;
         let seen = (border + experiment.data.factor - 1) / experiment.data.factor;
-        let residual = crop(&operator.apply(&self.all)?.f_sub(observation)?, seen)?;
+        let residual = |x: &Tensor| {
+            let residual = crop(&operator.apply(x)?.f_sub(observation)?, seen)?;
+            Ok::<_, Error>(average(&residual.f_square()?)?.sqrt())
+        };
+        let (of_draws, of_truth) = (residual(&self.all)?, residual(truth)?);
         let (inner, truth) = (crop(&self.deviation, border)?, crop(truth, border)?);
         let edges = edges(&truth)?;
         let over = |mask: &Tensor| average(&inner.f_masked_select(mask)?);
@@ -55,11 +59,10 @@ impl Samples {
             shares.join(" / ")
         };
         Ok(format!(
-            "{draws} draws; residual of the draws {:.4} against noise {}; standard deviation {:.4} at edges \
+            "{draws} draws; residual of the draws {of_draws:.4} (of the truth {of_truth:.4}, noise {}); standard deviation {:.4} at edges \
              (tenth of the pixels with the largest gradient of the truth), {:.4} elsewhere; two draws differ by \
              {apart:.4} (root mean square); intervals of 50 / 80 / 90 / 95 % cover {} % of pixels, {} % of means over \
              {PATCH} x {PATCH} pixels",
-            average(&residual.f_square()?)?.sqrt(),
             experiment.noise,
             over(&edges)?,
             over(&edges.f_logical_not()?)?,
@@ -89,7 +92,7 @@ fn least(t: &Tensor) -> Result<i64> {
 
 /// Where the gradient of `truth` (differences to the right and below, periodic) is in its top decile.
 fn edges(truth: &Tensor) -> Result<Tensor> {
-    let step = |dim: i64| Ok::<_, smalti_base::Error>(truth.f_roll([-1], [dim])?.f_sub(truth)?.f_square()?);
+    let step = |dim: i64| Ok::<_, Error>(truth.f_roll([-1], [dim])?.f_sub(truth)?.f_square()?);
     let gradient = step(2)?.f_add(&step(3)?)?;
     let (sorted, _) = gradient.f_flatten(0, -1)?.f_sort(0, false)?;
     let threshold = sorted.f_double_value(&[(sorted.size()[0] - 1) * 9 / 10])?;
