@@ -87,6 +87,7 @@ fn evaluate(
             ours: Figures { psnr: over(0), ssim: over(1), lpips: None },
             seconds_mean: over(2).map(|f| f.mean),
             published: if comparable { experiment.published(set, method) } else { Figures::default() },
+            distance: None,
             data: data.label(&names),
             note: methods.note(method),
         });

@@ -41,6 +41,8 @@ pub enum DataSource {
     Synthetic,
     /// Built-in synthetic volumes, of which there are no others.
     SyntheticVolumes,
+    /// No images: everything is drawn from what the text names.
+    Drawn(&'static str),
 }
 
 impl DataSource {
@@ -112,7 +114,7 @@ impl DataSource {
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         match self {
             Self::Folder { folder, .. } => Some(folder.join(name)),
-            Self::Synthetic | Self::SyntheticVolumes => None,
+            Self::Synthetic | Self::SyntheticVolumes | Self::Drawn(_) => None,
         }
     }
 
@@ -125,7 +127,7 @@ impl DataSource {
                     NamedBy::Environment => "given with SMALTI_DATA",
                     NamedBy::Repository => "the data folder of the repository",
                 };
-                format!("Data: the image files in {} ({how}).", folder.display())
+                format!("Data: the files in {} ({how}).", folder.display())
             }
             Self::Synthetic => {
                 "Data: the built-in synthetic microstructures, because no data files were found; \
@@ -135,6 +137,7 @@ impl DataSource {
             Self::SyntheticVolumes => {
                 "Data: built-in synthetic microstructure volumes; nothing was measured.".to_owned()
             }
+            Self::Drawn(what) => format!("Data: {what}."),
         }
     }
 
@@ -145,6 +148,7 @@ impl DataSource {
             Self::Folder { .. } => "",
             Self::Synthetic => " (synthetic)",
             Self::SyntheticVolumes => " (synthetic volume)",
+            Self::Drawn(_) => " (drawn)",
         };
         let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
         match names {
@@ -181,7 +185,7 @@ impl DataSource {
                     found
                 }
                 Self::Synthetic => synthetic_names(pattern, wanted.unwrap_or(SYNTHETIC_IMAGES)),
-                Self::SyntheticVolumes => vec![pattern.clone()],
+                Self::SyntheticVolumes | Self::Drawn(_) => vec![pattern.clone()],
             };
             names.extend(found);
         }
@@ -208,6 +212,7 @@ impl DataSource {
             Self::Folder { folder, .. } => image_file::load_gray(&folder.join(name)),
             Self::Synthetic => microstructure(SYNTHETIC_SIZE, SYNTHETIC_SIZE, self.seed(name), 0),
             Self::SyntheticVolumes => Err(Error::value(name, "an image", "a synthetic volume")),
+            Self::Drawn(what) => Err(Error::value(name, "an image", what)),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod ct;
 pub mod diagnose;
 mod parse;
 mod raw;
+pub mod samplers;
 pub mod settings;
 pub mod wppflow;
 pub mod wppnets;
@@ -54,6 +55,10 @@ pub enum ExperimentKind {
     Wppflow,
     /// Computed tomography; [`ct::Ct`] reads these.
     Ct,
+    /// Flows on Gaussian mixtures; [`samplers::Samplers`] reads these.
+    Mixture,
+    /// Flows for scatterometry; [`samplers::Samplers`] reads these.
+    Scatterometry,
 }
 
 /// A reconstruction method that this program can run, as a row of a table.

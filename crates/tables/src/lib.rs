@@ -16,6 +16,7 @@
 //!     ours,
 //!     seconds_mean: Some(0.01),
 //!     published: Figures::default(),
+//!     distance: None,
 //!     data: "sic/testset/img1.png to img2.png".into(),
 //!     note: String::new(),
 //! };
@@ -25,19 +26,22 @@
 //! ```
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`synthetic`], [`run`],
-//! [`superres`], [`methods`], [`volume`], [`wppnets`], [`wppflow`], [`state`], [`outcome`], [`table`], [`report`], [`png`],
+//! [`superres`], [`methods`], [`volume`], [`wppnets`], [`wppflow`], [`mixture`], [`scatterometry`], [`state`], [`outcome`], [`table`], [`report`], [`png`],
 //! [`publish`].
 
 pub mod catalogue;
 pub mod ct;
 pub mod data;
+mod distances;
 pub mod experiment;
 pub mod methods;
+pub mod mixture;
 pub mod outcome;
 pub mod png;
 pub mod publish;
 pub mod report;
 pub mod run;
+pub mod scatterometry;
 pub mod state;
 pub mod superres;
 pub mod synthetic;

@@ -7,11 +7,12 @@ use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::ct::Ct;
+use smalti_tables::experiment::samplers::{Mixture, Samplers, Scatterometry};
 use smalti_tables::experiment::wppflow::WppFlowTable;
 use smalti_tables::experiment::wppnets::WppNets;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
-use smalti_tables::run::{RunOptions, run, run_ct, run_wppflow, run_wppnets};
-use smalti_tables::table;
+use smalti_tables::run::{RunOptions, run, run_ct, run_mixture, run_scatterometry, run_wppflow, run_wppnets};
+use smalti_tables::{mixture, scatterometry, table};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,6 +104,11 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             let files = experiment.files(experiment.profile(arguments.profile));
             let data = DataSource::of_files(option, environment, repository, &files)?;
             Planned::Ct(Box::new(experiment), data)
+        } else if let Some(experiment) = Samplers::<Mixture>::read(&path)? {
+            Planned::Mixture(Box::new(experiment), mixture::data())
+        } else if let Some(experiment) = Samplers::<Scatterometry>::read(&path)? {
+            let data = scatterometry::data(option, environment, repository)?;
+            Planned::Scatterometry(Box::new(experiment), data)
         } else {
             let experiment = Experiment::read(&path)?;
             let profile = experiment.profile(arguments.profile);
@@ -116,6 +122,8 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::WppNets(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::WppFlow(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Ct(experiment, data) => (&experiment.name, &experiment.title, data),
+            Planned::Mixture(experiment, data) => (&experiment.name, &experiment.title, data),
+            Planned::Scatterometry(experiment, data) => (&experiment.name, &experiment.title, data),
         };
         let options = RunOptions {
             profile: arguments.profile,
@@ -140,6 +148,12 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::Ct(experiment, data) => {
                 run_ct(experiment, experiment.profile(options.profile), data, &options)?
             }
+            Planned::Mixture(experiment, data) => {
+                run_mixture(experiment, experiment.profile(options.profile), data, &options)?
+            }
+            Planned::Scatterometry(experiment, data) => {
+                run_scatterometry(experiment, experiment.profile(options.profile), data, &options)?
+            }
         };
         println!("{}\n\n{}", data.sentence(), table::terminal(&outcome.rows));
         eprintln!("written to {}", options.folder.display());
@@ -153,4 +167,6 @@ enum Planned {
     WppNets(Box<WppNets>, DataSource),
     WppFlow(Box<WppFlowTable>, DataSource),
     Ct(Box<Ct>, DataSource),
+    Mixture(Box<Samplers<Mixture>>, DataSource),
+    Scatterometry(Box<Samplers<Scatterometry>>, DataSource),
 }

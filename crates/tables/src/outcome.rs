@@ -23,7 +23,7 @@ impl Figure {
     }
 }
 
-/// The figures that tables of superresolution print.
+/// The figures that tables of images print.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Figures {
     /// Peak signal-to-noise ratio in dB, range 1.
@@ -34,8 +34,50 @@ pub struct Figures {
     pub lpips: Option<Figure>,
 }
 
-/// One row of the table: one method on one set of images.
-#[derive(Debug, Clone, PartialEq)]
+/// How far the samples of a method are from the distribution that they should have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Distance {
+    /// The distance.
+    pub measure: Measure,
+    /// Its mean and standard deviation; `None` where the method could not run.
+    pub figure: Option<Figure>,
+    /// Inverse problems, each with flows of its own.
+    pub problems: u64,
+    /// Observations of a problem.
+    pub observations: u64,
+    /// Samples for an observation.
+    pub samples: i64,
+}
+
+/// A distance of two distributions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// The exact Wasserstein distance `W_1` of samples and exact samples, in units of `x`.
+    Wasserstein1,
+    /// The Kullback-Leibler divergence `KL(reference, samples)` of histograms, in nats.
+    KullbackLeibler,
+}
+
+impl Measure {
+    /// The beginning of its columns in `distances.csv`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Wasserstein1 => "w1",
+            Self::KullbackLeibler => "kl",
+        }
+    }
+
+    /// Its name for readers.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Wasserstein1 => "W1",
+            Self::KullbackLeibler => "KL",
+        }
+    }
+}
+
+/// One row of the table: one method on one set of images, or on one set of observations.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Row {
     /// The method, by its key (`patchnr`).
     pub method: String,
@@ -47,6 +89,8 @@ pub struct Row {
     pub seconds_mean: Option<f64>,
     /// The published figures beside ours.
     pub published: Figures,
+    /// How far its samples are from the right ones, in an experiment without images.
+    pub distance: Option<Distance>,
     /// Which images, from which data.
     pub data: String,
     /// What a reader must know about this row; empty where nothing.

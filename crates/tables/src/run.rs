@@ -2,12 +2,13 @@
 
 use crate::data::DataSource;
 use crate::experiment::ct::{Ct, Profile as CtProfile};
+use crate::experiment::samplers::{Mixture, Samplers, Scatterometry};
 use crate::experiment::wppflow::{Profile as WppFlowProfile, WppFlowTable};
 use crate::experiment::wppnets::{Profile as WppNetsProfile, WppNets};
 use crate::experiment::{Experiment, ExperimentKind, Profile, ProfileName};
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{ct, report, superres, table, volume, wppflow, wppnets};
+use crate::{ct, mixture, report, scatterometry, superres, table, volume, wppflow, wppnets};
 use smalti_base::{Error, Result, Seed};
 use smalti_solvers::Cancel;
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ pub fn run(
     let outcome = match experiment.kind {
         ExperimentKind::Superresolution => superres::run(experiment, profile, data, options)?,
         ExperimentKind::Volume => volume::run(experiment, profile, data, options)?,
-        other @ (ExperimentKind::Wppnets | ExperimentKind::Wppflow | ExperimentKind::Ct) => {
+        other => {
             return Err(Error::value("kind of the experiment", "superresolution", format!("{other:?}")));
         }
     };
@@ -101,6 +102,36 @@ pub fn run_ct(
     publish(staged, &ct::facts(experiment, profile, data, options), outcome, options)
 }
 
+/// The same for an experiment with Gaussian mixtures; beside the table it writes `distances.csv`.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_mixture(
+    experiment: &Samplers<Mixture>,
+    profile: &Mixture,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Result<Outcome> {
+    let staged = Staged::beside(&options.folder)?;
+    let outcome = mixture::run(experiment, profile, data, options)?;
+    publish(staged, &mixture::facts(experiment, profile, data, options), outcome, options)
+}
+
+/// The same for scatterometry.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_scatterometry(
+    experiment: &Samplers<Scatterometry>,
+    profile: &Scatterometry,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Result<Outcome> {
+    let staged = Staged::beside(&options.folder)?;
+    let outcome = scatterometry::run(experiment, profile, data, options)?;
+    publish(staged, &scatterometry::facts(experiment, profile, data, options), outcome, options)
+}
+
 /// Writes table and report, and drops the state of the run.
 fn publish(
     mut staged: Staged,
@@ -109,6 +140,9 @@ fn publish(
     options: &RunOptions,
 ) -> Result<Outcome> {
     staged.add("table.csv", table::csv(&outcome.rows).as_bytes())?;
+    if let Some(distances) = table::distances_csv(&outcome.rows) {
+        staged.add("distances.csv", distances.as_bytes())?;
+    }
     let markdown = format!("{}\n\n{}", facts.data.sentence(), table::markdown(&outcome.rows));
     staged.add("table.md", markdown.as_bytes())?;
     report::add(&mut staged, facts, &outcome)?;

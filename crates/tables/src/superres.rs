@@ -149,6 +149,7 @@ fn evaluate(
             ours: Figures { psnr: over(|r| r.score.psnr), ssim: over(|r| r.score.ssim), lpips: None },
             seconds_mean: over(|r| r.seconds).map(|f| f.mean),
             published: if comparable { set.published(method) } else { Figures::default() },
+            distance: None,
             data: label.clone(),
             note: note(method, methods, &column),
         });

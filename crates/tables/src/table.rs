@@ -1,7 +1,7 @@
 //! The table of an experiment: for the terminal, as Markdown and as CSV.
 
 use crate::experiment::Method;
-use crate::outcome::{Figure, Row};
+use crate::outcome::{Distance, Figure, Row};
 
 /// The header of `table.csv`.
 pub const CSV_HEADER: &str = "method,images,psnr_mean,psnr_std,ssim_mean,ssim_std,lpips_mean,lpips_std,\
@@ -41,11 +41,31 @@ pub fn csv(rows: &[Row]) -> String {
             fields.push(number(figure.map(|f| f.mean), decimals));
         }
         fields.extend([row.data.clone(), row.note.clone()]);
-        let quoted: Vec<String> = fields.iter().map(|f| quoted(f)).collect();
-        text.push_str(&quoted.join(","));
-        text.push('\n');
+        text.push_str(&line_of_csv(&fields));
     }
     text
+}
+
+/// The rows that have a distance as CSV, where there are some: `distances.csv`.
+///
+/// The header is `method,problems,observations,samples,M_mean,M_std`, `M` being [`crate::outcome::Measure::key`]; figures have 5
+/// decimals, and are empty where the method could not run.
+pub fn distances_csv(rows: &[Row]) -> Option<String> {
+    let all: Vec<(&Row, Distance)> = rows.iter().filter_map(|row| Some((row, row.distance?))).collect();
+    let key = all.first()?.1.measure.key();
+    let mut text = format!("method,problems,observations,samples,{key}_mean,{key}_std\n");
+    for (row, Distance { figure, problems, observations, samples, .. }) in all {
+        let mut fields = vec![row.method.clone()];
+        fields.extend([problems.to_string(), observations.to_string(), samples.to_string()]);
+        fields.extend([number(figure.map(|f| f.mean), 5), number(figure.and_then(|f| f.std), 5)]);
+        text.push_str(&line_of_csv(&fields));
+    }
+    Some(text)
+}
+
+fn line_of_csv(fields: &[String]) -> String {
+    let quoted: Vec<String> = fields.iter().map(|f| quoted(f)).collect();
+    format!("{}\n", quoted.join(","))
 }
 
 /// The rows as a Markdown table, with the notes as a list below it.
@@ -106,8 +126,12 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The grid of `rows`: PSNR with 2 decimals, SSIM and LPIPS with 3, each `mean ± std`.
+    /// The grid of `rows`: PSNR with 2 decimals, SSIM and LPIPS with 3, each `mean ± std`; in an experiment without images the
+    /// distances, with 4.
     pub fn of(rows: &[Row]) -> Self {
+        if let Some(grid) = Self::of_distances(rows) {
+            return grid;
+        }
         let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
         let kept: Vec<usize> =
             (0..TITLES.len()).filter(|&i| i < ALWAYS || cells.iter().any(|row| !row[i].is_empty())).collect();
@@ -115,6 +139,23 @@ impl Grid {
             titles: kept.iter().map(|&i| TITLES[i].to_owned()).collect(),
             rows: cells.iter().map(|row| kept.iter().map(|&i| row[i].clone()).collect()).collect(),
         }
+    }
+
+    /// The grid of rows that all have a distance.
+    fn of_distances(rows: &[Row]) -> Option<Self> {
+        let cells = |row: &Row| {
+            let Distance { figure: f, problems, observations, samples, .. } = row.distance?;
+            let f = f.map_or_else(|| "–".to_owned(), |f| figure(Some(f), 4));
+            let counts = [problems.to_string(), observations.to_string(), samples.to_string()];
+            let [problems, observations, samples] = counts;
+            Some(vec![title(&row.method), problems, observations, samples, f, row.data.clone()])
+        };
+        let measure = rows.first()?.distance?.measure;
+        let titles = ["method", "problems", "observations", "samples", measure.title(), "data"];
+        Some(Self {
+            titles: titles.map(str::to_owned).into(),
+            rows: rows.iter().map(cells).collect::<Option<_>>()?,
+        })
     }
 
     /// Whether column `i` holds numbers, which are aligned on the right.
@@ -161,7 +202,10 @@ fn title(key: &str) -> String {
     match known {
         Some(method) => method.title().to_owned(),
         None if key == crate::wppnets::KEY => crate::wppnets::TITLE.to_owned(),
-        None => crate::ct::title(key).or(crate::wppflow::title(key)).unwrap_or(key).to_owned(),
+        None => {
+            let others = [crate::ct::title, crate::wppflow::title, crate::distances::title];
+            others.iter().find_map(|title| title(key)).unwrap_or(key).to_owned()
+        }
     }
 }
 

@@ -77,6 +77,7 @@ pub fn run(
             ours: Figures { psnr: over(0), ssim: over(1), lpips: None },
             seconds_mean: over(2).map(|f| f.mean),
             published: Figures::default(),
+            distance: None,
             data: data.label(names),
             note: methods.note(method),
         });

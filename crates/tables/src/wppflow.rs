@@ -83,6 +83,7 @@ pub fn run(
                         DataSource::Folder { .. } if *key == DRAWS[0].0 => published(test, border),
                         _ => Figures::default(),
                     },
+                    distance: None,
                     data: format!("{}, {part}", seen.label),
                     note,
                 });

@@ -70,6 +70,7 @@ pub fn run(
                         ours,
                         seconds_mean: Some(*seconds),
                         published,
+                        distance: None,
                         data: format!("{label}, {part}"),
                         note,
                     });

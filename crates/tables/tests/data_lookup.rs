@@ -29,7 +29,7 @@ fn find(option: Option<&Path>, environment: Option<&Path>, repository: &Path) ->
 fn named_by(source: &DataSource) -> Option<NamedBy> {
     match source {
         DataSource::Folder { named_by, .. } => Some(*named_by),
-        DataSource::Synthetic | DataSource::SyntheticVolumes => None,
+        DataSource::Synthetic | DataSource::SyntheticVolumes | DataSource::Drawn(_) => None,
     }
 }
 

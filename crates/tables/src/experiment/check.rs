@@ -134,9 +134,11 @@ fn complete(kind: ExperimentKind, raw: &RawProfile, operator: &Operator) -> Resu
     match kind {
         ExperimentKind::Superresolution if raw.sets.is_empty() => problem("sets", "length is lower than 1"),
         ExperimentKind::Superresolution => Ok(()),
-        ExperimentKind::Wppnets | ExperimentKind::Wppflow | ExperimentKind::Ct => {
-            problem("sets", "an experiment of this kind has another form")
-        }
+        ExperimentKind::Wppnets
+        | ExperimentKind::Wppflow
+        | ExperimentKind::Ct
+        | ExperimentKind::Mixture
+        | ExperimentKind::Scatterometry => problem("sets", "an experiment of this kind has another form"),
         ExperimentKind::Volume if raw.volume.is_none() => problem("volume", "no such section for a volume"),
         ExperimentKind::Volume if raw.size.is_none() => problem("size", "no size of the volumes"),
         ExperimentKind::Volume if operator.form != Form::Valid => {

@@ -47,9 +47,10 @@ pub(crate) fn operator(
             Ok(Box::new(Biased::load(&folder.join(file), domain, network.factor)?))
         }
         // A stand-in of a similar width.
-        (Forward::Estimated(_), DataSource::Synthetic | DataSource::SyntheticVolumes) => {
-            Ok(Box::new(blur(15, 1.0)?))
-        }
+        (
+            Forward::Estimated(_),
+            DataSource::Synthetic | DataSource::SyntheticVolumes | DataSource::Drawn(_),
+        ) => Ok(Box::new(blur(15, 1.0)?)),
     }
 }
 
@@ -116,7 +117,10 @@ pub(crate) fn observe(
             let grid = operator(network, Form::WrapAfter, domain, data)?.grid();
             (data.load(name)?, grid, data.label(std::slice::from_ref(name)))
         }
-        (Observed::File(name), DataSource::Synthetic | DataSource::SyntheticVolumes) => {
+        (
+            Observed::File(name),
+            DataSource::Synthetic | DataSource::SyntheticVolumes | DataSource::Drawn(_),
+        ) => {
             let (observation, grid) =
                 simulated(kernel_size, sigma, SYNTHETIC_NOISE, Seed::new(1).derive(name, 0))?;
             (observation, grid, data.label(&names(data, name)))
