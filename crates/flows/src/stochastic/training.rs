@@ -31,7 +31,8 @@ impl ConditionalSnf {
     /// there, or the latent's. Its gradient is that of `mean(u(x_out) - log |det J|)`, the forward KL divergence
     /// of what comes out from `exp(-u)`; the gradient does not go on through stochastic layers. Where the layers on the latent side of `x_out`
     /// are right, the term left out is zero, and without stochastic layers nothing is left out. (Matthews, Arbel, Rezende, Doucet 2022,
-    /// "Continual repeated annealed flow transport Monte Carlo", train flows between kernels in this way.)
+    /// "Continual repeated annealed flow transport Monte Carlo", train flows between kernels in this way; see
+    /// `docs/decisions/011-gradients-stop-at-markov-stages.md`.)
     ///
     /// # Errors
     /// Those of [`ConditionalSnf::to_latent`].
