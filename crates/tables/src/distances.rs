@@ -71,15 +71,15 @@ impl Piece<'_> {
         Ok((flow, seconds))
     }
 
-    /// What `measure` finds for the observations `0..observations`: one list of distances for each of `methods` methods.
+    /// What `measure` finds for the observations `0..observations`: one list of distances for each of `methods`.
     pub(crate) fn compared(
         &self,
         observations: u64,
-        methods: usize,
+        methods: &'static [&'static str],
         measure: impl FnMut(u64) -> Result<Vec<f64>>,
     ) -> Result<Vec<Vec<f64>>> {
         let name = self.name.clone();
-        let mut comparison = Comparison { name, measure, found: vec![Vec::new(); methods] };
+        let mut comparison = Comparison { name, methods, measure, found: vec![Vec::new(); methods.len()] };
         if let Some(file) = self.state.finished(&self.name, self.identity)? {
             comparison.restore(file)?;
             return comparison.finish();
@@ -93,6 +93,7 @@ impl Piece<'_> {
 /// Distances of several methods, an observation a step.
 struct Comparison<F> {
     name: String,
+    methods: &'static [&'static str],
     measure: F,
     /// Method by method.
     found: Vec<Vec<f64>>,
@@ -107,7 +108,7 @@ impl<F: FnMut(u64) -> Result<Vec<f64>>> Iteration for Comparison<F> {
 
     fn step(&mut self, k: u64) -> Result<Step> {
         let found = (self.measure)(k)?;
-        let terms = found.iter().map(|distance| ("distance", *distance)).collect();
+        let terms = self.methods.iter().copied().zip(found.iter().copied()).collect();
         self.found.iter_mut().zip(found).for_each(|(all, distance)| all.push(distance));
         Ok(Step { terms, done: None })
     }

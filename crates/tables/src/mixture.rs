@@ -49,7 +49,7 @@ pub fn run(
         let (inn, first) = piece("INN").trained(inn, draw(), &profile.training, seed)?;
         let (snf, second) = piece("SNF").trained(snf, draw(), &profile.training, seed)?;
         seconds = [seconds[0] + first, seconds[1] + second];
-        let found = piece("distances").compared(profile.observations, KEYS.len(), |k| {
+        let found = piece("distances").compared(profile.observations, &KEYS, |k| {
             distances([&inn, &snf], &problem, profile.samples, seed.derive("observation", k))
         })?;
         let mean = |all: &Vec<f64>| all.iter().sum::<f64>() / all.len() as f64;
