@@ -53,10 +53,11 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`settings`], [`sampler`], [`samples`], [`diagnostics`], [`moments`].
+//! Reading order: [`settings`], [`sampler`], [`preconditioner`], [`samples`], [`diagnostics`], [`moments`].
 
 pub mod diagnostics;
 pub mod moments;
+pub mod preconditioner;
 mod record;
 pub mod sampler;
 pub mod samples;
@@ -64,6 +65,7 @@ pub mod settings;
 mod target;
 
 pub use moments::Moments;
+pub use preconditioner::Preconditioner;
 pub use sampler::{Langevin, overdispersed};
 pub use samples::{PosteriorSamples, Quantity, Trace};
 pub use settings::{LangevinSettings, Method};

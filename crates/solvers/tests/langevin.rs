@@ -8,7 +8,7 @@ use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Convolution, Extension, Gaussian, Identity, Operator};
 use smalti_priors::Regularizer;
 use smalti_solvers::langevin::{
-    Langevin, LangevinSettings, Method, PosteriorSamples, Quantity, overdispersed,
+    Langevin, LangevinSettings, Method, PosteriorSamples, Preconditioner, Quantity, overdispersed,
 };
 use smalti_solvers::{Budget, Iteration, Observer, Problem, run};
 use tch::{Device, Kind, Tensor};
@@ -74,7 +74,7 @@ fn starts(y: &Tensor, chains: i64) -> Tensor {
 fn sampled(
     prior: &mut Quadratic,
     settings: LangevinSettings,
-    precondition: Option<&Tensor>,
+    precondition: Option<&Preconditioner>,
 ) -> Result<PosteriorSamples> {
     let operator = blur();
     let y = observation(&operator);
@@ -161,7 +161,13 @@ fn mala_recovers_mean_and_covariance_of_a_gaussian_posterior() {
     }
 
     // With the posterior's variances as preconditioner: the same target.
-    let m = covariance.diagonal(0, 0, 1).reshape([1, 1, 4, 6]);
+    let m = Preconditioner::diagonal(&covariance.diagonal(0, 0, 1).reshape([1, 1, 4, 6])).unwrap();
+    let found = sampled(&mut Quadratic::new(), settings(mala, 0.1), Some(&m)).unwrap();
+    assert!(near(distances(&found)), "{:?}", distances(&found));
+    assert!((found.mean.flatten(0, -1) - &mean).abs().max().double_value(&[]) < 0.1);
+
+    // With scales of pixels and of frequencies, from few draws: the same target, too.
+    let m = Preconditioner::estimated(&found.pooled()).unwrap();
     let found = sampled(&mut Quadratic::new(), settings(mala, 0.1), Some(&m)).unwrap();
     assert!(near(distances(&found)), "{:?}", distances(&found));
     assert!((found.mean.flatten(0, -1) - mean).abs().max().double_value(&[]) < 0.1);
@@ -345,7 +351,7 @@ fn bad_input_is_refused_in_one_line() {
     assert!(
         overdispersed(&y, 0, 1.0, Seed::new(1)).is_err() && overdispersed(&y, 1, -1.0, Seed::new(1)).is_err()
     );
-    for m in [Tensor::zeros(domain().batch(1), (Kind::Double, Device::Cpu)), Tensor::from_slice(&[1.0])] {
-        assert!(sampled(&mut Quadratic::new(), good.clone(), Some(&m)).is_err());
-    }
+    // One for images of another size.
+    let m = Preconditioner::diagonal(&good_starts.narrow(0, 0, 1).narrow(3, 0, 5).ones_like()).unwrap();
+    assert!(sampled(&mut Quadratic::new(), good, Some(&m)).is_err());
 }

@@ -4,13 +4,15 @@
 mod pieces;
 
 use pieces::in_pieces;
-use smalti_base::{Result, Seed};
+use smalti_base::{Result, Seed, Space};
 use smalti_flows::stochastic::{
-    ConditionalSnf, FlowShape, GaussianMixture, Mala, MarkovKernel, MixtureProblem,
+    ConditionalEnergy, ConditionalSnf, FlowShape, GaussianMixture, Mala, MarkovKernel, MixtureProblem,
 };
-use smalti_flows::{ClampForm, SoftClamp};
+use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
+use smalti_operators::{Convolution, Extension, Gaussian};
+use smalti_priors::{PatchPrior, Sampling};
 use smalti_solvers::{
-    Budget, Iteration, Observer, Schedule, SnfTraining, SnfTrainingSettings, TrainedSnf, run,
+    Budget, Iteration, Observer, PosteriorEnergy, Schedule, SnfTraining, SnfTrainingSettings, TrainedSnf, run,
 };
 use tch::{Kind, Tensor};
 
@@ -65,6 +67,45 @@ fn trained_flows_sample_the_posterior() {
             );
         }
     }
+}
+
+/// The posterior of a patchNR on images of 4 x 6 pixels that are seen at every second pixel.
+fn patch_posterior() -> PosteriorEnergy {
+    let domain = Space::image(1, 4, 6);
+    let operator = Convolution::superresolution(domain, 3, 0.8, 2, Extension::WrapAfter).unwrap();
+    let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
+    let shape = PatchNrShape { patch_size: 3, blocks: 2, hidden: 8, clamp };
+    let flow = PatchNr::new(shape, Seed::new(1)).unwrap();
+    let prior = PatchPrior::new(flow, domain, Sampling::All, Seed::new(2)).unwrap();
+    let likelihood = Box::new(Gaussian::new(0.2).unwrap());
+    PosteriorEnergy::new(Box::new(operator), likelihood, Box::new(prior), 1.0).unwrap()
+}
+
+#[test]
+fn stochastic_layers_know_the_posterior_of_a_patch_density() {
+    let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4).unwrap();
+    let shape = FlowShape { dim: 24, condition: 6, couplings: 2, hidden: vec![16], clamp };
+    let kernel = || -> Result<Box<dyn MarkovKernel>> { Ok(Box::new(Mala::new(2e-3)?)) };
+    let snf = || {
+        ConditionalSnf::alternating(&shape, 2, kernel, 20, Box::new(patch_posterior()), Seed::new(1)).unwrap()
+    };
+    let y = Seed::new(4).at("observations", 0).uniform(&[40, 6]);
+    let energy = |flow: &ConditionalSnf| {
+        let x = flow.sample(&y, &mut Seed::new(5).at("samples", 0)).unwrap();
+        patch_posterior().energy(&x, &y).unwrap().mean(Kind::Double).double_value(&[])
+    };
+    let without = ConditionalSnf::inn(&FlowShape { couplings: 4, ..shape.clone() }, Seed::new(1)).unwrap();
+    let (with, without) = (energy(&snf()), energy(&without));
+    assert!(with < 0.7 * without, "{with} {without}");
+    // It trains on pairs, through the kernels.
+    let draw =
+        |stream: &mut smalti_base::seed::Stream| Ok((stream.uniform(&[20, 24]), stream.uniform(&[20, 6])));
+    let schedule = Schedule::Cosine { warmup: 0 };
+    let settings = SnfTrainingSettings { steps: 40, rate: 1e-2, schedule, report_every: 10 };
+    let mut training = SnfTraining::new(snf(), Box::new(draw), settings, Seed::new(6)).unwrap();
+    run(&mut training, Budget::steps(40), &Observer::default()).unwrap();
+    let curve = training.finish().unwrap().curve;
+    assert!(curve[3].train < curve[0].train, "{curve:?}");
 }
 
 #[test]

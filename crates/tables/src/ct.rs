@@ -3,7 +3,7 @@
 //! Reading order: `scanner`, `unet`, `methods`, [`run`].
 
 mod methods;
-mod scanner;
+pub(crate) mod scanner;
 mod unet;
 
 use crate::data::DataSource;
@@ -23,7 +23,7 @@ use tch::Tensor;
 /// # Errors
 /// What loading, observing and the methods meet.
 pub fn run(experiment: &Ct, profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<Outcome> {
-    let scanner = Scanner::new(experiment, profile)?;
+    let scanner = Scanner::new(experiment.noise, profile.scan, profile.fbp)?;
     // What is wrong with a slice is said before the training, not after it.
     for set in &profile.sets {
         for name in data.names(&set.images, set.take)? {
@@ -96,7 +96,7 @@ fn evaluate(
 }
 
 /// PSNR and SSIM of a slice; the range is that of the truth, from its least to its largest value.
-fn score(image: &Tensor, truth: &Tensor) -> Result<(f64, f64)> {
+pub(crate) fn score(image: &Tensor, truth: &Tensor) -> Result<(f64, f64)> {
     let range = truth.max().double_value(&[]) - truth.min().double_value(&[]);
     // A constant truth has no range of its own.
     let range = if range > 0.0 { range } else { 1.0 };

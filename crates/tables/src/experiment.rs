@@ -6,6 +6,7 @@
 mod check;
 pub mod ct;
 pub mod diagnose;
+pub mod langevin;
 mod parse;
 mod raw;
 pub mod samplers;
@@ -59,6 +60,8 @@ pub enum ExperimentKind {
     Mixture,
     /// Flows for scatterometry; [`samplers::Samplers`] reads these.
     Scatterometry,
+    /// Posterior sampling by Langevin chains; [`langevin::LangevinTable`] reads these.
+    Langevin,
 }
 
 /// A reconstruction method that this program can run, as a row of a table.

@@ -26,14 +26,15 @@
 //! ```
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`synthetic`], [`run`],
-//! [`superres`], [`methods`], [`volume`], [`wppnets`], [`wppflow`], [`mixture`], [`scatterometry`], [`state`], [`outcome`], [`table`], [`report`], [`png`],
-//! [`publish`].
+//! [`superres`], [`methods`], [`volume`], [`wppnets`], [`wppflow`], [`langevin`], [`mixture`], [`scatterometry`],
+//! [`state`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
 
 pub mod catalogue;
 pub mod ct;
 pub mod data;
 mod distances;
 pub mod experiment;
+pub mod langevin;
 pub mod methods;
 pub mod mixture;
 pub mod outcome;

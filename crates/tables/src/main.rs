@@ -7,11 +7,14 @@ use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::ct::Ct;
+use smalti_tables::experiment::langevin::LangevinTable;
 use smalti_tables::experiment::samplers::{Mixture, Samplers, Scatterometry};
 use smalti_tables::experiment::wppflow::WppFlowTable;
 use smalti_tables::experiment::wppnets::WppNets;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
-use smalti_tables::run::{RunOptions, run, run_ct, run_mixture, run_scatterometry, run_wppflow, run_wppnets};
+use smalti_tables::run::{
+    RunOptions, run, run_ct, run_langevin, run_mixture, run_scatterometry, run_wppflow, run_wppnets,
+};
 use smalti_tables::{mixture, scatterometry, table};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -100,6 +103,9 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
         } else if let Some(experiment) = WppFlowTable::read(&path)? {
             let data = DataSource::of_files(option, environment, repository, &experiment.data.files())?;
             Planned::WppFlow(Box::new(experiment), data)
+        } else if let Some(experiment) = LangevinTable::read(&path)? {
+            let data = DataSource::of_files(option, environment, repository, &experiment.files())?;
+            Planned::Langevin(Box::new(experiment), data)
         } else if let Some(experiment) = Ct::read(&path)? {
             let files = experiment.files(experiment.profile(arguments.profile));
             let data = DataSource::of_files(option, environment, repository, &files)?;
@@ -121,6 +127,7 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::Table(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::WppNets(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::WppFlow(experiment, data) => (&experiment.name, &experiment.title, data),
+            Planned::Langevin(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Ct(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Mixture(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Scatterometry(experiment, data) => (&experiment.name, &experiment.title, data),
@@ -145,6 +152,9 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::WppFlow(experiment, data) => {
                 run_wppflow(experiment, experiment.profile(options.profile), data, &options)?
             }
+            Planned::Langevin(experiment, data) => {
+                run_langevin(experiment, experiment.profile(options.profile), data, &options)?
+            }
             Planned::Ct(experiment, data) => {
                 run_ct(experiment, experiment.profile(options.profile), data, &options)?
             }
@@ -166,6 +176,7 @@ enum Planned {
     Table(Box<Experiment>, DataSource),
     WppNets(Box<WppNets>, DataSource),
     WppFlow(Box<WppFlowTable>, DataSource),
+    Langevin(Box<LangevinTable>, DataSource),
     Ct(Box<Ct>, DataSource),
     Mixture(Box<Samplers<Mixture>>, DataSource),
     Scatterometry(Box<Samplers<Scatterometry>>, DataSource),

@@ -165,6 +165,41 @@ pub struct TrainingCurve {
     pub validation: Vec<(u64, f64)>,
 }
 
+/// A drawing of curves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plot {
+    /// For readers.
+    pub title: &'static str,
+    /// What is along the axes.
+    pub axes: [&'static str; 2],
+    /// The curves.
+    pub lines: Vec<Line>,
+    /// What the lines of either look are.
+    pub legend: [&'static str; 2],
+    /// What else a reader must know.
+    pub caption: String,
+}
+
+/// A curve of a [`Plot`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Its points, from left to right.
+    pub points: Vec<(f64, f64)>,
+    /// How it looks.
+    pub look: Look,
+}
+
+/// The look of a curve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// In the first colour.
+    First,
+    /// In the second colour.
+    Second,
+    /// As an axis: what the others are compared with.
+    Reference,
+}
+
 /// All that a run found out.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -174,4 +209,6 @@ pub struct Outcome {
     pub shown: Vec<Shown>,
     /// The training of the patch prior, where there was one.
     pub curve: Option<TrainingCurve>,
+    /// What else is drawn.
+    pub plots: Vec<Plot>,
 }

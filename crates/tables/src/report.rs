@@ -2,12 +2,13 @@
 
 mod curve;
 mod pictures;
+mod plot;
 mod strip;
 
 use crate::data::DataSource;
 use crate::experiment::settings::{Form, Operator};
 use crate::experiment::{Experiment, Profile};
-use crate::outcome::{Figures, Outcome, Shown};
+use crate::outcome::{Figures, Outcome, Plot, Shown};
 use crate::png::{Picture, data_uri};
 use crate::publish::Staged;
 use crate::run::RunOptions;
@@ -71,6 +72,7 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<
         images.push(image(staged, shown, facts, scale)?);
     }
     let curve = outcome.curve.as_ref().map(curve::draw).transpose()?.flatten();
+    let plots = outcome.plots.iter().map(drawn).collect::<Result<Vec<_>>>()?;
     let stops: Vec<String> = COLOURS.iter().map(|[r, g, b]| format!("rgb({r},{g},{b})")).collect();
     let comparable = outcome.rows.iter().any(|row| row.published != Figures::default());
     let page = context! {
@@ -84,6 +86,7 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<
         settings => facts.settings.as_str(),
         images,
         curve => curve.map(Value::from_safe_string),
+        plots,
         scale => format!("{scale:.2}"),
         stops,
     };
@@ -98,6 +101,14 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<
         .and_then(|()| environment.get_template("report.html")?.render(page))
         .map_err(|e| Error::value("report template", "a template that renders", e))?;
     staged.add("report.html", page.as_bytes())
+}
+
+/// A drawing for the page.
+fn drawn(plot: &Plot) -> Result<Value> {
+    let svg = plot::draw(plot)?.map(Value::from_safe_string);
+    Ok(
+        context! { title => plot.title, legend => plot.legend.to_vec(), caption => plot.caption.as_str(), svg },
+    )
 }
 
 /// The versions of a shown image: truth, observation, every result. Writes each picture as a file as well.

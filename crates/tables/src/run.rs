@@ -2,13 +2,14 @@
 
 use crate::data::DataSource;
 use crate::experiment::ct::{Ct, Profile as CtProfile};
+use crate::experiment::langevin::{LangevinTable, Profile as LangevinProfile};
 use crate::experiment::samplers::{Mixture, Samplers, Scatterometry};
 use crate::experiment::wppflow::{Profile as WppFlowProfile, WppFlowTable};
 use crate::experiment::wppnets::{Profile as WppNetsProfile, WppNets};
 use crate::experiment::{Experiment, ExperimentKind, Profile, ProfileName};
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{ct, mixture, report, scatterometry, superres, table, volume, wppflow, wppnets};
+use crate::{ct, langevin, mixture, report, scatterometry, superres, table, volume, wppflow, wppnets};
 use smalti_base::{Error, Result, Seed};
 use smalti_solvers::Cancel;
 use std::path::PathBuf;
@@ -100,6 +101,21 @@ pub fn run_ct(
     let staged = Staged::beside(&options.folder)?;
     let outcome = ct::run(experiment, profile, data, options)?;
     publish(staged, &ct::facts(experiment, profile, data, options), outcome, options)
+}
+
+/// The same for an experiment with Langevin chains.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_langevin(
+    experiment: &LangevinTable,
+    profile: &LangevinProfile,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Result<Outcome> {
+    let staged = Staged::beside(&options.folder)?;
+    let outcome = langevin::run(experiment, profile, data, options)?;
+    publish(staged, &langevin::facts(experiment, profile, data, options), outcome, options)
 }
 
 /// The same for an experiment with Gaussian mixtures; beside the table it writes `distances.csv`.

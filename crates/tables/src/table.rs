@@ -203,7 +203,8 @@ fn title(key: &str) -> String {
         Some(method) => method.title().to_owned(),
         None if key == crate::wppnets::KEY => crate::wppnets::TITLE.to_owned(),
         None => {
-            let others = [crate::ct::title, crate::wppflow::title, crate::distances::title];
+            let others =
+                [crate::ct::title, crate::wppflow::title, crate::langevin::title, crate::distances::title];
             others.iter().find_map(|title| title(key)).unwrap_or(key).to_owned()
         }
     }

@@ -109,6 +109,7 @@ fn outcome() -> Outcome {
             training: (0..1000).map(|i| (i, loss(i))).collect(),
             validation: (0..10).map(|i| (100 * i, loss(100 * i) + 2.0)).collect(),
         }),
+        plots: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The chains.
 
+use super::preconditioner::Preconditioner;
 use super::record::Record;
 use super::samples::PosteriorSamples;
 use super::settings::{LangevinSettings, Method};
@@ -30,8 +31,8 @@ pub struct Langevin<'a> {
     target: Target<'a>,
     settings: LangevinSettings,
     seed: Seed,
-    /// `M^(1/2)`, `[1, C, H, W]`, where it is not the identity.
-    root: Option<Tensor>,
+    /// `M = R R^T`, where it is not the identity.
+    preconditioner: Option<Preconditioner>,
     x: Tensor,
     now: Energies,
     /// Energies at the start.
@@ -103,34 +104,26 @@ impl<'a> Langevin<'a> {
         }
         let record = Record::new(&settings, domain, chains, x.device());
         let (start, taken, step_size) = (now.values.clone(), vec![0; chains as usize], settings.step_size);
-        Ok(Self { target, settings, seed, root: None, x, now, start, step_size, taken, record })
+        Ok(Self { target, settings, seed, preconditioner: None, x, now, start, step_size, taken, record })
     }
 
-    /// The same with the diagonal preconditioner `M: [1, C, H, W]`, positive: best is the posterior's variance of every
-    /// pixel. The target stays the same.
+    /// The same with a preconditioner for images of the same size. The target stays the same.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::Value`] where it is not one positive, finite image.
-    pub fn with_preconditioner(mut self, diagonal: &Tensor) -> Result<Self> {
-        let one = self.x.narrow(0, 0, 1);
-        if diagonal.size() != one.size() {
-            return Err(Error::shape("preconditioner", one.size(), diagonal.size()));
-        }
-        let m = diagonal.f_detach_copy()?.f_to_kind(one.kind())?.f_to_device(one.device())?;
-        let good = m.f_gt(0.0)?.f_logical_and(&m.f_isfinite()?)?;
-        if good.f_all()?.int64_value(&[]) == 0 {
-            return Err(Error::value("preconditioner", "positive, finite values", "others among them"));
-        }
-        self.root = Some(m.f_sqrt()?);
+    /// [`Error::Shape`] where it is one for other images.
+    pub fn with_preconditioner(mut self, preconditioner: &Preconditioner) -> Result<Self> {
+        self.preconditioner = Some(preconditioner.placed(&self.x.narrow(0, 0, 1))?);
         Ok(self)
     }
 
-    /// `M^(1/2) v`.
-    fn rooted(&self, v: Tensor) -> Tensor {
-        match &self.root {
-            Some(root) => v * root,
-            None => v,
-        }
+    /// `R v`.
+    fn rooted(&self, v: Tensor) -> Result<Tensor> {
+        self.preconditioner.as_ref().map_or(Ok(v.shallow_clone()), |m| m.apply(&v))
+    }
+
+    /// `R^T v`.
+    fn rooted_adjoint(&self, v: Tensor) -> Result<Tensor> {
+        self.preconditioner.as_ref().map_or(Ok(v.shallow_clone()), |m| m.adjoint(&v))
     }
 
     fn diverged(&self, chain: usize, step: u64, got: impl ToString) -> Error {
@@ -156,8 +149,9 @@ impl<'a> Langevin<'a> {
     /// Takes some of the proposals; gives the probability that each was taken with.
     fn accept(&mut self, k: u64, proposed: Tensor, xi: &Tensor, next: Energies) -> Result<Vec<f64>> {
         let h = self.step_size;
-        // log q(x | x') - log q(x' | x) = sqrt(h/2) <a, xi> - h/4 |a|^2, a = M^(1/2) (grad E(x) + grad E(x')).
-        let a = self.rooted(&self.now.grad + &next.grad).f_flatten(1, -1)?.f_to_kind(Kind::Double)?;
+        // log q(x | x') - log q(x' | x) = sqrt(h/2) <a, xi> - h/4 |a|^2, a = R^T (grad E(x) + grad E(x')).
+        let a =
+            self.rooted_adjoint(&self.now.grad + &next.grad)?.f_flatten(1, -1)?.f_to_kind(Kind::Double)?;
         let along = (&a * xi.f_flatten(1, -1)?).f_sum_dim_intlist(1i64, false, Kind::Double)?;
         let square = a.f_square()?.f_sum_dim_intlist(1i64, false, Kind::Double)?;
         let proposal = Vec::<f64>::try_from(along * (h / 2.0).sqrt() - square * (h / 4.0))?;
@@ -206,8 +200,8 @@ impl Iteration for Langevin<'_> {
         let draws: Vec<Tensor> =
             (0..chains as u64).map(|c| noise(self.seed, "noise of a step", c, k, &one)).collect();
         let xi = Tensor::f_cat(&draws, 0)?;
-        let drift = self.rooted(self.rooted(self.now.grad.shallow_clone()));
-        let proposed = &self.x - drift * h + self.rooted(&xi * (2.0 * h).sqrt());
+        let drift = self.rooted(self.rooted_adjoint(self.now.grad.shallow_clone())?)?;
+        let proposed = &self.x - drift * h + self.rooted(&xi * (2.0 * h).sqrt())?;
         let finite = Vec::<bool>::try_from(proposed.f_flatten(1, -1)?.f_isfinite()?.f_all_dim(1, false)?)?;
         if let Some(c) = finite.iter().position(|finite| !finite) {
             return Err(self.diverged(c, k, "an image with NaN or infinity in it"));

@@ -2,9 +2,9 @@
 
 use smalti_base::{Error, Result, Space};
 
-/// The transition from one state of a chain to the next, with step size `h`, preconditioner `M` and `xi ~ N(0, I)`.
+/// The transition from one state of a chain to the next, with step size `h`, preconditioner `M = R R^T` and `xi ~ N(0, I)`.
 ///
-/// All propose `x' = x - h M grad E(x) + sqrt(2 h) M^(1/2) xi`.
+/// All propose `x' = x - h M grad E(x) + sqrt(2 h) R xi`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Method {
     /// The unadjusted Langevin algorithm: every proposal is taken. Its samples are off by a bias of order `h` (for a

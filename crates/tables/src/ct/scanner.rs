@@ -1,7 +1,7 @@
 //! The scanner: slices, their scans, and what reconstructs know about it.
 
 use crate::data::DataSource;
-use crate::experiment::ct::{Ct, Fbp as FbpSettings, FilterChoice, Profile, Scan};
+use crate::experiment::ct::{Fbp as FbpSettings, FilterChoice, Noise, Scan};
 use crate::synthetic::chest;
 use smalti_base::lodopab::Part;
 use smalti_base::{Error, Result, Seed, Space};
@@ -14,15 +14,15 @@ use std::f64::consts::{FRAC_PI_2, SQRT_2};
 use tch::Tensor;
 
 /// The scanner of a profile.
-pub(super) struct Scanner {
+pub(crate) struct Scanner {
     /// The forward operator that methods use.
-    pub(super) operator: Radon,
+    pub(crate) operator: Radon,
     /// The noise model.
-    pub(super) likelihood: Poisson,
+    pub(crate) likelihood: Poisson,
     /// Filtered back-projection.
-    pub(super) fbp: Fbp,
+    pub(crate) fbp: Fbp,
     /// Whether slices are made smaller.
-    pub(super) reduced: bool,
+    pub(crate) reduced: bool,
     /// The forward operator on the finer grid that observations are simulated on.
     fine: Radon,
     scan: Scan,
@@ -33,8 +33,7 @@ pub(super) struct Scanner {
 const SIDE: i64 = 362;
 
 impl Scanner {
-    pub(super) fn new(experiment: &Ct, profile: &Profile) -> Result<Self> {
-        let scan = profile.scan;
+    pub(crate) fn new(noise: Noise, scan: Scan, fbp: FbpSettings) -> Result<Self> {
         let beam = |side: i64| -> Result<Radon> {
             let pixels =
                 Pixels { rows: side as usize, columns: side as usize, size: scan.extent / side as f64 };
@@ -45,7 +44,7 @@ impl Scanner {
             let angles = measured.map(|angle| angle - FRAC_PI_2).collect();
             Ok(Radon::new(ParallelBeam::new(angles, pixels, detector).map_err(refused)?))
         };
-        let FbpSettings { filter, frequency_scaling } = profile.fbp;
+        let FbpSettings { filter, frequency_scaling } = fbp;
         let filter = match filter {
             FilterChoice::RamLak => Filter::RamLak,
             FilterChoice::SheppLogan => Filter::SheppLogan,
@@ -57,26 +56,26 @@ impl Scanner {
         Ok(Self {
             fbp: Fbp::new(operator.beam().clone(), filter, frequency_scaling)?,
             operator,
-            likelihood: Poisson::new(experiment.noise.photons, experiment.noise.mu_max)?,
+            likelihood: Poisson::new(noise.photons, noise.mu_max)?,
             reduced: scan.size != SIDE,
             fine: beam(scan.simulation_size)?,
             scan,
-            fbp_settings: profile.fbp,
+            fbp_settings: fbp,
         })
     }
 
     /// Side of a slice in pixels.
-    pub(super) fn size(&self) -> i64 {
+    pub(crate) fn size(&self) -> i64 {
         self.scan.size
     }
 
     /// All that its observations and filtered back-projections depend on.
-    pub(super) fn identity(&self) -> String {
+    pub(crate) fn identity(&self) -> String {
         format!("{:?} {:?} {:?}", self.scan, self.fbp_settings, self.likelihood)
     }
 
     /// Indices of the measured directions among all of the half turn: the first and how many.
-    pub(super) fn measured(&self) -> (i64, i64) {
+    pub(crate) fn measured(&self) -> (i64, i64) {
         (self.scan.missing as i64, self.operator.range().height)
     }
 
@@ -84,7 +83,7 @@ impl Scanner {
     ///
     /// # Errors
     /// Those of loading; [`Error::Shape`] where a file has not the size of the profile.
-    pub(super) fn slice(&self, name: &str, data: &DataSource) -> Result<Tensor> {
+    pub(crate) fn slice(&self, name: &str, data: &DataSource) -> Result<Tensor> {
         let size = self.scan.size;
         if data.path(name).is_none() {
             return chest(size, size, data.seed(name), Part::Test, 0);
@@ -104,7 +103,7 @@ impl Scanner {
     ///
     /// # Errors
     /// Those of the operator.
-    pub(super) fn pair(&self, truth: &Tensor, seed: Seed) -> Result<Pair> {
+    pub(crate) fn pair(&self, truth: &Tensor, seed: Seed) -> Result<Pair> {
         let input = self.fbp.apply(&self.observe(truth, seed)?)?;
         Ok(Pair { input, target: truth.shallow_clone() })
     }
@@ -113,7 +112,7 @@ impl Scanner {
     ///
     /// # Errors
     /// Those of the operator.
-    pub(super) fn observe(&self, truth: &Tensor, seed: Seed) -> Result<Tensor> {
+    pub(crate) fn observe(&self, truth: &Tensor, seed: Seed) -> Result<Tensor> {
         let side = self.scan.simulation_size;
         let fine = upsample(truth, side, side)?;
         low_dose(&self.fine.apply(&fine)?, &self.likelihood, seed)

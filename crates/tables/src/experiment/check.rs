@@ -137,6 +137,7 @@ fn complete(kind: ExperimentKind, raw: &RawProfile, operator: &Operator) -> Resu
         ExperimentKind::Wppnets
         | ExperimentKind::Wppflow
         | ExperimentKind::Ct
+        | ExperimentKind::Langevin
         | ExperimentKind::Mixture
         | ExperimentKind::Scatterometry => problem("sets", "an experiment of this kind has another form"),
         ExperimentKind::Volume if raw.volume.is_none() => problem("volume", "no such section for a volume"),

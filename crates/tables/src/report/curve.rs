@@ -1,69 +1,29 @@
 //! The training curve as an SVG drawing.
 
-use crate::outcome::TrainingCurve;
-use plotters::prelude::*;
-use smalti_base::{Error, Result};
+use super::plot::{Axis, chart};
+use crate::outcome::{Look, TrainingCurve};
+use smalti_base::Result;
 use std::ops::Range;
 
 /// Points of a line at most: more cannot be seen.
 const POINTS: usize = 800;
-
-/// The colours in the drawing; the report's style sheet gives them their look in light and in dark.
-const INK: RGBColor = RGBColor(1, 1, 1);
-const GRID: RGBColor = RGBColor(2, 2, 2);
-const TRAINING: RGBColor = RGBColor(3, 3, 3);
-const VALIDATION: RGBColor = RGBColor(4, 4, 4);
 
 /// The drawing, or nothing where the curve has no two points to join.
 ///
 /// # Errors
 /// [`Error::Value`] where the drawing fails.
 pub(super) fn draw(curve: &TrainingCurve) -> Result<Option<String>> {
-    let lines = [(thinned(&curve.training), TRAINING), (thinned(&curve.validation), VALIDATION)];
+    let lines = [(thinned(&curve.training), Look::First), (thinned(&curve.validation), Look::Second)];
     let last = lines.iter().flat_map(|(l, _)| l).map(|p| p.0).fold(0.0, f64::max);
     if last <= 0.0 || lines.iter().all(|(l, _)| l.len() < 2) {
         return Ok(None);
     }
     let heights = visible(&lines.iter().flat_map(|(l, _)| l).copied().collect::<Vec<_>>(), last);
-    let mut svg = String::new();
-    plot(&mut svg, &lines, last, heights).map_err(|e| Error::value("training curve", "a drawing", e))?;
-    Ok(Some(svg))
-}
-
-fn plot(
-    svg: &mut String,
-    lines: &[(Vec<(f64, f64)>, RGBColor)],
-    last: f64,
-    heights: Range<f64>,
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let root = SVGBackend::with_string(svg, (760, 320)).into_drawing_area();
-    let mut chart = ChartBuilder::on(&root)
-        .margin(8)
-        .x_label_area_size(44)
-        .y_label_area_size(64)
-        .build_cartesian_2d(0.0..last, heights.clone())?;
-    let text = ("sans-serif", 14).into_font().color(&INK);
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(GRID)
-        .axis_style(INK)
-        .label_style(text.clone())
-        .axis_desc_style(text)
-        .x_desc("step")
-        .y_desc("mean NLL of a patch")
-        .x_labels(6)
-        .y_labels(6)
-        .x_label_formatter(&|x| thousands(*x))
-        .y_label_formatter(&|y| format!("{y:.0}"))
-        .draw()?;
-    for (points, colour) in lines {
-        let within = points.iter().copied().filter(|(_, y)| heights.contains(y));
-        chart.draw_series(LineSeries::new(within, colour.stroke_width(2)))?;
-    }
-    root.present()?;
-    Ok(())
+    let axes = [
+        Axis { name: "step", range: 0.0..last, label: &|x| thousands(*x) },
+        Axis { name: "mean NLL of a patch", range: heights, label: &|y| format!("{y:.0}") },
+    ];
+    chart(axes, &lines).map(Some)
 }
 
 /// The heights that are drawn: all but the first fall, which would flatten the rest.

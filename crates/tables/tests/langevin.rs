@@ -1,0 +1,204 @@
+//! Experiments with Langevin chains: the files, their faults, and whole runs on synthetic data.
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
+
+use smalti_base::{Seed, image_file};
+use smalti_solvers::Cancel;
+use smalti_tables::data::{DataSource, NamedBy};
+use smalti_tables::experiment::ProfileName;
+use smalti_tables::experiment::langevin::{Inverse, LangevinTable, Transition};
+use smalti_tables::outcome::{Look, Outcome};
+use smalti_tables::run::{RunOptions, run_langevin};
+use std::path::Path;
+
+const CT: &str = include_str!("../../../experiments/langevin_ct.toml");
+const INPAINTING: &str = include_str!("../../../experiments/langevin_inpainting.toml");
+
+fn parse(text: &str) -> Result<LangevinTable, String> {
+    LangevinTable::parse("langevin", "langevin.toml", text).map_err(|e| e.to_string())
+}
+
+fn options(folder: &Path) -> RunOptions {
+    RunOptions {
+        profile: ProfileName::Smoke,
+        seed: Seed::new(4),
+        device: tch::Device::Cpu,
+        threads: 1,
+        cancel: Cancel::default(),
+        folder: folder.to_owned(),
+        command_line: "smalti-tables".into(),
+    }
+}
+
+fn smoke(text: &str, data: &DataSource, options: &RunOptions) -> smalti_base::Result<Outcome> {
+    let experiment = parse(text).unwrap();
+    run_langevin(&experiment, experiment.profile(ProfileName::Smoke), data, options)
+}
+
+#[test]
+fn the_files_have_the_published_settings() {
+    let experiment = parse(CT).unwrap();
+    let paper = experiment.profile(ProfileName::Paper);
+    let chains = &paper.chains;
+    assert_eq!((paper.patchnr.map.lambda, chains.step_size, chains.count), (6000.0, 2e-7, 10));
+    assert_eq!((chains.method, chains.burn_in + chains.draws * chains.thin), (Transition::Ula, 50_000));
+    let Inverse::Ct(problem) = paper.problem else { panic!("no scan") };
+    assert_eq!((problem.scan.size, problem.scan.angles, problem.scan.detectors), (362, 1000, 513));
+    let inpainting = parse(INPAINTING).unwrap();
+    let map = inpainting.profile(ProfileName::Paper).patchnr.map;
+    assert_eq!((map.lambda, map.learning_rate), (100.0, 0.03));
+    // Settings are chosen on an image that is neither tested nor learned from then.
+    for (experiment, left) in [(experiment, 4), (inpainting, 1)] {
+        let (test, validation) = (experiment.data.test.clone(), experiment.data.validation.clone());
+        let chosen = experiment.on_validation().data;
+        assert!(chosen.test == validation && test != validation && !chosen.train.contains(&validation));
+        assert_eq!(chosen.train.len(), left);
+    }
+    let of = |name: &str| LangevinTable::read(&Path::new("../../experiments").join(name)).unwrap().is_some();
+    assert!(of("langevin_inpainting.toml") && !of("ct_low_dose.toml") && !of("wppflow_x4.toml"));
+}
+
+#[test]
+fn faults_are_shown_where_they_are() {
+    for (text, from, to, found) in [
+        (CT, "photons = 4096", "photons = 0", "profile.smoke.problem.ct.noise.photons"),
+        (CT, "angles = 20", "angles = 20, missing = 10", "nothing is left of 20 angles"),
+        (CT, "draws = 100", "draws = 101", "profile.smoke.chains.draws: 101 is odd"),
+        (CT, "keep = 20", "keep = 102", "profile.smoke.chains.keep: more than the 100 draws"),
+        (CT, "count = 2", "count = 1", "profile.smoke.chains.count"),
+        (
+            CT,
+            "method = \"ula\"",
+            "method = \"ula\"\npilots = [100]",
+            "profile.paper.chains.pilots: only mala",
+        ),
+        (CT, "step_size = 1e-6", "step_size = inf", "not a finite number"),
+        (CT, "test = \"ct/test1.png\"", "test = \"ct/train1.png\"", "data.test: one of the training images"),
+        (INPAINTING, "noise = 0.02", "noise = 0.0", "profile.smoke.problem.inpainting.noise"),
+        (
+            INPAINTING,
+            "left = 8, height = 8",
+            "left = 18, height = 8",
+            "hole: reaches beyond the part of 24 x 24",
+        ),
+        (
+            INPAINTING,
+            "left = 8, height = 8",
+            "left = 8, height = 25",
+            "hole: 25 x 8 pixels, larger than the part",
+        ),
+        (INPAINTING, "left = 8, height = 8", "left = -1, height = 8", "hole.left"),
+        (
+            INPAINTING,
+            "top = 8, left = 8, height = 8, width = 8",
+            "top = 0, left = 0, height = 24, width = 24",
+            "nothing is seen",
+        ),
+        (INPAINTING, "left = 8, height = 8", "left = 8, height = 6", "too little to score"),
+        (INPAINTING, "\"sic/ref.png\"", "\"../ref.png\"", "data.train[0]"),
+        (INPAINTING, "kind = \"langevin\"", "kind = \"ct\"", "kind: not langevin"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let line = parse(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(line.starts_with("langevin.toml:") && line.lines().count() == 1, "{line}");
+        assert!(line.contains(found), "{line}");
+    }
+}
+
+#[test]
+fn a_run_on_synthetic_data_writes_everything_and_repeats() {
+    let root = tempfile::tempdir().unwrap();
+    let names = ["patchnr_map", "patchnr_mean", "patchnr_draw"];
+    for (text, start, seen) in [(CT, "fbp", false), (INPAINTING, "fill_in", true)] {
+        let folder = root.path().join(start);
+        let outcome = smoke(text, &DataSource::Synthetic, &options(&folder)).unwrap();
+        let rows = &outcome.rows;
+        let keys: Vec<&str> = rows.iter().map(|row| row.method.as_str()).collect();
+        assert_eq!(keys, [&[start], &names[..]].concat());
+        let psnr = |k: usize| rows[k].ours.psnr.unwrap().mean;
+        // The mean of draws is closer to the truth than they are.
+        assert!(psnr(2) > psnr(3), "{} {}", psnr(2), psnr(3));
+        for said in ["MALA, 2 chains", "of proposals taken", "split R-hat", "the chains", "% of pixels"] {
+            assert!(rows[2].note.contains(said), "{said}: {}", rows[2].note);
+        }
+        let shown = &outcome.shown[0];
+        assert_eq!((shown.results.len(), shown.maps.len(), shown.observation.is_some()), (6, 2, seen));
+        assert!(rows[0].data.contains("(synthetic)"), "{}", rows[0].data);
+        // Energy and five pixels against zero; pixels and patches against the diagonal.
+        let looks = |k: usize, look| outcome.plots[k].lines.iter().filter(|line| line.look == look).count();
+        assert_eq!((looks(0, Look::First), looks(0, Look::Second)), (1, 5));
+        assert_eq!((looks(1, Look::First), looks(1, Look::Second), looks(1, Look::Reference)), (1, 1, 1));
+        assert_eq!(outcome.plots[0].lines[1].points[0], (0.0, 1.0));
+        for file in ["table.csv", "patchnr.safetensors"] {
+            assert!(folder.join(file).is_file(), "{file}");
+        }
+        let page = std::fs::read_to_string(folder.join("report.html")).unwrap();
+        for said in ["Standard deviation", "Split R-hat", "Calibration", "Autocorrelation", "posterior mean"]
+        {
+            assert!(page.contains(said), "{said}");
+        }
+        assert!(!folder.join("state").exists());
+        let again = smoke(text, &DataSource::Synthetic, &options(&root.path().join("again"))).unwrap();
+        for (one, other) in shown.results.iter().zip(&again.shown[0].results) {
+            assert_eq!(one.image, other.image, "{}", one.key);
+        }
+    }
+}
+
+#[test]
+fn pixels_that_are_seen_stay_near_what_was_seen_and_the_hole_is_uncertain() {
+    let root = tempfile::tempdir().unwrap();
+    let outcome = smoke(INPAINTING, &DataSource::Synthetic, &options(&root.path().join("run"))).unwrap();
+    let shown = &outcome.shown[0];
+    let (seen, _) = shown.observation.as_ref().unwrap();
+    let mask = seen.ne(0.0).to_kind(tch::Kind::Float);
+    let mean = &shown.results.iter().find(|r| r.key == "patchnr_mean").unwrap().image;
+    let away = ((mean - seen) * &mask).square().sum(tch::Kind::Double) / mask.sum(tch::Kind::Double);
+    assert!(away.double_value(&[]).sqrt() < 3.0 * 0.02, "{away}");
+    let deviation = &shown.maps[0].image;
+    let over = |m: &tch::Tensor| {
+        (deviation * m).sum(tch::Kind::Double).double_value(&[]) / m.sum(tch::Kind::Double).double_value(&[])
+    };
+    assert!(over(&(1.0 - &mask)) > 2.0 * over(&mask), "{} {}", over(&(1.0 - &mask)), over(&mask));
+}
+
+#[test]
+fn a_diverging_chain_stops_the_run_and_says_which() {
+    let root = tempfile::tempdir().unwrap();
+    let text = INPAINTING
+        .replacen("method = \"mala\"", "method = \"ula\"", 1)
+        .replacen("step_size = 1e-5", "step_size = 0.5", 1)
+        .replacen("pilots = [100]", "pilots = []", 1);
+    let failure = smoke(&text, &DataSource::Synthetic, &options(&root.path().join("run"))).unwrap_err();
+    let line = failure.to_string();
+    assert!(
+        line.contains("of chain") && line.contains("step size below") && line.lines().count() == 1,
+        "{line}"
+    );
+    assert!(!root.path().join("run/table.csv").exists());
+}
+
+#[test]
+fn an_image_that_the_part_lies_beyond_is_refused_before_anything_is_trained() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("data/sic");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["test.png", "ref.png"] {
+        let image = Seed::new(1).at(name, 0).uniform(&[1, 1, 64, 64]);
+        image_file::save_png16(&folder.join(name), &image).unwrap();
+    }
+    let data = DataSource::Folder { folder: root.path().join("data"), named_by: NamedBy::Option };
+    let out = root.path().join("out");
+    let line = smoke(INPAINTING, &data, &options(&out)).unwrap_err().to_string();
+    assert!(line.contains("sic/test.png") && line.contains("at least 304 x 304 pixels"), "{line}");
+    assert!(line.lines().count() == 1 && !out.join("state").exists(), "{line}");
+}
+
+#[test]
+fn a_cancelled_run_says_where_it_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let options = options(root.path());
+    options.cancel.request();
+    let error = smoke(CT, &DataSource::Synthetic, &options).unwrap_err().to_string();
+    assert!(error.contains("the same command goes on"), "{error}");
+    assert!(!root.path().join("table.csv").exists());
+}
