@@ -44,6 +44,10 @@ fn steps(root: &Path, clock: &mut Clock) -> Result {
         let clippy = ["clippy", "--workspace", "--release", "--all-targets", "--", "-D", "warnings"];
         child::run(&mut cargo(root, &libtorch, &clippy)?)
     })?;
+    clock.step("doc", || {
+        let mut doc = cargo(root, &libtorch, &["doc", "--workspace", "--release", "--no-deps"])?;
+        child::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
     clock.step("test", || child::run(&mut cargo(root, &libtorch, &TEST)?))?;
     for example in examples(root)? {
         // Without `--package`: with the features of the whole workspace, as the tests have built it.

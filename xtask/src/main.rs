@@ -33,7 +33,7 @@ enum Command {
     Setup,
     /// Set up, then run all tests and doctests
     Test,
-    /// All checks, cheapest first: fmt, tidy, clippy, tests, examples, experiments
+    /// All checks, cheapest first: fmt, tidy, clippy, documentation, tests, examples, experiments
     Ci,
     /// Check layering, file length, topics and the other rules of the house
     Tidy,

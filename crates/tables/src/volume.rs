@@ -1,6 +1,6 @@
 //! The volume table: superresolution of synthetic microstructure volumes.
 //!
-//! There are no measured volumes: all are drawn ([`microstructure_volume`](crate::synthetic::microstructure_volume)), each
+//! There are no measured volumes: all are drawn ([`microstructure_volume`]), each
 //! from a seed that its name stands for, and every row says so. The reference and the evaluated volumes come from one
 //! distribution.
 //!
