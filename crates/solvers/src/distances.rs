@@ -137,6 +137,23 @@ impl Histogram {
         Ok(drawn)
     }
 
+    /// The same in bins that take in `factor` of these on every axis.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where `factor` does not divide the number of bins.
+    pub fn coarsened(&self, factor: i64) -> Result<Self> {
+        if factor < 1 || self.bins % factor != 0 {
+            let expected = format!("a divisor of {} bins", self.bins);
+            return Err(Error::value("factor between coarse and fine bins", expected, factor));
+        }
+        let bins = self.bins / factor;
+        let split = [bins, factor].repeat(self.dim as usize);
+        let within: Vec<i64> = (0..self.dim).map(|k| 2 * k + 1).collect();
+        let counts =
+            self.counts.f_reshape(&split[..])?.f_sum_dim_intlist(&within[..], false, None::<Kind>)?;
+        Ok(Self { bins, dim: self.dim, counts: counts.f_flatten(0, -1)? })
+    }
+
     /// Counts points by the numbers of their bins.
     fn count(&mut self, bin: &Tensor) -> Result<()> {
         let counts = bin.f_bincount(None::<&Tensor>, self.counts.numel() as i64)?;
@@ -238,6 +255,11 @@ mod tests {
         // Both miss the masses by their numbers alone: half the bins that matter over the points, and rare bins.
         let [of_samples, of_bins] = [&counted, &drawn].map(|h| exact.divergence(h).unwrap());
         assert!(of_samples < 0.005 && (of_samples / of_bins - 1.0).abs() < 0.3, "{of_samples} {of_bins}");
+        // Coarse bins are those that would have been counted in at once.
+        let mut coarse = Histogram::new(3, 4).unwrap();
+        coarse.add(&density.sample(400_000, &mut Seed::new(4).at("x", 0))).unwrap();
+        assert!(counted.coarsened(3).unwrap().divergence(&coarse).unwrap().abs() < 1e-12);
+        assert!(counted.coarsened(5).is_err() && counted.coarsened(0).is_err());
         // A density that is not this one is found out.
         let other = Histogram::of_energy(3, 12, 4, |x| density.energy(&(x.to_kind(Kind::Double) + 0.1)));
         assert!(other.unwrap().divergence(&counted).unwrap() > 0.1);

@@ -75,11 +75,12 @@ impl Piece<'_> {
     pub(crate) fn compared(
         &self,
         observations: u64,
-        methods: &'static [&'static str],
+        methods: &[&'static str],
         measure: impl FnMut(u64) -> Result<Vec<f64>>,
     ) -> Result<Vec<Vec<f64>>> {
         let name = self.name.clone();
-        let mut comparison = Comparison { name, methods, measure, found: vec![Vec::new(); methods.len()] };
+        let mut comparison =
+            Comparison { name, methods: methods.to_vec(), measure, found: vec![Vec::new(); methods.len()] };
         if let Some(file) = self.state.finished(&self.name, self.identity)? {
             comparison.restore(file)?;
             return comparison.finish();
@@ -93,7 +94,7 @@ impl Piece<'_> {
 /// Distances of several methods, an observation a step.
 struct Comparison<F> {
     name: String,
-    methods: &'static [&'static str],
+    methods: Vec<&'static str>,
     measure: F,
     /// Method by method.
     found: Vec<Vec<f64>>,

@@ -6,7 +6,7 @@ mod reference;
 use crate::data::DataSource;
 use crate::distances::{Piece, gain, learned, of, row};
 use crate::experiment::samplers::{Chains, Reference, Samplers, Scatterometry as Profile};
-use crate::outcome::{Measure, Outcome};
+use crate::outcome::{Figure, Measure, Outcome};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
 use crate::state::State;
@@ -43,6 +43,10 @@ pub fn data(option: Option<&Path>, environment: Option<&Path>, repository: &Path
         _ => DataSource::Drawn(TWIN),
     })
 }
+
+/// The same on coarse bins, for logs.
+const COARSE: [&str; 5] =
+    ["coarse inn_authors", "coarse snf_authors", "coarse inn", "coarse snf", "coarse reference"];
 
 /// The flows that are compared; the authors' ones where their files are there.
 struct Flows {
@@ -85,33 +89,53 @@ pub fn run(
     let (inn, of_inn) = train("scatterometry INN", None)?;
     let (snf, of_snf) = train("scatterometry SNF", Some(Box::new(model()?)))?;
     let flows = Flows { authors, ours: [inn, snf] };
-    let methods: &'static [&str] = if flows.authors.is_some() { &KEYS } else { &KEYS[2..] };
+    let there = if flows.authors.is_some() { 0 } else { 2 };
+    let columns: Vec<&str> = KEYS[there..].iter().chain(&COARSE[there..]).copied().collect();
     let _no_grad = tch::no_grad_guard();
     let mut found = parallel::in_operations(|| {
-        piece("scatterometry").compared(profile.observations, methods, |k| {
+        piece("scatterometry").compared(profile.observations, &columns, |k| {
             divergences(&flows, &pairs, profile, seed.derive("observation", k))
         })
     })?;
-    if flows.authors.is_none() {
-        found.splice(0..0, [Vec::new(), Vec::new()]);
+    let mut coarse = found.split_off(found.len() / 2);
+    for all in [&mut found, &mut coarse] {
+        all.splice(0..0, vec![Vec::new(); there]);
     }
-    let gain = |inn: usize, snf: usize| {
-        format!(
-            "{} below the INN, observation by observation (mean and standard error)",
-            gain(&found[inn], &found[snf])
-        )
+    let bins = profile.bins / profile.coarse;
+    let on_coarse = |k: usize| match &coarse[k][..] {
+        [] => "needs the authors' files in the folder scatterometry of the data".to_owned(),
+        values => format!("{} on {bins}^3 bins", spread(values)),
     };
-    let missing = "needs the authors' files in the folder scatterometry of the data".to_owned();
-    let (inn, snf) = match &flows.authors {
-        Some(_) => (String::new(), gain(0, 1)),
-        None => (missing.clone(), missing),
+    let below = |inn: usize, snf: usize| match &coarse[snf][..] {
+        [] => String::new(),
+        _ => format!(
+            "; {} below the INN ({} on {bins}^3 bins), observation by observation (mean and standard error)",
+            gain(&found[inn], &found[snf]),
+            gain(&coarse[inn], &coarse[snf])
+        ),
     };
-    let notes = [inn, snf, of_inn, format!("{of_snf}; {}", gain(2, 3)), again(profile)];
+    let notes = [
+        on_coarse(0),
+        format!("{}{}", on_coarse(1), below(0, 1)),
+        format!("{of_inn}; {}", on_coarse(2)),
+        format!("{of_snf}; {}{}", on_coarse(3), below(2, 3)),
+        format!("{}; {}", again(profile), on_coarse(4)),
+    ];
     let of = of(Measure::KullbackLeibler, [1, profile.observations], profile.samples);
     let label = data.label(&[format!("{}, {}^3 bins", experiment.name, profile.bins)]);
     let rows = KEYS.iter().zip(&found).zip(notes);
     let rows = rows.map(|((key, values), note)| row(key, values, of, note, &label)).collect();
     Ok(Outcome { rows, ..Outcome::default() })
+}
+
+/// `0.0123 ± 0.0045`, mean and population standard deviation.
+fn spread(values: &[f64]) -> String {
+    let figure = Figure::over(values);
+    let of = |f: Figure| match f.std {
+        Some(std) => format!("{:.4} ± {std:.4}", f.mean),
+        None => format!("{:.4}", f.mean),
+    };
+    figure.map_or_else(String::new, of)
 }
 
 /// What the last row is.
@@ -125,17 +149,20 @@ fn again(profile: &Profile) -> String {
     }
 }
 
-/// `KL(reference, samples)` for one observation, in the order of [`KEYS`] as far as flows are there.
+/// `KL(reference, samples)` for one observation, in the order of [`KEYS`] as far as flows are there, then on coarse bins.
 fn divergences(flows: &Flows, model: &Scatterometry, profile: &Profile, seed: Seed) -> Result<Vec<f64>> {
     let (_, y) = model.pairs(1, &mut seed.at("pair", 0))?;
     let (truth, again) = references(model, &y, profile, seed)?;
-    let mut found = Vec::new();
+    let mut histograms = Vec::new();
     for (k, flow) in flows.authors.iter().flatten().chain(&flows.ours).enumerate() {
         let stream = &mut seed.at("samples of a flow", k as u64);
-        found.push(truth.divergence(&of_flow(flow, &y, profile, stream)?)?);
+        histograms.push(of_flow(flow, &y, profile, stream)?);
     }
-    found.push(truth.divergence(&again)?);
-    Ok(found)
+    histograms.push(again);
+    let rough = truth.coarsened(profile.coarse)?;
+    let fine = histograms.iter().map(|h| truth.divergence(h));
+    let coarse = histograms.iter().map(|h| rough.divergence(&h.coarsened(profile.coarse)?));
+    fine.chain(coarse).collect()
 }
 
 /// The forward model in `file`; without one a small random network, the same for every run, whose
@@ -160,7 +187,7 @@ pub fn facts<'a>(
     data: &'a DataSource,
     options: &RunOptions,
 ) -> Facts<'a> {
-    let &Profile { observations, samples, bins, reference, .. } = profile;
+    let &Profile { observations, samples, bins, coarse, reference, .. } = profile;
     let reference = match reference {
         Reference::Quadrature(points) => {
             format!(
@@ -186,7 +213,8 @@ pub fn facts<'a>(
             "Score",
             format!(
                 "KL(reference, samples) on {bins}^3 bins of [-1, 1]^3, {samples} samples for each of {observations} \
-                 observations; 1e-10 added to every bin"
+                 observations; 1e-10 added to every bin; in the notes also on {}^3 bins",
+                bins / coarse
             ),
         ),
         ("Mean ± std", "over observations; standard deviation of the population".to_owned()),

@@ -45,6 +45,11 @@ pub trait SamplersProfile: DeserializeOwned + Serialize + Validate<Context = ()>
     const KIND: ExperimentKind;
     /// How experiment files call it.
     const KEY: &'static str;
+
+    /// A key of the profile and what does not fit there.
+    fn misfit(&self) -> Option<(&'static str, String)> {
+        None
+    }
 }
 
 /// Gaussian mixtures: flows trained and compared on several problems.
@@ -125,6 +130,9 @@ pub struct Scatterometry {
     /// Bins of an axis, 1 to 200.
     #[garde(range(min = 1, max = 200))]
     pub bins: i64,
+    /// How many of them a coarse bin takes in on every axis, 1 to 200.
+    #[garde(range(min = 1, max = 200))]
+    pub coarse: i64,
     /// What the samples are compared with.
     #[garde(dive)]
     pub reference: Reference,
@@ -166,6 +174,11 @@ impl SamplersProfile for Mixture {
 impl SamplersProfile for Scatterometry {
     const KIND: ExperimentKind = ExperimentKind::Scatterometry;
     const KEY: &'static str = "scatterometry";
+
+    fn misfit(&self) -> Option<(&'static str, String)> {
+        let problem = || ("coarse", format!("does not divide the {} bins", self.bins));
+        (self.bins % self.coarse != 0).then(problem)
+    }
 }
 
 impl<P: SamplersProfile> Samplers<P> {
@@ -189,6 +202,14 @@ impl<P: SamplersProfile> Samplers<P> {
         parse::parse(file, text, |experiment: Self| {
             if experiment.kind != P::KIND {
                 return Err(("kind".to_owned(), format!("not {}", P::KEY)));
+            }
+            let profiles = &experiment.profile;
+            for (which, profile) in
+                [("smoke", &profiles.smoke), ("quick", &profiles.quick), ("paper", &profiles.paper)]
+            {
+                if let Some((key, problem)) = profile.misfit() {
+                    return Err((format!("profile.{which}.{key}"), problem));
+                }
             }
             Ok(Self { name: name.to_owned(), ..experiment })
         })
