@@ -133,8 +133,9 @@ impl Auction {
             }
             self.left[bidder as usize] += gone;
         }
-        if let (true, Some(lowest)) = (object.load == object.room, object.parts.peek()) {
-            self.prices[k] = lowest.level;
+        if object.load == object.room {
+            // What has no room only gets dearer, or it would be bid for again and again.
+            self.prices[k] = object.parts.peek().map_or(level, |lowest| lowest.level);
         }
     }
 

@@ -22,6 +22,9 @@ const LONGEST: usize = 1024;
 /// How much longer a list gets that was not long enough.
 const GROWTH: usize = 4;
 
+/// What rounding a cost changes at most, as a share of it.
+const ROUNDING: f64 = f32::EPSILON as f64;
+
 /// A place and what it costs before its price.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer {
@@ -144,18 +147,19 @@ impl Lists {
     #[inline(always)]
     pub(super) fn cheapest(&self, i: usize, prices: &[f64]) -> Option<(u32, f64)> {
         let floor = self.floors[i];
-        let (mut first, mut second, mut best) = (f64::INFINITY, floor, 0);
+        let (mut first, mut second, mut best) = (f64::INFINITY, floor, Offer { place: 0, cost: 0.0 });
         for offer in self.of(i) {
             let value = f64::from(offer.cost) + prices[offer.place as usize];
             let better = value < first;
             second = second.min(if better { first } else { value });
-            best = if better { offer.place } else { best };
+            best = if better { *offer } else { best };
             first = if better { value } else { first };
         }
-        if first > floor {
+        // A floor is not rounded as costs are, which must not tell equal costs apart.
+        if first - ROUNDING * f64::from(best.cost) > floor {
             return None;
         }
-        Some((best, if second.is_finite() { second - first } else { 0.0 }))
+        Some((best.place, if second.is_finite() { (second - first).max(0.0) } else { 0.0 }))
     }
 
     /// The least cost of a query under prices, or less.

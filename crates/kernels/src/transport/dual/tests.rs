@@ -136,6 +136,37 @@ fn limits_hold() -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Squared distances whose rounded values lie above or below the exact ones, of more references than a list can have;
+/// references and queries with so little mass that an auction has no room for them.
+#[test]
+fn ties_and_tiny_masses_converge() -> Result<(), KernelError> {
+    let method = DualMethod::Converge { gap: 1e-3, evaluations: 200 };
+    let close = |case: Case, weights: Option<&[f64]>, exact: f64| -> Result<(), KernelError> {
+        let solution = solved(&case, method, weights)?.0;
+        let upper = solution.upper.unwrap_or(f64::NAN);
+        assert!(solution.converged, "{exact}: {} {upper}", solution.value);
+        assert!(solution.value <= exact * (1.0 + 1e-8) && exact <= upper * (1.0 + 1e-8), "{solution:?}");
+        Ok(())
+    };
+    // Rows with 3 of 36 values at 0.1, all different, and rows with 10, seen from 0.
+    let mut y = Vec::new();
+    for [i, j, k] in (0..36_usize.pow(3)).map(|n| [n / 36 / 36, n / 36 % 36, n % 36]) {
+        if i < j && j < k && y.len() < 36 * 3_000 {
+            y.extend((0..36).map(|d| if [i, j, k].contains(&d) { 0.1_f32 } else { 0.0 }));
+        }
+    }
+    for start in 0..1_000 {
+        y.extend((0..36).map(|d| if (d + 36 - start % 36) % 36 < 10 { 0.1_f32 } else { 0.0 }));
+    }
+    assert_eq!(y.len(), 36 * 4_000);
+    let tenth = f64::from(0.1_f32).powi(2);
+    close(Case { x: vec![0.0; 36 * 4_000], y, dim: 36 }, None, tenth * (0.75 * 3.0 + 0.25 * 10.0))?;
+    let y = (0..=200_000).map(|j| if j < 200_000 { 0.0 } else { 1.0 }).collect();
+    close(Case { x: vec![1.0; 17], y, dim: 1 }, None, 200_000.0 / 200_001.0)?;
+    let exact = (1.1 * 1.1 + 0.1 * 0.1 + 0.9 * 0.9) / 3.0;
+    close(Case { x: vec![0.0, 1.1], y: vec![0.0, 1.0, 2.0], dim: 1 }, Some(&[1e-9, 1.0]), exact)
+}
+
 /// The steps by hand.
 #[test]
 fn averaged_steps() -> Result<(), KernelError> {
