@@ -153,7 +153,12 @@ fn parameters_are_kept() {
     let larger = ConditionalSnf::inn(&shape(3, 2, 3), Seed::new(9)).unwrap();
     assert!(ConditionalSnf::inn(&shape(4, 2, 2), Seed::new(1)).unwrap().load(other.to_checkpoint()).is_err());
     let mut larger = larger;
+    let before = nll(&larger);
     assert!(larger.load(other.to_checkpoint()).is_err());
+    assert_eq!(nll(&larger), before);
+    // Nor is the beginning of a larger flow taken for the whole.
+    assert!(flow.load(larger.to_checkpoint()).is_err());
+    assert_eq!(nll(&flow), nll(&other));
 }
 
 #[test]

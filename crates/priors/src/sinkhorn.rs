@@ -13,9 +13,10 @@ use crate::regularizer::Regularizer;
 use crate::wpp::SquaredDistance;
 use crate::wpp::frame::{Frame, Place};
 use scale::{Fixed, Scale};
+use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result, Seed};
 use std::cell::RefCell;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// `R(x) = sum_l w_l OT(patches of x_l, patches of r_l)`: the [Wasserstein patch prior](crate::wpp) with entropic
 /// transport in the place of exact one,
@@ -157,7 +158,7 @@ impl SinkhornPatchPrior {
         state.scales.iter().map(|scale| scale.potential().unwrap_or_default().to_vec()).collect()
     }
 
-    /// Starts the next evaluations from these potentials.
+    /// Starts the next evaluations from these potentials; where a list is empty, from those there are.
     ///
     /// # Errors
     /// [`Error::Value`] where they are not one list for each scale, of its number of reference patches, and finite.
@@ -168,7 +169,8 @@ impl SinkhornPatchPrior {
             return Err(Error::value("number of potentials", expected, potentials.len()));
         }
         state.solved = None;
-        state.scales.iter_mut().zip(potentials).try_for_each(|(scale, psi)| scale.set_potential(psi))
+        let mut some = state.scales.iter_mut().zip(potentials).filter(|(_, psi)| !psi.is_empty());
+        some.try_for_each(|(scale, psi)| scale.set_potential(psi))
     }
 
     fn evaluate(&self, x: &Tensor, gradient: bool) -> Result<(f64, Option<Tensor>)> {
@@ -211,5 +213,26 @@ impl Regularizer for SinkhornPatchPrior {
         state.solved = None;
         state.scales.iter_mut().for_each(Scale::advance);
         Ok(())
+    }
+
+    fn save(&self) -> Option<Checkpoint> {
+        let mut file = Checkpoint::default();
+        for (l, psi) in self.potentials().iter().enumerate().filter(|(_, psi)| !psi.is_empty()) {
+            file.tensors.insert(format!("potential.{l}"), Tensor::from_slice(psi));
+        }
+        Some(file)
+    }
+
+    fn restore(&mut self, mut file: Checkpoint) -> Result<()> {
+        let counts = self.state.get_mut().scales.iter().map(|scale| scale.references() as i64);
+        let potentials = counts.enumerate().map(|(l, count)| {
+            let name = format!("potential.{l}");
+            if !file.tensors.contains_key(&name) {
+                return Ok(Vec::new());
+            }
+            Ok(Vec::<f64>::try_from(file.take(&name, &[count], Kind::Double)?)?)
+        });
+        let potentials = potentials.collect::<Result<Vec<_>>>()?;
+        self.set_potentials(&potentials)
     }
 }

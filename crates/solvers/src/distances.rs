@@ -44,7 +44,7 @@ impl Histogram {
     /// [`Error::Value`] where there are no bins, or more than 10^9.
     pub fn new(dim: i64, bins: i64) -> Result<Self> {
         let all = u32::try_from(dim).ok().and_then(|d| bins.checked_pow(d)).unwrap_or(0);
-        if !(1..=1_000_000_000).contains(&all) || dim < 1 {
+        if !(1..=1_000_000_000).contains(&all) || dim < 1 || bins < 1 {
             return Err(Error::value("bins of a histogram", "1 to 1e9 in all", format!("{bins}^{dim}")));
         }
         Ok(Self { bins, dim, counts: Tensor::f_zeros([all], (Kind::Double, tch::Device::Cpu))? })
@@ -53,10 +53,13 @@ impl Histogram {
     /// Counts the points `x: [n, d]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `x` does not fit.
+    /// [`Error::Shape`] where `x` does not fit, [`Error::Value`] where a value is NaN.
     pub fn add(&mut self, x: &Tensor) -> Result<()> {
         if x.dim() != 2 || x.size()[1] != self.dim {
             return Err(Error::shape("points to count", format!("[n, {}]", self.dim), x.size()));
+        }
+        if x.f_isnan()?.f_any()?.f_int64_value(&[])? != 0 {
+            return Err(Error::value("points to count", "numbers", "NaN among them"));
         }
         let place =
             (x.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Double)? + 1.0) * (self.bins as f64 / 2.0);
@@ -231,8 +234,13 @@ mod tests {
         assert!((apart.divergence(&q).unwrap() - 1e10f64.ln()).abs() < 1e-6);
         assert!(p.divergence(&Histogram::new(2, 2).unwrap()).is_err());
         assert!(p.divergence(&Histogram::new(2, 3).unwrap()).is_err());
+        let of_nan = Histogram::new(1, 4).unwrap().add(&Tensor::from_slice(&[0.1, f64::NAN]).reshape([2, 1]));
         assert!(
-            Histogram::new(3, 0).is_err() && Histogram::new(10, 75).is_err() && Histogram::new(0, 1).is_err()
+            Histogram::new(2, -3).is_err()
+                && of_nan.is_err()
+                && Histogram::new(3, 0).is_err()
+                && Histogram::new(10, 75).is_err()
+                && Histogram::new(0, 1).is_err()
         );
     }
 

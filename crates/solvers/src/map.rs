@@ -2,7 +2,7 @@
 
 use crate::adam::Adam;
 use crate::check;
-use crate::run::{Iteration, Step};
+use crate::run::{Iteration, Step, finite};
 use crate::schedule::{Schedule, check_rate};
 use smalti_base::{Error, Result, checkpoint::Checkpoint};
 use smalti_operators::{Likelihood, Operator};
@@ -75,10 +75,11 @@ impl Iteration for Map<'_> {
         let _no_grad = tch::no_grad_guard();
         let p = &mut self.problem;
         p.prior.refresh(k)?;
-        let (prior, prior_grad) = p.prior.value_and_grad(&self.x)?;
         let u = p.operator.apply(&self.x)?;
         let n = p.observation.numel() as f64;
         let data = p.likelihood.nll(&u, p.observation)?.sum(Kind::Double).double_value(&[]) / n;
+        finite("data term", k, data)?;
+        let (prior, prior_grad) = p.prior.value_and_grad(&self.x)?;
         let data_grad = p.operator.vjp(&self.x, &p.likelihood.grad(&u, p.observation)?)? / n;
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
         let grad = data_grad + prior_grad * p.weight;

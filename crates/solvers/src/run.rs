@@ -143,7 +143,7 @@ pub struct Summary {
     pub ended: Ended,
     /// Steps done, those before a resume counted in.
     pub steps: u64,
-    /// Time of the steps done by this process.
+    /// Time of these steps.
     pub elapsed: Duration,
 }
 
@@ -156,9 +156,9 @@ pub struct Summary {
 /// [`Error::File`] where a checkpoint cannot be written or read.
 pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer) -> Result<Summary> {
     let keep = observer.keep.as_ref();
-    let mut k = match keep {
+    let (mut k, before) = match keep {
         Some(keep) if keep.path.exists() => resume(iteration, keep)?,
-        _ => 0,
+        _ => (0, Duration::ZERO),
     };
     let span = tracing::info_span!("run");
     span.pb_set_length(budget.steps);
@@ -166,25 +166,24 @@ pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer)
     span.pb_set_message(&iteration.name());
     let _entered = span.enter();
     let start = Instant::now();
+    let elapsed = || before + start.elapsed();
     let mut kept = Instant::now();
     let ended = loop {
         if k >= budget.steps {
             break Ended::Steps;
         }
         if observer.cancel.requested() {
-            let path = keep.map(|keep| save(iteration, keep, k)).transpose()?.flatten();
+            let path = keep.map(|keep| save(iteration, keep, k, elapsed())).transpose()?.flatten();
             break Ended::Cancelled(path);
         }
         if budget.time.is_some_and(|time| start.elapsed() >= time) {
             if let Some(keep) = keep {
-                save(iteration, keep, k)?;
+                save(iteration, keep, k, elapsed())?;
             }
             break Ended::Time;
         }
         let step = iteration.step(k)?;
-        if let Some(&(term, value)) = step.terms.iter().find(|(_, value)| !value.is_finite()) {
-            return Err(Error::NonFinite { term: term.into(), iteration: k, value });
-        }
+        step.terms.iter().try_for_each(|&(term, value)| finite(term, k, value))?;
         k += 1;
         span.pb_inc(1);
         if k % (budget.steps / 10).max(1) == 0 || k == budget.steps {
@@ -196,11 +195,16 @@ pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer)
         if let Some(keep) = keep
             && kept.elapsed() >= keep.every
         {
-            save(iteration, keep, k)?;
+            save(iteration, keep, k, elapsed())?;
             kept = Instant::now();
         }
     };
-    Ok(Summary { ended, steps: k, elapsed: start.elapsed() })
+    Ok(Summary { ended, steps: k, elapsed: elapsed() })
+}
+
+/// [`Error::NonFinite`] where `value` is: for steps that would go on with it.
+pub(crate) fn finite(term: &str, iteration: u64, value: f64) -> Result<()> {
+    if value.is_finite() { Ok(()) } else { Err(Error::NonFinite { term: term.into(), iteration, value }) }
 }
 
 /// `, objective 1.2345, prior -3.4` for logs.
@@ -208,16 +212,18 @@ fn described(terms: &[(&str, f64)]) -> String {
     terms.iter().map(|(name, value)| format!(", {name} {value:.5}")).collect()
 }
 
-fn save<I: Iteration>(iteration: &I, keep: &Keep, k: u64) -> Result<Option<PathBuf>> {
+fn save<I: Iteration>(iteration: &I, keep: &Keep, k: u64, elapsed: Duration) -> Result<Option<PathBuf>> {
     let Some(mut state) = iteration.save() else { return Ok(None) };
-    state.metadata.insert("run.steps".into(), k.to_string());
+    state.set_meta("run.steps", k);
+    state.set_meta("run.seconds", elapsed.as_secs_f64());
     state.metadata.insert("run.identity".into(), keep.identity.clone());
     state.save(&keep.path)?;
     tracing::info!("state after step {k} kept in {}", keep.path.display());
     Ok(Some(keep.path.clone()))
 }
 
-fn resume<I: Iteration>(iteration: &mut I, keep: &Keep) -> Result<u64> {
+/// Steps done, and the time that they took.
+fn resume<I: Iteration>(iteration: &mut I, keep: &Keep) -> Result<(u64, Duration)> {
     const START_ANEW: &str = "delete it to start anew";
     let state = Checkpoint::load(&keep.path).map_err(|error| match error {
         Error::Content { path, problem, .. } => Error::content(&path, problem, START_ANEW),
@@ -228,9 +234,13 @@ fn resume<I: Iteration>(iteration: &mut I, keep: &Keep) -> Result<u64> {
         return Err(Error::content(&keep.path, problem, format!("{START_ANEW}, or go back to its settings")));
     }
     let k = state.meta_parsed("run.steps")?;
+    // Files of earlier versions have no time.
+    let seconds =
+        if state.metadata.contains_key("run.seconds") { state.meta_parsed("run.seconds")? } else { 0.0 };
+    let before = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     iteration.restore(state)?;
     tracing::info!("going on after step {k}, from {}", keep.path.display());
-    Ok(k)
+    Ok((k, before))
 }
 
 /// Removes a checkpoint that is no longer needed; one that is not there is no error.

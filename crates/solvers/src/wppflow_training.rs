@@ -3,7 +3,7 @@
 use crate::adam::Adam;
 use crate::crops::{self, observed, ready};
 use crate::patchnr_training::CurvePoint;
-use crate::run::{Iteration, Step};
+use crate::run::{Iteration, Step, finite};
 use crate::schedule::{Schedule, check_rate};
 use crate::wppnet_training::{WppNetData, WppNetSettings};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
@@ -235,11 +235,12 @@ impl<'a> WppFlowTraining<'a> {
     }
 
     /// The loss of samples `x` with log-determinants `log_det` for the observations `y`.
-    fn loss(&self, prior: &dyn Regularizer, samples: &Mapped, y: &Tensor) -> Result<Loss> {
+    fn loss(&self, prior: &dyn Regularizer, samples: &Mapped, y: &Tensor, step: u64) -> Result<Loss> {
         let Mapped { value: x, log_det } = samples;
         let n = x.size()[0] as f64;
         let residual = self.operator.apply(x)?.f_sub(&observed(self.operator, y)?)?;
         let data = 0.5 * residual.square().f_sum(Kind::Double)?.f_double_value(&[])? / n;
+        finite("data term", step, data)?;
         let data_gradient = self.operator.vjp(x, &residual)? / n;
         let (distance, gradient) = prior.value_and_grad(x)?;
         let log_det = log_det.f_mean(Kind::Double)?.f_double_value(&[])?;
@@ -249,13 +250,13 @@ impl<'a> WppFlowTraining<'a> {
     }
 
     /// Loss and gradient in the weights for latents `z` and observations `y`, not clipped.
-    fn gradient(&self, z: &Tensor, y: &Tensor) -> Result<(Loss, Tensor)> {
+    fn gradient(&self, z: &Tensor, y: &Tensor, step: u64) -> Result<(Loss, Tensor)> {
         let n = z.size()[0];
         let passes = self.in_parts(n, |first, m| {
             Ok((first, self.flow.pass(&z.f_narrow(0, first, m)?, &y.f_narrow(0, first, m)?)?))
         })?;
         let samples = joined(passes.iter().map(|(_, Passed { mapped, .. })| mapped))?;
-        let loss = self.loss(&self.prior, &samples, y)?;
+        let loss = self.loss(&self.prior, &samples, y, step)?;
         let grad_log_det = -self.settings.noise * self.settings.noise / n as f64;
         let mut parts = parallel::map(passes.len(), |i| {
             let (first, passed) = &passes[i];
@@ -286,7 +287,7 @@ impl<'a> WppFlowTraining<'a> {
                 let mut prior = prior.release();
                 prior.set_potentials(&self.prior.potentials())?;
                 let prior = prior.at_fixed_potentials();
-                let value = self.loss(&prior, &samples, &set.crops)?.value;
+                let value = self.loss(&prior, &samples, &set.crops, step)?.value;
                 set.prior = Some(prior);
                 terms.push(("validation loss", value));
                 validation = Some(value);
@@ -326,7 +327,7 @@ impl Iteration for WppFlowTraining<'_> {
         let _no_grad = tch::no_grad_guard();
         let (z, y) = self.batch(k)?;
         self.prior.refresh(k)?;
-        let (Loss { value, data, distance, log_det, .. }, mut gradient) = self.gradient(&z, &y)?;
+        let (Loss { value, data, distance, log_det, .. }, mut gradient) = self.gradient(&z, &y, k)?;
         let norm = gradient.f_to_kind(Kind::Double)?.f_norm()?.f_double_value(&[])?;
         if let Some(clip) = self.settings.clip
             && norm > clip

@@ -4,7 +4,7 @@ use crate::acnet::AcNet;
 use crate::adam::Adam;
 use crate::crops::{self, observed, ready};
 use crate::patchnr_training::CurvePoint;
-use crate::run::{Iteration, Step};
+use crate::run::{Iteration, Step, finite};
 use crate::schedule::{Schedule, check_rate};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::tensorboard::EventFile;
@@ -250,6 +250,7 @@ impl<'a> WppNetTraining<'a> {
                 let prior = prior.at_fixed_potentials();
                 let residual = self.operator.apply(&x)?.f_sub(&observed(self.operator, &set.crops)?)?;
                 let data = residual.square().f_mean(Kind::Double)?.f_double_value(&[])?;
+                finite("data term of the validation", step, data)?;
                 let value = data + self.settings.lambda * prior.value(&x)?;
                 set.prior = Some(prior);
                 terms.push(("validation loss", value));
@@ -274,9 +275,11 @@ fn loss(
     x: &Tensor,
     y: &Tensor,
     lambda: f64,
+    step: u64,
 ) -> Result<Loss> {
     let residual = operator.apply(x)?.f_sub(&observed(operator, y)?)?;
     let data = residual.square().f_mean(Kind::Double)?.f_double_value(&[])?;
+    finite("data term", step, data)?;
     let data_gradient = operator.vjp(x, &residual)? * (2.0 / residual.numel() as f64);
     let (distance, gradient) = prior.value_and_grad(x)?;
     Ok(Loss { data, distance, gradient: data_gradient + gradient * lambda })
@@ -295,7 +298,7 @@ impl Iteration for WppNetTraining<'_> {
         let parts = self.results(&y, true)?;
         let x = Tensor::f_cat(&parts, 0)?.detach();
         let lambda = self.settings.lambda;
-        let Loss { data, distance, gradient } = loss(self.operator, &self.prior, &x, &y, lambda)?;
+        let Loss { data, distance, gradient } = loss(self.operator, &self.prior, &x, &y, lambda, k)?;
         let gradients = self.pull_back(&parts, &gradient)?;
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
         let _no_grad = tch::no_grad_guard();

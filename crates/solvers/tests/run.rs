@@ -141,6 +141,7 @@ fn a_cancelled_run_keeps_its_state_and_goes_on_from_it() {
     let mut sum = Sum::new(move |k| {
         if k == 3 {
             cancel.request();
+            std::thread::sleep(Duration::from_millis(30));
         }
         Step::default()
     });
@@ -152,6 +153,7 @@ fn a_cancelled_run_keeps_its_state_and_goes_on_from_it() {
     let mut again = Sum::quiet();
     let summary = run(&mut again, Budget::steps(10), &observer).unwrap();
     assert_eq!((summary.ended, summary.steps), (Ended::Steps, 10));
+    assert!(summary.elapsed >= Duration::from_millis(30), "{:?} without the steps before", summary.elapsed);
     assert_eq!((again.seen.clone(), again.state), ((4..10).collect(), 55.0));
     // A budget that the state has used up already: nothing to do.
     let mut idle = Sum::quiet();

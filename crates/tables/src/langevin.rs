@@ -59,20 +59,18 @@ pub fn run(
     let drawn = target.draws(&mode.image, &profile.chains)?;
     let found = &drawn.samples;
     let mean = found.mean.to_kind(Kind::Float).to_device(options.device);
-    let steps = (profile.chains.draws * profile.chains.thin) as f64;
-    // Single draws are those of different chains.
-    let chains = profile.chains.count;
-    let draw = |i: i64| found.samples.get(i % chains).narrow(0, -1, 1);
+    // Single draws are the last ones of different chains, then those before.
+    let [chains, kept] = [0, 1].map(|d| found.samples.size()[d]);
+    let draw = |i: i64| found.samples.get(i % chains).narrow(0, (kept - 1 - i / chains).max(0), 1);
     let start_title = crate::ct::title(posed.start_key).or(title(posed.start_key)).unwrap_or(posed.start_key);
     let said = format!("{}; {}", prior.note(), said::note(&posed, &profile.chains, found)?);
-    let of_draw = drawn.seconds / (steps * chains as f64);
     let mut results = vec![
         ((posed.start_key, start_title), posed.start.shallow_clone(), first, String::new()),
         (MODE, mode.image, mode.seconds, String::new()),
         (MEAN, mean, drawn.seconds, said),
     ];
     for (i, named) in DRAWS.into_iter().enumerate() {
-        results.push((named, draw(i as i64), of_draw, String::new()));
+        results.push((named, draw(i as i64), 0.0, String::new()));
     }
     let mut outcome = Outcome { curve: Some(prior.curve), ..Outcome::default() };
     let mut restored = Vec::new();

@@ -283,7 +283,10 @@ pub(crate) fn train<M: Validate<Context = ()> + Debug>(
 ) -> Result<Prior> {
     let hash = data_hash(&references.iter().chain(&validation).collect::<Vec<&Tensor>>())?;
     let precision = precision(settings.precision, options.device);
-    let identity = format!("{hash} {settings:?} {precision:?} seed {}", options.seed.value());
+    // What the training depends on: not how images are reconstructed, which may change without a new training.
+    let settings::PatchNr { patch_size, blocks, hidden, clamp, clamp_form, weights, training, .. } = settings;
+    let of_flow = format!("{patch_size} {blocks} {hidden} {clamp} {clamp_form:?} {weights:?} {training:?}");
+    let identity = format!("{hash} {of_flow} {precision:?} seed {}", options.seed.value());
     if let Some(file) = state.finished("patchnr", &identity)? {
         return restored(file, options, precision);
     }
@@ -328,8 +331,8 @@ pub(crate) fn train<M: Validate<Context = ()> + Debug>(
         file.set_meta(name, points.len());
         file.tensors.insert(name.into(), Tensor::from_slice(&flat));
     }
-    state.finish("patchnr", &identity, file)?;
     trained.flow.save(&options.folder.join("patchnr.safetensors"))?;
+    state.finish("patchnr", &identity, file)?;
     Prior::new(trained.flow, curve, seconds, options, precision)
 }
 

@@ -11,6 +11,7 @@ use crate::report::{Facts, how};
 use crate::run::RunOptions;
 use crate::state::State;
 use reference::{of_flow, references};
+use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result, Seed, parallel};
 use smalti_flows::ClampForm;
 use smalti_flows::stochastic::scatterometry::{Scatterometry, import_inn, import_snf, scatterometry_flow};
@@ -54,6 +55,16 @@ struct Flows {
     ours: [ConditionalSnf; 2],
 }
 
+/// A hash of what is in the files that there are.
+fn file_hash(files: &[Option<&Path>]) -> Result<String> {
+    let bytes = files.iter().map(|file| match file {
+        Some(path) => std::fs::read(path).map_err(|e| Error::file(path, "reading", e)),
+        None => Ok(Vec::new()),
+    });
+    let bytes = bytes.map(|b| Ok(Tensor::f_from_slice(&b?)?)).collect::<Result<Vec<_>>>()?;
+    data_hash(&bytes.iter().collect::<Vec<_>>())
+}
+
 /// Trains our flows, imports the authors' ones, and compares the samples of all with the posteriors.
 ///
 /// # Errors
@@ -68,7 +79,8 @@ pub fn run(
     let seed = options.seed.derive("scatterometry", 0);
     let [model_file, inn_file, snf_file] = FILES.map(|file| data.path(file));
     let model = || forward_model(model_file.as_deref());
-    let identity = format!("{profile:?} {data:?} seed {}", options.seed.value());
+    let hash = file_hash(&[&model_file, &inn_file, &snf_file].map(Option::as_deref))?;
+    let identity = format!("{hash} {profile:?} seed {}", options.seed.value());
     let piece = |name: &str| Piece { name: name.to_owned(), identity: &identity, state: &state };
     let authors = match (&inn_file, &snf_file) {
         (Some(inn), Some(snf)) => {

@@ -47,7 +47,8 @@ pub fn run(
     let mut outcome = Outcome::default();
     // What is wrong with a test image is said before the training, not after it.
     for test in &experiment.data.tests {
-        observe(test, &experiment.data, data, options)?;
+        let seen = observe(test, &experiment.data, data, options)?;
+        score(&seen.truth, &seen.truth, experiment.crop)?;
     }
     let learned = learn(experiment, profile, data, options, &state)?;
     for (i, test) in experiment.data.tests.iter().enumerate() {

@@ -44,7 +44,8 @@ pub fn run(
     // What is wrong with a test image is said before the training, not after it.
     for (_, network) in experiment.networks(profile) {
         for test in &network.tests {
-            observe(test, network, data, options)?;
+            let seen = observe(test, network, data, options)?;
+            score(&seen.truth, &seen.truth, experiment.crop)?;
         }
     }
     for (name, network) in experiment.networks(profile) {

@@ -61,6 +61,8 @@ fn faults_are_shown_where_they_are() {
     assert!(line("photons = 4096", "photons = 0").contains("noise.photons"));
     assert!(line("mu_max = 81.35858", "mu_max = -1.0").contains("noise.mu_max"));
     assert!(line("window = [0.0, 0.45]", "window = [0.45, 0.45]").contains("black is not below white"));
+    let warm = "warmup_steps = 60, validation_every = 25";
+    assert!(line("validation_every = 25", warm).contains("profile.smoke.patchnr.training.warmup_steps"));
     assert!(line("filter = \"hann\"", "filter = \"han\"").contains("han"));
     assert!(line("\"ct/train1.png\"", "\"../train1.png\"").contains("data.train[0]"));
     assert!(line("published = \"table\"", "published = \"tables\"").contains("no section published.tables"));

@@ -63,6 +63,19 @@ fn faults_are_shown_where_they_are() {
         (CT, "photons = 4096", "photons = 0", "profile.smoke.problem.ct.noise.photons"),
         (CT, "angles = 20", "angles = 20, missing = 10", "nothing is left of 20 angles"),
         (CT, "draws = 100", "draws = 101", "profile.smoke.chains.draws: 101 is odd"),
+        (CT, "padding = 2", "padding = 64", "profile.smoke.patchnr.map.padding: not less than"),
+        (
+            INPAINTING,
+            "height = 24, width = 24",
+            "height = 9, width = 9",
+            "profile.smoke.problem.inpainting.hole",
+        ),
+        (
+            CT,
+            "validation_every = 30",
+            "warmup_steps = 60, validation_every = 30",
+            "not less than all 60 steps",
+        ),
         (CT, "keep = 20", "keep = 102", "profile.smoke.chains.keep: more than the 100 draws"),
         (CT, "count = 2", "count = 1", "profile.smoke.chains.count"),
         (

@@ -53,6 +53,18 @@ fn layers_have_the_gradients_of_autograd() {
 }
 
 #[test]
+fn the_whole_flow_is_a_bijection() {
+    let plain = || -> Box<dyn Bijection> { Box::new(patchnr(3).unwrap()) };
+    let x = seed().at("patches", 0).uniform(&[6, 9]).to_kind(Kind::Double);
+    laws::inverse("patchNR", plain().as_ref(), &x, None, 1e-9, seed()).unwrap();
+    laws::log_det("patchNR", plain().as_ref(), &x, None, 1e-9, seed()).unwrap();
+    laws::bijection_rows("patchNR", plain().as_ref(), &x, None, seed()).unwrap();
+    laws::inverse("patchNR", &InexactInverse(plain()), &x, None, 1e-9, seed()).unwrap_err();
+    laws::log_det("patchNR", &FlippedLogDet(plain()), &x, None, 1e-9, seed()).unwrap_err();
+    laws::bijection_rows("patchNR", &SummedLogDet(plain()), &x, None, seed()).unwrap_err();
+}
+
+#[test]
 fn every_parameter_is_trained() {
     let flow = patchnr(3).unwrap();
     let x = seed().at("patches", 0).uniform(&[40, 9]).to_kind(Kind::Double);

@@ -2,13 +2,19 @@
 #![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Error, Seed};
+use smalti_flows::Bijection;
+use smalti_flows::stochastic::{ConditionalEnergy, Energy, Interpolated};
 use smalti_testkit::broken::{
-    BrokenKernel, BrokenLayer, FlippedLogDet, InexactInverse, KernelMistake, Mistake,
+    BrokenKernel, BrokenLayer, FlippedLogDet, InexactInverse, KernelMistake, Mistake, MixedRows, ScaledForce,
+    SummedLogDet,
 };
 use smalti_testkit::laws;
 use smalti_testkit::registry::stochastic::{
-    AtCondition, conditional_layers, kernels, mixture, reversible_kernels, stochastic_flow, stochastic_flows,
+    AtCondition, conditional_layers, energies, kernels, mixture, reversible_kernels, stochastic_flow,
+    stochastic_flows,
 };
+
+use tch::{Kind, Tensor};
 
 fn seed() -> Seed {
     Seed::new(43)
@@ -27,6 +33,10 @@ fn conditional_layers_are_bijections_with_analytic_gradients() {
         laws::inverse(name, flow.as_ref(), x, None, 1e-9, seed()).unwrap();
         laws::log_det(name, flow.as_ref(), x, None, 1e-9, seed()).unwrap();
         laws::pull_back(name, at_condition(k).as_mut(), x, 1e-10, seed()).unwrap();
+        let cond = Some(&case.condition);
+        let plain = || -> Box<dyn Bijection> { conditional_layers().unwrap().swap_remove(k).layer.subject };
+        laws::bijection_rows(name, plain().as_ref(), x, cond, seed()).unwrap();
+        laws::bijection_rows(name, &SummedLogDet(plain()), x, cond, seed()).unwrap_err();
 
         laws::inverse(name, &InexactInverse(at_condition(k)), x, None, 1e-9, seed()).unwrap_err();
         laws::log_det(name, &FlippedLogDet(at_condition(k)), x, None, 1e-9, seed()).unwrap_err();
@@ -52,6 +62,48 @@ fn conditions_matter_and_are_checked() {
         }
         let line = layer.to_latent(x, None).err().unwrap().to_string();
         assert!(line.starts_with("condition: expected a tensor [6, "), "{line}");
+    }
+}
+
+#[test]
+fn energies_have_these_gradients() {
+    for case in energies().unwrap() {
+        let (name, posterior) = (&case.name, case.subject.as_ref());
+        let draw = |what, n, width| seed().at(what, 0).uniform(&[n, width]).to_kind(Kind::Double) * 1.6 - 0.8;
+        let x = draw("x", 5, posterior.dim());
+        // One observation for all rows, so that a row may be taken alone.
+        let y = draw("y", 1, posterior.condition());
+        for lambda in [0.0, 0.4, 1.0] {
+            let energy = OneObservation { posterior, y: &y, lambda };
+            laws::energy_gradient(name, &energy, &x, 1e-6, seed()).unwrap();
+            laws::energy_gradient(name, &ScaledForce(&energy), &x, 1e-6, seed()).unwrap_err();
+            laws::energy_gradient(name, &MixedRows(&energy), &x, 1e-6, seed()).unwrap_err();
+        }
+        for (x, y) in
+            [(draw("x", 5, 1), draw("y", 5, posterior.condition())), (x.copy(), draw("y", 5, 1)), (x, y)]
+        {
+            assert!(matches!(posterior.energy(&x, &y), Err(Error::Shape { .. })), "{name}");
+            assert!(matches!(posterior.energy_and_grad(&x, &y), Err(Error::Shape { .. })), "{name}");
+        }
+    }
+}
+
+/// Between the latents and the posterior of one observation, for any number of rows.
+struct OneObservation<'a> {
+    posterior: &'a dyn ConditionalEnergy,
+    y: &'a Tensor,
+    lambda: f64,
+}
+
+impl Energy for OneObservation<'_> {
+    fn energy(&self, x: &Tensor) -> smalti_base::Result<Tensor> {
+        let condition = &self.y.repeat([x.size()[0], 1]);
+        Interpolated { posterior: Some(self.posterior), condition, lambda: self.lambda }.energy(x)
+    }
+
+    fn energy_and_grad(&self, x: &Tensor) -> smalti_base::Result<(Tensor, Tensor)> {
+        let condition = &self.y.repeat([x.size()[0], 1]);
+        Interpolated { posterior: Some(self.posterior), condition, lambda: self.lambda }.energy_and_grad(x)
     }
 }
 

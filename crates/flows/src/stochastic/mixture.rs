@@ -1,6 +1,7 @@
 //! Gaussian mixtures, and the inverse problem whose posteriors are such.
 
 use super::energy::{ConditionalEnergy, Energy};
+use crate::layer::check_vectors;
 use smalti_base::{Error, Result, Seed, seed::Stream};
 use tch::{Kind, Tensor};
 
@@ -30,6 +31,9 @@ impl GaussianMixture {
                 return Err(Error::value(what, "positive, finite numbers", "others among them"));
             }
         }
+        if means.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
+            return Err(Error::value("means of the modes", "finite numbers", "others among them"));
+        }
         Ok(Self {
             log_weights: (weights / weights.sum(weights.kind())).f_log()?,
             means: means.f_detach_copy()?,
@@ -54,6 +58,7 @@ impl GaussianMixture {
 
     /// `log w_k N(x; mu_k, diag(v))`: `[B, K]`.
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        check_vectors("samples of a mixture", x, self.means.size()[1])?;
         let distances = x.f_unsqueeze(1)?.f_sub(&self.means.f_unsqueeze(0)?)?.f_square()?;
         let squares = distances.f_div(&self.variances)?.f_sum_dim_intlist(2i64, false, None::<Kind>)?;
         let constant = (&self.variances * (2.0 * std::f64::consts::PI)).f_log()?.f_sum(x.kind())? / 2.0;
@@ -93,6 +98,9 @@ impl MixtureProblem {
     pub fn new(prior: GaussianMixture, diagonal: &Tensor, sigma: f64) -> Result<Self> {
         if diagonal.size() != prior.variances.size() {
             return Err(Error::shape("diagonal of the operator", prior.variances.size(), diagonal.size()));
+        }
+        if diagonal.f_isfinite()?.f_all()?.int64_value(&[]) == 0 {
+            return Err(Error::value("diagonal of the operator", "finite numbers", "others among them"));
         }
         if !(sigma > 0.0 && sigma.is_finite()) {
             return Err(Error::value("noise level sigma", "a positive number", sigma));
@@ -143,7 +151,7 @@ impl MixtureProblem {
     /// `log p(y)`: `[B, d] -> [B]`.
     ///
     /// # Errors
-    /// [`Error::Torch`] where `y` does not fit.
+    /// [`Error::Shape`] where `y` does not fit.
     pub fn log_evidence(&self, y: &Tensor) -> Result<Tensor> {
         Ok(self.evidences(y)?.f_logsumexp(1i64, false)?)
     }
@@ -166,6 +174,7 @@ impl MixtureProblem {
 
     /// `A x - y`.
     fn residual(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        check_vectors("samples of a mixture", x, self.diagonal.numel() as i64)?;
         if x.size() != y.size() {
             return Err(Error::shape("observation", x.size(), y.size()));
         }

@@ -5,6 +5,7 @@ use super::energy::ConditionalEnergy;
 use super::kernel::Metropolis;
 use super::snf::{ConditionalSnf, Stage};
 use crate::clamp::{ClampForm, SoftClamp};
+use crate::layer::check_vectors;
 use smalti_base::pytorch_file::load_state_dict;
 use smalti_base::{Error, Result, seed::Stream};
 use std::collections::BTreeMap;
@@ -117,6 +118,17 @@ impl Scatterometry {
     }
 }
 
+/// As many rows on both sides, of the right lengths.
+fn check_pairs(x: &Tensor, y: &Tensor) -> Result<()> {
+    check_vectors("parameters", x, DIM)?;
+    check_vectors("observations", y, CONDITION)?;
+    if x.size()[0] == y.size()[0] {
+        Ok(())
+    } else {
+        Err(Error::shape("observations", [x.size()[0], CONDITION], y.size()))
+    }
+}
+
 impl ConditionalEnergy for Scatterometry {
     fn dim(&self) -> i64 {
         DIM
@@ -127,10 +139,12 @@ impl ConditionalEnergy for Scatterometry {
     }
 
     fn energy(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        check_pairs(x, y)?;
         self.of_forward(x, &self.forward(x)?, y)
     }
 
     fn energy_and_grad(&self, x: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        check_pairs(x, y)?;
         let (value, grad) = tch::with_grad(|| {
             let leaf = x.detach().copy().set_requires_grad(true);
             let value = self.of_forward(&leaf, &self.forward(&leaf)?, y)?;

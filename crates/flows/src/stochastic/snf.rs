@@ -257,13 +257,20 @@ impl ConditionalSnf {
     /// Takes the parameters of a flow with the same stages.
     ///
     /// # Errors
-    /// [`Error::Content`] where names, shapes or dtypes differ.
+    /// [`Error::Content`] where names, shapes or dtypes differ, [`Error::Value`] where the file has more of them: this flow is then as
+    /// it was.
     pub fn load(&mut self, mut file: Checkpoint) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        for (name, parameter) in self.parameters() {
-            let value = file.take(&name, &parameter.size(), parameter.kind())?;
-            parameter.shallow_clone().f_copy_(&value)?;
+        let take =
+            |(name, p): (String, &Tensor)| Ok((p.shallow_clone(), file.take(&name, &p.size(), p.kind())?));
+        let taken = self.parameters().into_iter().map(take).collect::<Result<Vec<_>>>()?;
+        if let Some(name) = file.tensors.keys().next() {
+            return Err(Error::value(
+                "parameters of a flow",
+                "those of the same stages",
+                format!("also {name}"),
+            ));
         }
-        Ok(())
+        taken.into_iter().try_for_each(|(mut parameter, value)| Ok(parameter.f_copy_(&value).map(drop)?))
     }
 }

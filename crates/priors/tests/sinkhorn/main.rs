@@ -104,10 +104,23 @@ fn a_refresh_starts_from_the_last_potentials() {
     warm.refresh(0).unwrap();
     warm.value(&(&x + 1e-3)).unwrap();
     assert!(2 * warm.reports()[0].iterations < cold, "{:?} after {cold}", warm.reports());
-    let mut restored = prior(&size, &reference, &settings(3, 0.05));
+    let fresh = || prior(&size, &reference, &settings(3, 0.05));
+    let (mut restored, mut resumed, mut untouched) = (fresh(), fresh(), fresh());
     restored.set_potentials(&warm.potentials()).unwrap();
+    // As a run does: the state is kept after a step, and the next one begins with a refresh.
+    resumed.restore(warm.save().unwrap()).unwrap();
+    resumed.refresh(1).unwrap();
     warm.refresh(1).unwrap();
-    assert_eq!(restored.value(&x).unwrap(), warm.value(&x).unwrap());
+    let expected = warm.value(&x).unwrap();
+    assert_eq!([restored.value(&x).unwrap(), resumed.value(&x).unwrap()], [expected; 2]);
+    // Before the first evaluation there is nothing to keep.
+    untouched.set_potentials(&fresh().potentials()).unwrap();
+    untouched.restore(fresh().save().unwrap()).unwrap();
+    assert_eq!(untouched.value(&x).unwrap(), fresh().value(&x).unwrap());
+    assert!(untouched.value(&x).unwrap() != expected, "the start does not matter");
+    assert!(
+        prior(&[1, 1, 8, 8], &x.narrow(2, 0, 8), &settings(3, 0.05)).restore(warm.save().unwrap()).is_err()
+    );
 }
 
 #[test]

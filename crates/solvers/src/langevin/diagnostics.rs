@@ -9,6 +9,7 @@
 //! the sum C. J. Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7 (1992), section 3.3.
 
 use smalti_base::{Error, Result};
+use tch::{Kind, Tensor};
 
 /// Chains whose R-hat is above this have not mixed.
 pub const R_HAT_LIMIT: f64 = 1.1;
@@ -45,17 +46,22 @@ impl<'a> Halves<'a> {
         Ok(Self { halves, means, within, total })
     }
 
-    /// `1/n sum_i (x_i - mean)(x_(i+lag) - mean)`, averaged over half chains.
-    fn covariance(&self, lag: usize) -> f64 {
-        let of = |(h, m): (&&[f64], &f64)| {
-            let products = h.iter().zip(&h[lag..]).map(|(a, b)| (a - m) * (b - m));
-            products.sum::<f64>() / h.len() as f64
+    /// The combined autocorrelation at every lag: from `1/n sum_i (x_i - mean)(x_(i+lag) - mean)`, averaged over half
+    /// chains, all at once by the Fourier transform.
+    fn correlations(&self) -> Result<Vec<f64>> {
+        let n = self.halves[0].len();
+        let away = self.halves.iter().zip(&self.means).flat_map(|(h, m)| h.iter().map(move |x| x - m));
+        let away = Tensor::f_from_slice(&away.collect::<Vec<f64>>())?.f_reshape([-1, n as i64])?;
+        // Zeros behind keep the end of a half from its beginning.
+        let power = away.f_fft_rfft(2 * n as i64, -1, "backward")?.f_abs()?.f_square()?;
+        let products =
+            power.f_fft_irfft(2 * n as i64, -1, "backward")?.f_mean_dim(0i64, false, Kind::Double)?;
+        let products = Vec::<f64>::try_from(products.f_narrow(0, 0, n as i64)?)?;
+        let correlation = |(lag, product): (usize, f64)| match lag {
+            0 => 1.0,
+            _ => 1.0 - (self.within - product / n as f64) / self.total,
         };
-        self.halves.iter().zip(&self.means).map(of).sum::<f64>() / self.halves.len() as f64
-    }
-
-    fn correlation(&self, lag: usize) -> f64 {
-        if lag == 0 { 1.0 } else { 1.0 - (self.within - self.covariance(lag)) / self.total }
+        Ok(products.into_iter().enumerate().map(correlation).collect())
     }
 }
 
@@ -91,9 +97,10 @@ pub fn effective_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> {
     let halves = Halves::of(chains)?;
     let n = halves.halves[0].len();
     let draws = (halves.halves.len() * n) as f64;
+    let correlations = halves.correlations()?;
     let (mut sum, mut least) = (0.0, f64::INFINITY);
-    for t in (0..n.saturating_sub(1)).step_by(2) {
-        let pair = halves.correlation(t) + halves.correlation(t + 1);
+    for pair in correlations.chunks_exact(2) {
+        let pair = pair[0] + pair[1];
         if pair.is_nan() {
             return Ok(f64::NAN);
         }
@@ -114,8 +121,9 @@ pub fn effective_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> {
 /// Those of [`split_r_hat`].
 pub fn autocorrelation<C: AsRef<[f64]>>(chains: &[C], lags: usize) -> Result<Vec<f64>> {
     let halves = Halves::of(chains)?;
-    let most = halves.halves[0].len() - 1;
-    Ok((0..=lags.min(most)).map(|lag| halves.correlation(lag)).collect())
+    let mut correlations = halves.correlations()?;
+    correlations.truncate(lags.saturating_add(1));
+    Ok(correlations)
 }
 
 #[cfg(test)]

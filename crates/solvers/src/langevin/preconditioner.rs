@@ -73,7 +73,9 @@ impl Preconditioner {
         let over = [-2i64, -1];
         let all = (&power * &weight).f_sum_dim_intlist(over.as_slice(), true, Kind::Double)?;
         let mean = all / (height * width) as f64;
-        let gain = power.f_div(&mean)?.f_clamp_min(LEAST)?.f_sqrt()?;
+        // A channel without any variance has no spectrum.
+        let flat = mean.f_le(0.0)?;
+        let gain = power.f_div(&mean)?.f_masked_fill(&flat, 1.0)?.f_clamp_min(LEAST)?.f_sqrt()?;
         Ok(Self { deviation, gain: Some(gain) })
     }
 
@@ -176,6 +178,10 @@ mod tests {
         assert!(Preconditioner::estimated(&draws(1, 8)).is_err());
         assert!(Preconditioner::estimated(&(draws(3, 8) * 0.0)).is_err());
         assert!(Preconditioner::estimated(&draws(3, 8).squeeze()).is_err());
+        // A channel that does not vary is left alone.
+        let channels = Tensor::cat(&[draws(9, 8), draws(9, 8) * 0.0], 1);
+        let found = Preconditioner::estimated(&channels).unwrap().apply(&channels).unwrap();
+        assert_eq!(found.isfinite().all().int64_value(&[]), 1);
         let m = Tensor::ones([1, 1, 2, 3], (Kind::Float, Device::Cpu));
         assert!(Preconditioner::diagonal(&m).is_ok() && Preconditioner::diagonal(&(&m - 1.0)).is_err());
         assert!(Preconditioner::diagonal(&m.squeeze()).is_err());

@@ -90,8 +90,8 @@ pub(super) fn train(
     let mut file = net.to_checkpoint();
     file.set_meta("pairs", count);
     file.set_meta("seconds", seconds);
-    state.finish("fbp unet", &identity, file)?;
     net.save(&options.folder.join("fbp_unet.safetensors"))?;
+    state.finish("fbp unet", &identity, file)?;
     Ok(Corrector::Trained(Box::new(net), note(settings.steps, count, seconds)))
 }
 

@@ -3,7 +3,7 @@
 use super::diagnose::{Failure, FileError};
 use super::parse::{self, Misfit};
 use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawSet};
-use super::settings::{Data, Form, L2Tv, Operator, PatchNr, Schedule, Wpp};
+use super::settings::{Data, Form, L2Tv, Operator, PatchNr, Wpp};
 use super::{ExperimentKind, Method, ProfileName};
 use crate::outcome::{Figure, Figures};
 use crate::volume::settings::Volume;
@@ -170,16 +170,8 @@ fn checked_profile(
             return misfit("wpp.patch_size", format!("larger than the images of {size} pixels"));
         }
     }
-    if let Some(training) = raw.patchnr.as_ref().map(|p| p.training).filter(|t| t.warmup_steps > 0) {
-        if training.schedule == Schedule::Constant {
-            return misfit("patchnr.training.warmup_steps", "only the cosine schedule has a warm-up".into());
-        }
-        if training.warmup_steps >= training.steps {
-            return misfit(
-                "patchnr.training.warmup_steps",
-                format!("not less than all {} steps", training.steps),
-            );
-        }
+    if let Some(problem) = raw.patchnr.as_ref().and_then(|p| p.training.misfit()) {
+        return misfit("patchnr.training.warmup_steps", problem);
     }
     for (i, set) in raw.sets.iter().enumerate() {
         for method in &set.methods {

@@ -341,6 +341,9 @@ impl Profile {
             let problem = format!("nothing is left of {} angles", self.scan.angles);
             return Err(("scan.missing".into(), problem));
         }
+        if let Some(problem) = self.patchnr.as_ref().and_then(|p| p.training.misfit()) {
+            return Err(("patchnr.training.warmup_steps".into(), problem));
+        }
         for (i, set) in self.sets.iter().enumerate() {
             for (k, image) in set.images.iter().enumerate() {
                 plain_name(image, true).map_err(|problem| (format!("sets[{i}].images[{k}]"), problem))?;

@@ -332,6 +332,22 @@ impl Profile {
         if self.patchnr.authors.is_some() {
             return misfit("patchnr.authors", "no method of this kind has it".into());
         }
+        if let Some(problem) = self.patchnr.training.misfit() {
+            return misfit("patchnr.training.warmup_steps", problem);
+        }
+        let side = match self.problem {
+            Inverse::Ct(Tomography { scan, .. }) => scan.size,
+            Inverse::Inpainting(Inpainting { part, .. }) => part.height.min(part.width),
+        };
+        let (padding, patch) = (self.patchnr.map.padding, self.patchnr.patch_size);
+        if padding >= side {
+            return misfit("patchnr.map.padding", format!("not less than the {side} pixels of the image"));
+        }
+        if patch > side + 2 * padding {
+            let problem =
+                format!("larger than the {} pixels of the image with its padding", side + 2 * padding);
+            return misfit("patchnr.patch_size", problem);
+        }
         let Chains { draws, keep, method, ref pilots, .. } = self.chains;
         if !draws.is_multiple_of(2) {
             return misfit("chains.draws", format!("{draws} is odd"));

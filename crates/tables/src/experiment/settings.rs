@@ -175,6 +175,18 @@ pub struct Training {
     pub early_stop_after: Option<u64>,
 }
 
+impl Training {
+    /// What is wrong with the warm-up, under the key `warmup_steps`.
+    pub(crate) fn misfit(&self) -> Option<String> {
+        match (self.warmup_steps, self.schedule) {
+            (0, _) => None,
+            (_, Schedule::Constant) => Some("only the cosine schedule has a warm-up".into()),
+            (warmup, _) if warmup >= self.steps => Some(format!("not less than all {} steps", self.steps)),
+            _ => None,
+        }
+    }
+}
+
 /// MAP reconstruction by Adam, in the published convention:
 /// minimise `sum (A x - y)^2 + lambda * mean_i NLL(P_i x)`, without a factor 1/2.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]

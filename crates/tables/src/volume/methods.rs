@@ -4,7 +4,7 @@ use super::settings::Volume;
 use crate::experiment::{Experiment, settings};
 use crate::run::RunOptions;
 use crate::state::{Reconstruction, State};
-use smalti_base::checkpoint::data_hash;
+use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Result, Space};
 use smalti_operators::{Gaussian, Operator, VolumeConvolution, interpolate_volume};
 use smalti_priors::wpp::{Blur, DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
@@ -166,5 +166,13 @@ impl Regularizer for Volumes {
 
     fn refresh(&mut self, step: u64) -> Result<()> {
         self.0.refresh(step)
+    }
+
+    fn save(&self) -> Option<Checkpoint> {
+        self.0.save()
+    }
+
+    fn restore(&mut self, state: Checkpoint) -> Result<()> {
+        self.0.restore(state)
     }
 }

@@ -118,7 +118,7 @@ pub(super) fn learn(
     let seconds = summary.elapsed.as_secs_f64();
     let mut file = flow.to_checkpoint();
     file.set_meta("seconds", seconds);
-    state.finish(kept, &identity, file)?;
     flow.save(&options.folder.join("wppflow.safetensors"))?;
+    state.finish(kept, &identity, file)?;
     Ok(Learned { flow, steps, batch, seconds })
 }

@@ -58,14 +58,19 @@ impl Samples {
             let shares: Vec<String> = all.iter().map(|c| format!("{:.1}", 100.0 * c.empirical)).collect();
             shares.join(" / ")
         };
+        let deviations = match edges.f_any()?.f_int64_value(&[])? {
+            0 => format!("{:.4}, no edges", average(&inner)?),
+            _ => format!(
+                "{:.4} at edges (tenth of the pixels with the largest gradient of the truth), {:.4} elsewhere",
+                over(&edges)?,
+                over(&edges.f_logical_not()?)?
+            ),
+        };
         Ok(format!(
-            "{draws} draws; residual of the draws {of_draws:.4} (of the truth {of_truth:.4}, noise {}); standard deviation {:.4} at edges \
-             (tenth of the pixels with the largest gradient of the truth), {:.4} elsewhere; two draws differ by \
-             {apart:.4} (root mean square); intervals of 50 / 80 / 90 / 95 % cover {} % of pixels, {} % of means over \
-             {PATCH} x {PATCH} pixels",
+            "{draws} draws; residual of the draws {of_draws:.4} (of the truth {of_truth:.4}, noise {}); standard deviation \
+             {deviations}; two draws differ by {apart:.4} (root mean square); intervals of 50 / 80 / 90 / 95 % cover {} % of \
+             pixels, {} % of means over {PATCH} x {PATCH} pixels",
             experiment.noise,
-            over(&edges)?,
-            over(&edges.f_logical_not()?)?,
             coverage(&found.pixels),
             coverage(&found.patches),
         ))

@@ -120,7 +120,7 @@ pub(super) fn learn(
     let seconds = summary.elapsed.as_secs_f64();
     let mut file = net.to_checkpoint();
     file.set_meta("seconds", seconds);
-    state.finish(&kept, &identity, file)?;
     net.save(&options.folder.join(format!("{name}.safetensors")))?;
+    state.finish(&kept, &identity, file)?;
     learned(net, seconds)
 }

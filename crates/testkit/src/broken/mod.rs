@@ -17,6 +17,8 @@
 //! | [`BrokenLayer`] | gradients x 1.01, or without the log-determinant | [`pull_back`](crate::laws::pull_back) |
 //! | [`BrokenImageLayer`] | the same of layers on images | [`recomputation`](crate::laws::recomputation) |
 //! | [`BrokenKernel`] | takes all proposals, turns a little, or flips the importance term | [`invariance`](crate::laws::invariance), [`detailed_balance`](crate::laws::detailed_balance), [`importance_term`](crate::laws::importance_term), [`path_weights`](crate::laws::path_weights) |
+//! | [`ScaledForce`] | gradient x 1.01 | [`energy_gradient`](crate::laws::energy_gradient) |
+//! | [`MixedRows`] | the mean of the batch added | [`energy_gradient`](crate::laws::energy_gradient) |
 //! | [`WrongSignDensity`] | `+ log det` in the density | [`density_integrates`](crate::laws::density_integrates) |
 //! | [`ScaledDensityGradient`] | gradient x 1.01 | [`density_gradient`](crate::laws::density_gradient) |
 //! | [`MixedPatches`] | the mean value removed | [`density_rows`](crate::laws::density_rows) |
@@ -29,6 +31,7 @@
 
 mod bijections;
 mod densities;
+mod energies;
 mod images;
 mod kernels;
 mod layers;
@@ -38,6 +41,7 @@ mod regularizers;
 
 pub use bijections::{FlippedLogDet, InexactInverse, SummedLogDet};
 pub use densities::{MixedPatches, ScaledDensityGradient, WrongSignDensity};
+pub use energies::{MixedRows, ScaledForce};
 pub use images::BrokenImageLayer;
 pub use kernels::{BrokenKernel, KernelMistake};
 pub use layers::{BrokenLayer, Mistake};

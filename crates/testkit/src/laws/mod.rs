@@ -3,13 +3,14 @@
 //! Of operators: [`adjoint`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
 //! [`likelihood_gradient`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
 //! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`]; of Markov kernels:
-//! [`invariance`], [`detailed_balance`], [`importance_term`]; of stochastic flows: [`path_weights`]; of patch
+//! [`invariance`], [`detailed_balance`], [`importance_term`]; of energies: [`energy_gradient`]; of stochastic flows: [`path_weights`]; of patch
 //! densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
 //! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`].
 
 mod adjoint;
 mod density_gradient;
 mod dtype;
+mod energy_gradient;
 mod fresh_subsets;
 mod grid;
 mod integral;
@@ -32,6 +33,7 @@ mod vjp;
 pub use adjoint::adjoint;
 pub use density_gradient::density_gradient;
 pub use dtype::dtype;
+pub use energy_gradient::energy_gradient;
 pub use fresh_subsets::fresh_subsets;
 pub use grid::grid;
 pub use integral::{density_integrates, flow_integrates};

@@ -3,8 +3,8 @@
 use super::Named;
 use smalti_base::{Result, Seed};
 use smalti_flows::stochastic::{
-    ConditionalCoupling, ConditionalLayer, ConditionalSnf, FlowShape, GaussianMixture, Mala, MarkovKernel,
-    Metropolis, MixtureProblem, Ula,
+    ConditionalCoupling, ConditionalEnergy, ConditionalLayer, ConditionalSnf, FlowShape, GaussianMixture,
+    Mala, MarkovKernel, Metropolis, MixtureProblem, Scatterometry, Ula,
 };
 use smalti_flows::{Bijection, ClampForm, Gradients, Layer, Mapped, SoftClamp, Tape};
 use tch::{Kind, Tensor};
@@ -122,6 +122,22 @@ pub fn mixture() -> Result<MixtureProblem> {
     let means = of(&[-0.7, 0.4, 0.5, -0.5]).reshape([2, 2]);
     let prior = GaussianMixture::new(&of(&[1.0, 2.0]), &means, &of(&[0.8, 0.7]))?;
     MixtureProblem::new(prior, &of(&[1.0, 0.5]), 2.0)
+}
+
+/// Every conditional energy of the crate of flows, in float64.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn energies() -> Result<Vec<Named<dyn ConditionalEnergy>>> {
+    let draw = |what, size: &[i64]| Seed::new(26).at(what, 0).normal(size).to_kind(Kind::Double);
+    let layers = vec![
+        (draw("first weight", &[12, 3]), draw("first bias", &[12])),
+        (draw("second weight", &[23, 12]) * 0.2, draw("second bias", &[23])),
+    ];
+    Ok(vec![
+        Named::new("mixture", Box::new(mixture()?)),
+        Named::new("scatterometry", Box::new(Scatterometry::new(layers, 0.2, 0.1)?)),
+    ])
 }
 
 /// One stochastic flow for [`mixture`] for each kernel, not trained, in float64.
