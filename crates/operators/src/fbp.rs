@@ -1,7 +1,7 @@
 //! Filtered back projection.
 
 use crate::check;
-use crate::radon::{Way, map, spaces};
+use crate::radon::{Way, map, spaces, warn_of_truncation};
 use smalti_base::{Error, Result};
 use smalti_kernels::radon::ParallelBeam;
 use std::f64::consts::PI;
@@ -102,6 +102,7 @@ impl Fbp {
             let expected = "a share of the highest frequency, above 0 and at most 1";
             return Err(Error::value("frequency scaling", expected, frequency_scaling));
         }
+        warn_of_truncation(&beam);
         let detector = beam.detector();
         let padded = (2 * detector.count).next_power_of_two();
         let ramp = |k: usize| {

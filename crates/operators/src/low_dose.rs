@@ -28,8 +28,9 @@ pub fn low_dose(u: &Tensor, noise: &Poisson, seed: Seed) -> Result<Tensor> {
         return Ok(u.f_zeros_like()?);
     }
     let largest = means.f_max()?.double_value(&[]);
-    if largest.is_nan() || largest > 1e15 {
-        let got = format!("a mean of {largest} photons");
+    let finite = u.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
+    if !finite || largest.is_nan() || largest > 1e15 {
+        let got = if finite { format!("a mean of {largest} photons") } else { "NaN or infinity".to_owned() };
         return Err(Error::value("projections", "finite line integrals in metres, not far below zero", got));
     }
     let counts = (0..u.size()[0])
@@ -123,7 +124,7 @@ mod tests {
     fn what_is_no_projection_is_refused() {
         let noise = Poisson::lodopab();
         let u = Tensor::zeros([1, 1, 4, 5], (Kind::Float, Device::Cpu));
-        for bad in [f64::NAN, f64::NEG_INFINITY, -0.5] {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.5] {
             let u = u.copy();
             let _ = u.narrow(3, 2, 1).fill_(bad);
             let line = low_dose(&u, &noise, Seed::new(1)).unwrap_err().to_string();

@@ -57,13 +57,7 @@ impl Radon {
     /// The projection along these rays. Warns where the image leaves the field of view of the detector.
     pub fn new(beam: ParallelBeam) -> Self {
         let (domain, range) = spaces(&beam);
-        let beyond = beam.truncation();
-        if beyond > 0.0 {
-            tracing::warn!(
-                "the image reaches {beyond:.3e} m beyond the detector: its projections are truncated; \
-                 use a longer detector or a smaller image"
-            );
-        }
+        warn_of_truncation(&beam);
         Self { beam, domain, range, tensors: false }
     }
 
@@ -76,6 +70,17 @@ impl Radon {
     /// The rays.
     pub fn beam(&self) -> &ParallelBeam {
         &self.beam
+    }
+}
+
+/// Says where the image leaves the field of view of the detector.
+pub(crate) fn warn_of_truncation(beam: &ParallelBeam) {
+    let beyond = beam.truncation();
+    if beyond > 0.0 {
+        tracing::warn!(
+            "the image reaches {beyond:.3e} m beyond the detector: its projections are truncated; \
+             use a longer detector or a smaller image"
+        );
     }
 }
 

@@ -5,8 +5,9 @@ use smalti_base::{Error, Result, Space, checkpoint::Checkpoint};
 use tch::Tensor;
 
 /// `R(E x)`: the regularizer `R` of the image `x: [1, C, H, W]` after `E` continued it by so many pixels on all sides,
-/// mirrored about its edge pixels, which are not repeated. The pixels at the edges then lie in as many patches as the
-/// others, so that they are regularized, too (Altekrueger et al. 2023, section 4.1, do so for computed tomography).
+/// mirrored about its edge pixels, which are not repeated. The pixels at the edges then lie in about as many patches as the
+/// others, so that they are regularized, too (Altekrueger et al. 2023, section 4.1, do so for computed tomography): with patches
+/// of 6 pixels and a padding of 4, the pixels of a row in 5, 10, 9, 8, 7, 6, 6, ... of them, counted with their images.
 ///
 /// The gradient is `E^T` of that of `R`.
 pub struct Reflected<R> {

@@ -3,7 +3,7 @@
 pub(crate) mod wpp;
 
 use crate::data::DataSource;
-use crate::experiment::settings::{self, ClampChoice, Form, Patches, PrecisionChoice};
+use crate::experiment::settings::{self, ClampChoice, Form, PrecisionChoice};
 use crate::experiment::{Experiment, Method, Profile};
 use crate::outcome::{TrainingCurve, Transport};
 use crate::run::RunOptions;
@@ -206,11 +206,7 @@ impl<'a> Methods<'a> {
     ) -> Result<Tensor> {
         let settings = settings.ok_or_else(|| missing("patchnr"))?;
         let prior = self.prior.as_ref().ok_or_else(|| missing("patchnr"))?;
-        let sampling = match settings.patches {
-            Patches::All => Sampling::All,
-            Patches::Random(n) => Sampling::Random(n.max(1) as usize),
-            Patches::Grid(stride) => Sampling::Grid(stride),
-        };
+        let sampling = Sampling::from(settings.patches);
         let seed = self.options.seed.derive(task.name, 0);
         let mut regularizer = PatchPrior::new(&prior.flow, task.operator.domain(), sampling, seed)?;
         // The noise level only sets the scale of the objective: published weights refer to |F(x) - y|^2.

@@ -61,6 +61,12 @@ fn faults_are_shown_where_they_are() {
     assert!(line("photons = 4096", "photons = 0").contains("noise.photons"));
     assert!(line("mu_max = 81.35858", "mu_max = -1.0").contains("noise.mu_max"));
     assert!(line("window = [0.0, 0.45]", "window = [0.45, 0.45]").contains("black is not below white"));
+    assert!(
+        line("simulation_size = 96", "simulation_size = 63").contains("profile.smoke.scan.simulation_size")
+    );
+    assert!(line("scales = 3", "scales = 8").contains("at least 129 x 129 pixels"));
+    assert!(line("crop = 32", "crop = 65").contains("profile.smoke.fbp_unet.crop"));
+    assert!(line("padding = 2", "padding = 64").contains("profile.smoke.patchnr.map.padding"));
     let warm = "warmup_steps = 60, validation_every = 25";
     assert!(line("validation_every = 25", warm).contains("profile.smoke.patchnr.training.warmup_steps"));
     assert!(line("filter = \"hann\"", "filter = \"han\"").contains("han"));

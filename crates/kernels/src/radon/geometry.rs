@@ -3,7 +3,10 @@
 use super::view::View;
 use crate::error::KernelError;
 use std::f64::consts::{PI, SQRT_2};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+
+/// Detector spacings, in pixels: beyond them positions lose their digits, and a pixel would meet millions of rays.
+const RATIOS: RangeInclusive<f64> = 1e-4..=1e6;
 
 /// The pixels of an image: square ones, centred at the axis of rotation.
 ///
@@ -77,6 +80,11 @@ impl ParallelBeam {
             if !(length > 0.0 && length.is_finite()) {
                 return Err(KernelError::new(what, "a positive, finite number of metres", length));
             }
+        }
+        let ratio = detector.spacing / pixels.size;
+        if !RATIOS.contains(&ratio) {
+            let expected = format!("{:e} to {:e} times the size of a pixel", RATIOS.start(), RATIOS.end());
+            return Err(KernelError::new("detector spacing", expected, format!("{ratio:e} times")));
         }
         if !detector.offset.is_finite() {
             let expected = "a finite number of metres";

@@ -254,6 +254,10 @@ fn bad_geometries_and_lengths_are_refused_in_one_line() {
         assert!(line(&[0.0], Pixels { size: bad, ..pixels }, detector).contains("size of a pixel"));
         assert!(line(&[0.0], pixels, Detector { spacing: bad, ..detector }).contains("detector spacing"));
     }
+    for bad in [1e-18, 1e9] {
+        let line = line(&[0.0], Pixels { size: bad, ..pixels }, detector);
+        assert!(line.starts_with("detector spacing: expected 1e-4 to 1e6 times"), "{line}");
+    }
     assert!(line(&[0.0], pixels, Detector { offset: f64::NAN, ..detector }).contains("detector offset"));
     let beam = ParallelBeam::new(vec![0.0, 1.0], pixels, detector).unwrap();
     assert!(beam.angles(1..1).is_err() && beam.angles(0..3).is_err() && beam.angles(1..2).is_ok());

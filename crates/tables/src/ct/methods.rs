@@ -3,8 +3,9 @@
 use super::scanner::Scanner;
 use super::unet::{self, Corrector};
 use crate::data::DataSource;
-use crate::experiment::ct::{Ct, CtMap, CtMethod, CtSinkhorn, CtWpp, Map as AdamChoice, Profile, Start};
-use crate::experiment::settings::Patches;
+use crate::experiment::ct::{
+    Ct, CtMap, CtMethod, CtSinkhorn, CtWpp, Map as AdamChoice, PairSource, Profile, Start,
+};
 use crate::methods::{Prior, missing, precision, schedule, train};
 use crate::outcome::TrainingCurve;
 use crate::run::RunOptions;
@@ -48,6 +49,8 @@ pub(super) struct Methods<'a> {
     /// The slices that patches are compared with, and their hash.
     references: Vec<Tensor>,
     references_hash: String,
+    /// Of the training slices and the validation slice.
+    unet_hash: String,
 }
 
 impl<'a> Methods<'a> {
@@ -66,6 +69,12 @@ impl<'a> Methods<'a> {
         let slice = |name: &String| scanner.slice(name, data);
         let references = experiment.data.train.iter().map(slice).collect::<Result<Vec<Tensor>>>()?;
         let validation = experiment.data.validation.as_ref().map(slice).transpose()?;
+        if profile.fbp_unet.as_ref().is_some_and(|unet| unet.pairs == PairSource::Lodopab)
+            && profile.runs(&[CtMethod::FbpUnet])
+        {
+            // What is wrong with the files is said before hours of work.
+            let _ = unet::published(scanner, data)?;
+        }
         let prior = match &profile.patchnr {
             Some(settings) if profile.runs(&[CtMethod::Patchnr, CtMethod::PatchnrAuthors]) => {
                 let step = experiment.data.grey_step;
@@ -86,15 +95,26 @@ impl<'a> Methods<'a> {
             _ => None,
         };
         let references_hash = data_hash(&references.iter().collect::<Vec<&Tensor>>())?;
+        let unet_hash = data_hash(&references.iter().chain(&validation).collect::<Vec<&Tensor>>())?;
         let corrector = match &profile.fbp_unet {
             Some(settings) if profile.runs(&[CtMethod::FbpUnet]) => {
                 let validation: Vec<Tensor> = validation.into_iter().collect();
                 let slices = (&references[..], &validation[..]);
-                Some(unet::train(settings, scanner, data, slices, &references_hash, options, &state)?)
+                Some(unet::train(settings, scanner, data, slices, &unet_hash, options, &state)?)
             }
             _ => None,
         };
-        Ok(Self { profile, scanner, options, state, prior, corrector, references, references_hash })
+        Ok(Self {
+            profile,
+            scanner,
+            options,
+            state,
+            prior,
+            corrector,
+            references,
+            references_hash,
+            unet_hash,
+        })
     }
 
     /// The training of patchNR, where there was one.
@@ -174,7 +194,7 @@ impl<'a> Methods<'a> {
             CtMethod::Fbp => String::new(),
             CtMethod::Tv => format!("{tv:?}"),
             CtMethod::DipTv => format!("{dip_tv:?}"),
-            CtMethod::FbpUnet => format!("{fbp_unet:?} {}", self.references_hash),
+            CtMethod::FbpUnet => format!("{fbp_unet:?} {}", self.unet_hash),
             CtMethod::Patchnr | CtMethod::PatchnrAuthors => {
                 let learned = self.prior.as_ref().map_or("", |prior| prior.identity.as_str());
                 format!("{patchnr:?} {learned}")
@@ -253,11 +273,7 @@ impl<'a> Methods<'a> {
     ) -> Result<Tensor> {
         let settings = settings.ok_or_else(|| missing("patchnr"))?;
         let prior = self.prior.as_ref().ok_or_else(|| missing("patchnr"))?;
-        let sampling = match settings.patches {
-            Patches::All => Sampling::All,
-            Patches::Random(n) => Sampling::Random(n.max(1) as usize),
-            Patches::Grid(stride) => Sampling::Grid(stride),
-        };
+        let sampling = Sampling::from(settings.patches);
         let domain = self.scanner.operator.domain();
         let mut regularizer = Reflected::new(domain, settings.padding, |extended| {
             PatchPrior::new(&prior.flow, extended, sampling, seed)

@@ -69,6 +69,14 @@ impl Scanner {
         self.scan.size
     }
 
+    /// Whether observations of LoDoPaB-CT (all angles of them) could be its own.
+    pub(crate) fn is_lodopab(&self) -> bool {
+        let Scan { size, extent, angles, detectors, .. } = self.scan;
+        (size, angles, detectors) == (SIDE, 1000, 513)
+            && extent == 0.26
+            && self.likelihood == Poisson::lodopab()
+    }
+
     /// All that its observations and filtered back-projections depend on.
     pub(crate) fn identity(&self) -> String {
         format!("{:?} {:?} {:?}", self.scan, self.fbp_settings, self.likelihood)

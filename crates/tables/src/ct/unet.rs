@@ -110,20 +110,23 @@ fn generate(settings: &FbpUnet, scanner: &Scanner, slices: &[Tensor], seed: Seed
 }
 
 /// The training part of LoDoPaB-CT: its observations, of which the directions of the scan are kept.
-struct Published<'a> {
+pub(super) struct Published<'a> {
     files: RefCell<lodopab::Pairs>,
     count: u64,
     scanner: &'a Scanner,
 }
 
 /// The published pairs in the folder `lodopab` of the data; or why there are none.
-fn published<'a>(
+pub(super) fn published<'a>(
     scanner: &'a Scanner,
     data: &DataSource,
 ) -> Result<std::result::Result<Published<'a>, String>> {
     let Some(folder) = data.path("lodopab").filter(|folder| folder.is_dir()) else {
         return Ok(Err("LoDoPaB-CT (Zenodo 3384092) is not in the folder lodopab of the data".into()));
     };
+    if !scanner.is_lodopab() {
+        return Ok(Err("LoDoPaB-CT was scanned with other rays or photons than this profile has".into()));
+    }
     let files = lodopab::Pairs::open(&folder, Part::Train)?;
     let count = files.len() as u64;
     Ok(Ok(Published { files: RefCell::new(files), count, scanner }))

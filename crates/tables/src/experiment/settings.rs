@@ -9,6 +9,7 @@ pub use wpp::{AveragedSgd, Converge, Dual, Measure, Wpp, WppMap};
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use smalti_priors::Sampling;
 
 /// Which images a prior is learned from, relative to the data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Validate)]
@@ -223,4 +224,14 @@ pub enum Patches {
     Random(#[garde(range(min = 1, max = 100_000_000))] i64),
     /// Those on a grid of this spacing in pixels; iterations go through its offsets in random order; 1 to 64.
     Grid(#[garde(range(min = 1, max = 64))] i64),
+}
+
+impl From<Patches> for Sampling {
+    fn from(patches: Patches) -> Self {
+        match patches {
+            Patches::All => Self::All,
+            Patches::Random(n) => Self::Random(n.max(1) as usize),
+            Patches::Grid(stride) => Self::Grid(stride),
+        }
+    }
 }

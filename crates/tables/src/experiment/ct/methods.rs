@@ -51,8 +51,8 @@ pub struct DipTv {
     /// Number of scales, 1 to 8.
     #[garde(range(min = 1, max = 8))]
     pub scales: usize,
-    /// Weight of the total variation, 0 to 1e9.
-    #[garde(range(min = 0.0, max = 1e9))]
+    /// Weight of the total variation, above 0 to 1e9.
+    #[garde(range(min = 1e-12, max = 1e9))]
     pub weight: f64,
     /// Rays that `weight` was chosen for, as of [`Tv`].
     #[garde(range(min = 1, max = 1_000_000_000_000))]
