@@ -37,12 +37,14 @@ pub struct AdamSettings {
     pub schedule: Schedule,
 }
 
-/// Minimises [`Problem`] over all pixels by Adam; the regularizer is refreshed before every step.
+/// Minimises [`Problem`] over all pixels by Adam, over `x >= 0` where [`Map::nonnegative`] says so; the regularizer is
+/// refreshed before every step.
 pub struct Map<'a> {
     problem: Problem<'a>,
     settings: AdamSettings,
     x: Tensor,
     adam: Adam,
+    nonnegative: bool,
 }
 
 impl<'a> Map<'a> {
@@ -60,7 +62,22 @@ impl<'a> Map<'a> {
         // Contiguous, as Adam needs it, whatever the strides of the initial image.
         let x = initial.detach().contiguous().copy();
         let adam = Adam::new(&[x.shallow_clone()]);
-        Ok(Self { problem, settings, x, adam })
+        Ok(Self { problem, settings, x, adam, nonnegative: false })
+    }
+
+    /// The same over images without negative values, as attenuations have none: values below zero become zero in the
+    /// initial image and after every step.
+    #[must_use]
+    pub fn nonnegative(mut self) -> Self {
+        self.nonnegative = true;
+        self.project();
+        self
+    }
+
+    fn project(&mut self) {
+        if self.nonnegative {
+            let _ = self.x.clamp_min_(0.0);
+        }
     }
 }
 
@@ -85,6 +102,7 @@ impl Iteration for Map<'_> {
         let grad = data_grad + prior_grad * p.weight;
         self.adam.step(&[self.x.shallow_clone()], &[vec![grad]], rate)?;
         let terms = vec![("objective", data + p.weight * prior), ("data term", data), ("prior", prior)];
+        self.project();
         Ok(Step { terms, done: None })
     }
 

@@ -89,6 +89,28 @@ fn a_quadratic_problem_is_solved_as_its_formula_says() {
     }
 }
 
+/// For the identity the minimiser over `x >= 0` is the one over all images, cut off.
+#[test]
+fn without_negative_values_the_closed_form_is_cut_off() {
+    tch::set_num_threads(1);
+    let domain = Space::image(1, 9, 14);
+    let (y, sigma, weight) = (image("observation", domain) - 0.5, 0.5f64, 3.0);
+    let likelihood = Gaussian::new(sigma).unwrap();
+    let mut prior = Quadratic::new(0.1);
+    let operator = Identity::new(domain);
+    let problem =
+        Problem { operator: &operator, likelihood: &likelihood, observation: &y, prior: &mut prior, weight };
+    let start = y.copy();
+    let mut map =
+        Map::new(problem, &start, adam(2000, 0.02, Schedule::Cosine { warmup: 0 })).unwrap().nonnegative();
+    run(&mut map, Budget::steps(2000), &Observer::default()).unwrap();
+    let free = (&y / sigma.powi(2) + weight * 0.1) / (1.0 / sigma.powi(2) + weight);
+    let (found, expected) = (map.finish().unwrap(), free.clamp_min(0.0));
+    assert!(free.min().double_value(&[]) < -0.05 && found.min().double_value(&[]) == 0.0);
+    assert!(largest(&(found - expected)) < 1e-6);
+    assert_eq!(start, y, "the initial image was changed");
+}
+
 #[test]
 fn the_gradient_with_an_operator_vanishes_at_the_result() {
     tch::set_num_threads(1);

@@ -331,7 +331,7 @@ impl<'a> Methods<'a> {
         self.map(task, &mut prior, weight, settings.adam, start, observer)
     }
 
-    /// MAP estimation from `start` on.
+    /// MAP estimation over `x >= 0`, from `start` on.
     fn map(
         &self,
         task: &Task<'_>,
@@ -350,7 +350,7 @@ impl<'a> Methods<'a> {
         };
         let AdamChoice { iterations: steps, learning_rate: rate, schedule: choice, .. } = adam;
         let settings = AdamSettings { steps, rate, schedule: schedule(choice, 0) };
-        let mut map = Map::new(problem, start, settings)?;
+        let mut map = Map::new(problem, start, settings)?.nonnegative();
         self.state.go_on(&run(&mut map, Budget::steps(steps), observer)?)?;
         map.finish()
     }
