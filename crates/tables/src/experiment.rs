@@ -8,6 +8,7 @@ pub mod ct;
 pub mod diagnose;
 pub mod langevin;
 mod parse;
+mod profiles;
 mod raw;
 pub mod samplers;
 pub mod settings;

@@ -8,6 +8,7 @@ pub use methods::{CtMap, CtSinkhorn, CtWpp, DipTv, FbpUnet, FilterChoice, Map, P
 use super::check::{figures, plain_name};
 use super::diagnose::{Failure, FileError};
 use super::parse::{self, Misfit};
+use super::profiles::Profiles;
 use super::raw::RawPublished;
 use super::settings::PatchNr;
 use super::{ExperimentKind, ProfileName};
@@ -45,18 +46,7 @@ pub struct Ct {
     #[garde(dive)]
     published: BTreeMap<String, RawPublished>,
     #[garde(dive)]
-    profile: Profiles,
-}
-
-#[derive(Debug, Clone, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-struct Profiles {
-    #[garde(dive)]
-    smoke: Profile,
-    #[garde(dive)]
-    quick: Profile,
-    #[garde(dive)]
-    paper: Profile,
+    profile: Profiles<Profile>,
 }
 
 /// Which slices priors are learned from, relative to the data folder.
@@ -260,11 +250,7 @@ impl Ct {
     /// # Errors
     /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
     pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
-        let text = parse::text(path)?;
-        if parse::kind(&text).as_deref() != Some("ct") {
-            return Ok(None);
-        }
-        Ok(Some(Self::parse(&parse::name(path), &path.display().to_string(), &text)?))
+        parse::of_kind(path, "ct", Self::parse)
     }
 
     /// Checks the text of an experiment file; `file` is what errors call it.
@@ -280,11 +266,7 @@ impl Ct {
 
     /// The profile of that name.
     pub fn profile(&self, name: ProfileName) -> &Profile {
-        match name {
-            ProfileName::Smoke => &self.profile.smoke,
-            ProfileName::Quick => &self.profile.quick,
-            ProfileName::Paper => &self.profile.paper,
-        }
+        self.profile.of(name)
     }
 
     /// The published figures of `method` on the slices of `set`; empty where there are none.
@@ -325,12 +307,8 @@ impl Ct {
         if let Some(name) = &self.data.validation {
             plain_name(name, false).map_err(|problem| ("data.validation".into(), problem))?;
         }
-        let profiles =
-            [("smoke", &self.profile.smoke), ("quick", &self.profile.quick), ("paper", &self.profile.paper)];
-        for (which, profile) in profiles {
-            profile
-                .check(&self.published)
-                .map_err(|(path, problem)| (format!("profile.{which}.{path}"), problem))?;
+        for (which, profile) in self.profile.all() {
+            profile.check(&self.published).map_err(|(path, problem)| (format!("{which}.{path}"), problem))?;
         }
         Ok(())
     }

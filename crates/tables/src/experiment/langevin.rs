@@ -5,6 +5,7 @@ use super::check::plain_name;
 use super::ct::{Fbp, Noise, Scan};
 use super::diagnose::{Failure, FileError};
 use super::parse::{self, Misfit};
+use super::profiles::Profiles;
 use super::settings::{PatchNr, Schedule};
 use super::{ExperimentKind, ProfileName};
 use garde::Validate;
@@ -33,18 +34,7 @@ pub struct LangevinTable {
     #[garde(dive)]
     pub data: Data,
     #[garde(dive)]
-    profile: Profiles,
-}
-
-#[derive(Debug, Clone, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-struct Profiles {
-    #[garde(dive)]
-    smoke: Profile,
-    #[garde(dive)]
-    quick: Profile,
-    #[garde(dive)]
-    paper: Profile,
+    profile: Profiles<Profile>,
 }
 
 /// Images, relative to the data folder.
@@ -234,11 +224,7 @@ impl LangevinTable {
     /// # Errors
     /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
     pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
-        let text = parse::text(path)?;
-        if parse::kind(&text).as_deref() != Some("langevin") {
-            return Ok(None);
-        }
-        Ok(Some(Self::parse(&parse::name(path), &path.display().to_string(), &text)?))
+        parse::of_kind(path, "langevin", Self::parse)
     }
 
     /// Checks the text of an experiment file; `file` is what errors call it.
@@ -254,11 +240,7 @@ impl LangevinTable {
 
     /// The profile of that name.
     pub fn profile(&self, name: ProfileName) -> &Profile {
-        match name {
-            ProfileName::Smoke => &self.profile.smoke,
-            ProfileName::Quick => &self.profile.quick,
-            ProfileName::Paper => &self.profile.paper,
-        }
+        self.profile.of(name)
     }
 
     /// All files that it needs, relative to the data folder.
@@ -293,10 +275,8 @@ impl LangevinTable {
         if train.iter().all(|name| name == validation) {
             return Err(("data.validation".into(), "the only training image".into()));
         }
-        let profiles =
-            [("smoke", &self.profile.smoke), ("quick", &self.profile.quick), ("paper", &self.profile.paper)];
-        for (which, profile) in profiles {
-            profile.check().map_err(|(path, problem)| (format!("profile.{which}.{path}"), problem))?;
+        for (which, profile) in self.profile.all() {
+            profile.check().map_err(|(path, problem)| (format!("{which}.{path}"), problem))?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! From the text of an experiment file to a value whose ranges are checked, with faults that point into the text.
 
-use super::diagnose::{FileError, Place, Source, locate, non_finite};
+use super::diagnose::{Failure, FileError, Place, Source, locate, non_finite};
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use smalti_base::{Error, Result};
@@ -28,6 +28,23 @@ pub(super) fn text(path: &Path) -> Result<String> {
 /// The name of the experiment in the file at `path`.
 pub(super) fn name(path: &Path) -> String {
     path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The experiment in the file at `path`, where it is of `kind`: by `parse`, which gets the name, what errors call the file, and
+/// its text.
+///
+/// # Errors
+/// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
+pub(super) fn of_kind<T>(
+    path: &Path,
+    kind: &str,
+    parse: impl FnOnce(&str, &str, &str) -> Result<T, Box<FileError>>,
+) -> Result<Option<T>, Failure> {
+    let text = text(path)?;
+    if self::kind(&text).as_deref() != Some(kind) {
+        return Ok(None);
+    }
+    Ok(Some(parse(&name(path), &path.display().to_string(), &text)?))
 }
 
 /// Reads `text` as a `T`, checks the ranges of its values and then, by `checked`, whether they fit together; `file` is

@@ -2,6 +2,7 @@
 
 use super::diagnose::{Failure, FileError};
 use super::parse;
+use super::profiles::Profiles;
 use super::settings::Schedule;
 use super::{ExperimentKind, ProfileName};
 use garde::Validate;
@@ -26,17 +27,6 @@ pub struct Samplers<P: Validate<Context = ()>> {
     pub kind: ExperimentKind,
     #[garde(dive)]
     profile: Profiles<P>,
-}
-
-#[derive(Debug, Clone, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-struct Profiles<P: Validate<Context = ()>> {
-    #[garde(dive)]
-    smoke: P,
-    #[garde(dive)]
-    quick: P,
-    #[garde(dive)]
-    paper: P,
 }
 
 /// What runs in an experiment of one of these kinds.
@@ -187,11 +177,7 @@ impl<P: SamplersProfile> Samplers<P> {
     /// # Errors
     /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
     pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
-        let text = parse::text(path)?;
-        if parse::kind(&text).as_deref() != Some(P::KEY) {
-            return Ok(None);
-        }
-        Ok(Some(Self::parse(&parse::name(path), &path.display().to_string(), &text)?))
+        parse::of_kind(path, P::KEY, Self::parse)
     }
 
     /// Checks the text of an experiment file; `file` is what errors call it.
@@ -203,12 +189,9 @@ impl<P: SamplersProfile> Samplers<P> {
             if experiment.kind != P::KIND {
                 return Err(("kind".to_owned(), format!("not {}", P::KEY)));
             }
-            let profiles = &experiment.profile;
-            for (which, profile) in
-                [("smoke", &profiles.smoke), ("quick", &profiles.quick), ("paper", &profiles.paper)]
-            {
+            for (which, profile) in experiment.profile.all() {
                 if let Some((key, problem)) = profile.misfit() {
-                    return Err((format!("profile.{which}.{key}"), problem));
+                    return Err((format!("{which}.{key}"), problem));
                 }
             }
             Ok(Self { name: name.to_owned(), ..experiment })
@@ -217,10 +200,6 @@ impl<P: SamplersProfile> Samplers<P> {
 
     /// The profile of that name.
     pub fn profile(&self, name: ProfileName) -> &P {
-        match name {
-            ProfileName::Smoke => &self.profile.smoke,
-            ProfileName::Quick => &self.profile.quick,
-            ProfileName::Paper => &self.profile.paper,
-        }
+        self.profile.of(name)
     }
 }

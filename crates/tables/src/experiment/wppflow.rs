@@ -2,6 +2,7 @@
 
 use super::diagnose::{Failure, FileError};
 use super::parse;
+use super::profiles::Profiles;
 use super::settings::{Form, Schedule};
 use super::wppnets::{Length, Network};
 use super::{ExperimentKind, ProfileName};
@@ -35,18 +36,7 @@ pub struct WppFlowTable {
     #[garde(dive)]
     pub data: Network,
     #[garde(dive)]
-    profile: Profiles,
-}
-
-#[derive(Debug, Clone, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-struct Profiles {
-    #[garde(dive)]
-    smoke: Profile,
-    #[garde(dive)]
-    quick: Profile,
-    #[garde(dive)]
-    paper: Profile,
+    profile: Profiles<Profile>,
 }
 
 /// What runs.
@@ -145,11 +135,7 @@ impl WppFlowTable {
     /// # Errors
     /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
     pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
-        let text = parse::text(path)?;
-        if parse::kind(&text).as_deref() != Some("wppflow") {
-            return Ok(None);
-        }
-        Ok(Some(Self::parse(&parse::name(path), &path.display().to_string(), &text)?))
+        parse::of_kind(path, "wppflow", Self::parse)
     }
 
     /// Checks the text of an experiment file; `file` is what errors call it.
@@ -165,11 +151,7 @@ impl WppFlowTable {
 
     /// The profile of that name.
     pub fn profile(&self, name: ProfileName) -> &Profile {
-        match name {
-            ProfileName::Smoke => &self.profile.smoke,
-            ProfileName::Quick => &self.profile.quick,
-            ProfileName::Paper => &self.profile.paper,
-        }
+        self.profile.of(name)
     }
 
     /// A path in the file and what does not fit there.
@@ -184,11 +166,9 @@ impl WppFlowTable {
         if let Some(file) = self.data.outside() {
             return fault("data", &format!("{file:?} is not a name inside of the data folder"));
         }
-        for (which, profile) in
-            [("smoke", &self.profile.smoke), ("quick", &self.profile.quick), ("paper", &self.profile.paper)]
-        {
+        for (which, profile) in self.profile.all() {
             if profile.training.warmup_steps > 0 && profile.training.schedule == Schedule::Constant {
-                let path = format!("profile.{which}.training.warmup_steps");
+                let path = format!("{which}.training.warmup_steps");
                 return fault(&path, "only the cosine schedule has a warm-up");
             }
         }

@@ -2,6 +2,7 @@
 
 use super::diagnose::{Failure, FileError};
 use super::parse;
+use super::profiles::Profiles;
 use super::settings::{Form, PrecisionChoice, Schedule};
 use super::{ExperimentKind, ProfileName};
 use garde::Validate;
@@ -31,18 +32,7 @@ pub struct WppNets {
     #[garde(dive)]
     pub network: BTreeMap<String, Network>,
     #[garde(dive)]
-    profile: Profiles,
-}
-
-#[derive(Debug, Clone, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-struct Profiles {
-    #[garde(dive)]
-    smoke: Profile,
-    #[garde(dive)]
-    quick: Profile,
-    #[garde(dive)]
-    paper: Profile,
+    profile: Profiles<Profile>,
 }
 
 /// A network: what it learns from, and what it is tested on.
@@ -230,11 +220,7 @@ impl WppNets {
     /// # Errors
     /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
     pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
-        let text = parse::text(path)?;
-        if parse::kind(&text).as_deref() != Some("wppnets") {
-            return Ok(None);
-        }
-        Ok(Some(Self::parse(&parse::name(path), &path.display().to_string(), &text)?))
+        parse::of_kind(path, "wppnets", Self::parse)
     }
 
     /// Checks the text of an experiment file; `file` is what errors call it.
@@ -250,11 +236,7 @@ impl WppNets {
 
     /// The profile of that name.
     pub fn profile(&self, name: ProfileName) -> &Profile {
-        match name {
-            ProfileName::Smoke => &self.profile.smoke,
-            ProfileName::Quick => &self.profile.quick,
-            ProfileName::Paper => &self.profile.paper,
-        }
+        self.profile.of(name)
     }
 
     /// The networks of a profile with their names.
@@ -267,17 +249,15 @@ impl WppNets {
         if self.kind != ExperimentKind::Wppnets {
             return Some(("kind".into(), "not wppnets".into()));
         }
-        for (which, profile) in
-            [("smoke", &self.profile.smoke), ("quick", &self.profile.quick), ("paper", &self.profile.paper)]
-        {
+        for (which, profile) in self.profile.all() {
             if let Some(i) = profile.networks.iter().position(|name| !self.network.contains_key(name)) {
                 let known: Vec<&str> = self.network.keys().map(String::as_str).collect();
                 let problem =
                     format!("no section network.{}; there is {}", profile.networks[i], known.join(", "));
-                return Some((format!("profile.{which}.networks[{i}]"), problem));
+                return Some((format!("{which}.networks[{i}]"), problem));
             }
             if profile.training.warmup_steps > 0 && profile.training.schedule == Schedule::Constant {
-                let path = format!("profile.{which}.training.warmup_steps");
+                let path = format!("{which}.training.warmup_steps");
                 return Some((path, "only the cosine schedule has a warm-up".into()));
             }
         }

@@ -11,7 +11,7 @@ const POINTS: usize = 800;
 /// The drawing, or nothing where the curve has no two points to join.
 ///
 /// # Errors
-/// [`Error::Value`] where the drawing fails.
+/// [`smalti_base::Error::Value`] where the drawing fails.
 pub(super) fn draw(curve: &TrainingCurve) -> Result<Option<String>> {
     let lines = [(thinned(&curve.training), Look::First), (thinned(&curve.validation), Look::Second)];
     let last = lines.iter().flat_map(|(l, _)| l).map(|p| p.0).fold(0.0, f64::max);
