@@ -18,12 +18,13 @@
 //!
 //! Reading order: [`bijection`], [`layer`], [`mlp`], [`clamp`], [`coupling`], [`permutation`], [`actnorm`],
 //! [`chain`], [`patchnr`], [`patchnr_file`]; for images [`image`], [`wppflow_shape`], [`wppflow`],
-//! [`wppflow_gradient`], [`wppflow_file`]; [`stochastic`].
+//! [`wppflow_gradient`], [`wppflow_file`], [`consistency`]; [`stochastic`].
 
 pub mod actnorm;
 pub mod bijection;
 pub mod chain;
 pub mod clamp;
+pub mod consistency;
 pub mod coupling;
 pub mod gradients;
 pub mod image;
@@ -42,6 +43,7 @@ pub use actnorm::ActNorm;
 pub use bijection::{Bijection, Mapped};
 pub use chain::Chain;
 pub use clamp::{ClampForm, SoftClamp};
+pub use consistency::DataConsistency;
 pub use coupling::Coupling;
 pub use gradients::Gradients;
 pub use image::{

@@ -10,7 +10,9 @@ use crate::error::{KernelError, check_finite};
 pub struct Rows {
     data: Vec<f32>,
     bases: Vec<usize>,
-    offsets: Vec<usize>,
+    /// Runs of values that follow each other: the offset of the first one, and how many.
+    runs: Vec<(usize, usize)>,
+    dim: usize,
     /// The largest offset plus 1.
     span: usize,
     centred: bool,
@@ -82,7 +84,9 @@ impl Rows {
         }
         check_finite("values of the rows", &data)?;
         let span = reach + 1;
-        Ok(Self { data, bases, offsets, span, centred: false })
+        let following = offsets.chunk_by(|a, b| a + 1 == *b);
+        let runs = following.map(|run| (run[0], run.len())).collect();
+        Ok(Self { data, bases, runs, dim: offsets.len(), span, centred: false })
     }
 
     /// The same rows with each row's own mean taken away (computed in float64, the difference rounded to float32).
@@ -112,7 +116,7 @@ impl Rows {
 
     /// Values of a row, at least 1.
     pub fn dim(&self) -> usize {
-        self.offsets.len()
+        self.dim
     }
 
     /// The flat array.
@@ -140,11 +144,14 @@ impl Rows {
     /// If `i` is not below `len` or `row` is shorter than `dim`.
     #[inline]
     pub fn read(&self, i: usize, row: &mut [f32]) {
-        let row = &mut row[..self.offsets.len()];
+        let row = &mut row[..self.dim];
         let base = self.bases[i];
         let window = &self.data[base..base + self.span];
-        for (value, &offset) in row.iter_mut().zip(&self.offsets) {
-            *value = window[offset];
+        let mut rest = &mut *row;
+        for &(offset, length) in &self.runs {
+            let (run, behind) = rest.split_at_mut(length);
+            run.copy_from_slice(&window[offset..offset + length]);
+            rest = behind;
         }
         if self.centred {
             let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / row.len() as f64;
@@ -166,12 +173,17 @@ impl Rows {
     /// read from: the adjoint of reading. `sum` is laid out as the data from position `first` on.
     #[inline]
     pub(crate) fn add_adjoint(&self, i: usize, gradient: &[f64], first: usize, sum: &mut [f64]) {
-        let gradient = &gradient[..self.offsets.len()];
+        let gradient = &gradient[..self.dim];
         let mean = if self.centred { gradient.iter().sum::<f64>() / gradient.len() as f64 } else { 0.0 };
         let base = self.bases[i] - first;
         let window = &mut sum[base..base + self.span];
-        for (g, &offset) in gradient.iter().zip(&self.offsets) {
-            window[offset] += g - mean;
+        let mut rest = gradient;
+        for &(offset, length) in &self.runs {
+            let (run, behind) = rest.split_at(length);
+            for (sum, g) in window[offset..offset + length].iter_mut().zip(run) {
+                *sum += g - mean;
+            }
+            rest = behind;
         }
     }
 }

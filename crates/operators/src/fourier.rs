@@ -151,6 +151,24 @@ impl<A: LinearOperator> Biased<A> {
             Err(Error::value("bias of an operator", "a finite number", bias))
         }
     }
+
+    /// `A`.
+    pub fn linear(&self) -> &A {
+        &self.linear
+    }
+
+    /// `b`.
+    pub fn bias(&self) -> f64 {
+        self.bias
+    }
+
+    /// `A x + b` with the linear part behind a pointer.
+    pub fn boxed(self) -> Biased<Box<dyn LinearOperator>>
+    where
+        A: 'static,
+    {
+        Biased { linear: Box::new(self.linear), bias: self.bias }
+    }
 }
 
 impl Biased<FourierDownsampling> {

@@ -32,7 +32,7 @@
 //! ```
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`fourier`],
-//! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`compose`], [`norm`], [`mod@interpolate`],
+//! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`compose`], [`norm`], [`pseudo_inverse`], [`mod@interpolate`],
 //! [`volume`], [`radon`], [`fbp`], [`likelihood`], [`mod@low_dose`].
 
 mod check;
@@ -51,6 +51,7 @@ pub mod low_dose;
 pub mod mask;
 pub mod norm;
 pub mod operator;
+pub mod pseudo_inverse;
 pub mod radon;
 pub mod registered;
 pub mod volume;
@@ -69,6 +70,7 @@ pub use low_dose::{low_dose, upsample};
 pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, LinearOperator, Operator};
+pub use pseudo_inverse::{MinimumNorm, PseudoInverse};
 pub use radon::{Detector, ParallelBeam, Pixels, Radon};
 pub use registered::estimate_kernel;
 pub use volume::{VolumeConvolution, interpolate_volume};

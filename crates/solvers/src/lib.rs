@@ -29,7 +29,7 @@
 //! ```
 //!
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
-//! [`acnet`], [`wppnet_training`], [`wppflow_training`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`],
+//! [`acnet`], [`wppnet_training`], [`wppflow_training`], [`flow_residual()`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
 
@@ -41,6 +41,7 @@ mod check;
 mod crops;
 pub mod dip;
 pub mod distances;
+mod flow_residual;
 mod fused;
 pub mod langevin;
 pub mod map;
@@ -61,6 +62,7 @@ pub use adam::Adam;
 pub use border::Bordered;
 pub use calibration::{Calibration, Coverage, calibration};
 pub use dip::{Dip, DipPoint, DipSettings, Reconstruction};
+pub use flow_residual::flow_residual;
 pub use langevin::{Langevin, LangevinSettings, Method, PosteriorSamples};
 pub use map::{AdamSettings, Map, Problem};
 pub use pairs::{Pair, Pairs};

@@ -12,12 +12,14 @@ use crate::outcome::{Figures, Map, Outcome, Restored, Row, Shown};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
 use crate::state::State;
-use crate::wppnets::material::{Seen, observe, operator};
+use crate::wppnets::material::{Affine, Seen, observe, operator};
 use crate::wppnets::{bicubic, published, score};
 use learn::learn;
 use samples::Samples;
 use smalti_base::{Result, Space};
+use smalti_flows::{Bijection, DataConsistency};
 use std::time::Instant;
+use tch::Tensor;
 
 /// Keys in `table.csv` and titles of the mean of the draws, and of the draws that the report shows.
 const MEAN: (&str, &str) = ("wppflow", "WPPFlow, mean of draws");
@@ -60,11 +62,16 @@ pub fn run(
         let start = Instant::now();
         let mut stream = options.seed.derive("samples of the WPPFlow", i as u64).at("latents", 0);
         let drawn = learned.flow.sample(&seen.observation, profile.draws, &mut stream)?;
-        let samples = Samples::of(drawn)?;
-        let seconds = start.elapsed().as_secs_f64();
         let domain = Space::of(&test.truth, &seen.truth)?;
         let operator = operator(&experiment.data, Form::WrapAfter, domain, data)?;
-        let said = samples.note(experiment, &seen.truth, &seen.observation, operator.as_ref())?;
+        let consistent = match profile.consistency {
+            true => Some(consistent(&drawn, &seen.observation, &operator, learned.residual, experiment.noise)?),
+            false => None,
+        };
+        let samples = Samples::of(consistent.as_ref().unwrap_or(&drawn).shallow_clone())?;
+        let seconds = start.elapsed().as_secs_f64();
+        let before = consistent.is_some().then_some(&drawn);
+        let said = samples.note(experiment, &seen.truth, &seen.observation, &operator, before)?;
         let results = [
             (Method::Bicubic.key(), interpolated, first),
             (MEAN.0, samples.mean.shallow_clone(), seconds),
@@ -95,7 +102,16 @@ pub fn run(
     Ok(outcome)
 }
 
-fn shown(seen: Seen, samples: &Samples, bicubic: &tch::Tensor, border: i64) -> Result<Shown> {
+/// Samples as near to the data as the noise is, one after the other; `residual` is what the flow's samples have.
+fn consistent(drawn: &Tensor, y: &Tensor, operator: &Affine, residual: f64, noise: f64) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let layer = DataConsistency::to_noise(operator.linear(), residual, noise)?;
+    let y = y.f_sub_scalar(operator.bias())?.f_to_kind(drawn.kind())?;
+    let draws = (0..drawn.size()[0]).map(|i| Ok(layer.to_data(&drawn.f_narrow(0, i, 1)?, Some(&y))?.value));
+    Ok(Tensor::f_cat(&draws.collect::<Result<Vec<_>>>()?, 0)?)
+}
+
+fn shown(seen: Seen, samples: &Samples, bicubic: &Tensor, border: i64) -> Result<Shown> {
     let mut images = vec![(Method::Bicubic.key(), Method::Bicubic.title(), bicubic.shallow_clone())];
     for (i, (key, title)) in DRAWS.into_iter().enumerate() {
         images.push((key, title, samples.draw(i as i64)?));

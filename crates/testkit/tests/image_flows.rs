@@ -4,7 +4,7 @@
 use smalti_base::{Result, Seed};
 use smalti_flows::{Bijection, ImageLayer, PulledBack, WppFlow};
 use smalti_testkit::broken::{BrokenImageLayer, FlippedLogDet, InexactInverse, Mistake, SummedLogDet};
-use smalti_testkit::registry::images::{image_layers, wppflow};
+use smalti_testkit::registry::images::{consistency, image_layers, wppflow};
 use smalti_testkit::{Violation, laws};
 use tch::{Kind, Tensor};
 
@@ -92,6 +92,20 @@ fn wppflows_obey_all_laws() {
             Ok(mapped.value.square().sum(Kind::Double) - mapped.log_det.sum(Kind::Double))
         })
         .unwrap();
+    }
+}
+
+#[test]
+fn data_consistency_obeys_the_laws_and_its_twins_do_not() {
+    for (k, case) in consistency().unwrap().into_iter().enumerate() {
+        let again = || consistency().unwrap().swap_remove(k).layer.subject;
+        let (name, layer, x, cond) = (&case.layer.name, &case.layer.subject, &case.batch, Some(&case.cond));
+        laws::inverse(name, layer.as_ref(), x, cond, 1e-9, seed()).unwrap();
+        laws::log_det(name, layer.as_ref(), x, cond, 1e-8, seed()).unwrap();
+        laws::bijection_rows(name, layer.as_ref(), x, cond, seed()).unwrap();
+        laws::inverse(name, &InexactInverse(again()), x, cond, 1e-9, seed()).unwrap_err();
+        laws::log_det(name, &FlippedLogDet(again()), x, cond, 1e-8, seed()).unwrap_err();
+        laws::bijection_rows(name, &SummedLogDet(again()), x, cond, seed()).unwrap_err();
     }
 }
 

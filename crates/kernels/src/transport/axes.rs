@@ -10,6 +10,9 @@ pub(crate) const AXES: usize = 8;
 /// Numbers kept of each row: its coordinates along the axes and the length of what they leave out.
 pub(crate) const KEPT: usize = AXES + 1;
 
+/// Leading axes that boxes are compared along: in the others, boxes of sixteen points are as wide as all points together.
+pub(crate) const BOXED: usize = 4;
+
 /// Rows that the axes are computed from.
 const SAMPLE: usize = 2048;
 

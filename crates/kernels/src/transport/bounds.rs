@@ -81,7 +81,7 @@ impl Margin {
     /// The limits that cost up to and including `cutoff` stays below.
     #[inline(always)]
     pub(crate) fn limits(&self, cutoff: f64) -> Limits {
-        let reach = (cutoff + self.lift) / (1.0 - ETA);
+        let reach = (cutoff + self.lift) * (1.0 / (1.0 - ETA));
         // float64 cancellation between a cutoff and a top that are large themselves; float32 sums and casts.
         let reach = (reach + 1e-14 * (cutoff.abs() + self.lift.abs())).max(0.0) * (1.0 + ETA);
         // What underflows is below the least normal number.

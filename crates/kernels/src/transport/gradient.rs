@@ -14,11 +14,21 @@ pub(super) struct Part {
     pub(super) sum: Vec<f64>,
 }
 
-impl Part {
-    /// Adds it in its place to the sum over all.
-    pub(super) fn add_to(self, all: &mut [f64]) {
-        all[self.first..].iter_mut().zip(self.sum).for_each(|(all, v)| *all += v);
-    }
+/// The sum of all parts, in their order, over an array of `len` values.
+pub(super) fn total(parts: &[Part], len: usize) -> Vec<f64> {
+    let mut sum = vec![0.0; len];
+    let size = len.div_ceil(PARTS).max(1);
+    sum.par_chunks_mut(size).enumerate().for_each(|(c, sum)| {
+        let here = c * size..c * size + sum.len();
+        for part in parts {
+            let (first, last) = (part.first.max(here.start), (part.first + part.sum.len()).min(here.end));
+            if first < last {
+                let values = &part.sum[first - part.first..last - part.first];
+                sum[first - here.start..last - here.start].iter_mut().zip(values).for_each(|(s, v)| *s += v);
+            }
+        }
+    });
+    sum
 }
 
 impl Queries {
@@ -44,9 +54,7 @@ impl Queries {
             .into_par_iter()
             .map(|part| self.part(part * size..count.min((part + 1) * size), result, weights))
             .collect();
-        let mut sum = vec![0.0; self.rows.data().len()];
-        parts.into_iter().for_each(|part| part.add_to(&mut sum));
-        Ok(sum)
+        Ok(total(&parts, self.rows.data().len()))
     }
 
     /// The sum over some queries.

@@ -54,6 +54,7 @@ mod queries;
 mod references;
 mod search;
 mod sinkhorn;
+mod sixteen;
 mod soft_gradient;
 #[cfg(test)]
 mod soft_tests;

@@ -5,13 +5,14 @@ use std::sync::OnceLock;
 use super::{
     dense,
     queries::{Queries, UNKNOWN},
-    references::{Potential, References},
-    search::{Best, Query, Search, Sink, Work},
+    references::{Aligned, Potential, References},
+    search::{Best, Query, Search, Sink, bits},
+    sixteen::{self, Sixteen, Work},
 };
 use crate::lanes::{Group, Isa, Kernel, LANES, Lanes, dispatch};
 
 /// Runs of queries, and queries in each, that show whether pruning pays.
-const PROBES: (usize, usize) = (6, 8);
+const PROBES: (usize, usize) = (3, LANES);
 
 /// How pairs are searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,12 +102,12 @@ impl<'a> Plan<'a> {
         }
         let references = &self.queries.references;
         // Cycles, about: what matters is a factor of two, and data are mostly on one side by ten.
-        let row = 20.0 + references.stride() as f64 / 4.0;
+        let row = 40.0 + references.stride() as f64 / 4.0;
         let all = (references.boxes.len() * LANES * references.dim()) as f64 * 0.6;
         let (mut pruned, mut dense) = (0.0, 0.0);
         for probe in &self.probes {
             let work = self.dispatch(probe, None, |_, best| best).1;
-            pruned += 10.0 * work.groups as f64 + row * work.rows as f64;
+            pruned += 10.0 * work.boxes as f64 + 6.0 * work.leaves as f64 + row * work.rows as f64;
             dense += all * probe.len() as f64;
         }
         pruned > dense
@@ -138,54 +139,60 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
     // Loops, not closures handed to iterators: those would be compiled for any processor.
     #[inline(always)]
     fn search<L: Lanes>(self, lanes: L) -> (Vec<S>, Work) {
-        let references: &References = &self.queries.references;
+        let references: &'a References = &self.queries.references;
         let search = Search { lanes, references, potential: self.potential };
-        let stride = references.stride();
-        let mut rows = vec![0.0; self.open.len() * stride];
+        let (stride, dim, count) = (references.stride(), references.dim(), self.open.len());
+        let mut rows = vec![0.0; count * stride];
+        let mut queries = Vec::with_capacity(count);
         for (row, open) in rows.chunks_exact_mut(stride).zip(self.open) {
-            self.queries.rows.read(self.queries.order[open.position as usize] as usize, row);
-        }
-        let mut queries = Vec::with_capacity(self.open.len());
-        let mut sinks = Vec::with_capacity(self.open.len());
-        let mut last = UNKNOWN;
-        for (row, open) in rows.chunks_exact(stride).zip(self.open) {
-            let point = &self.queries.points[open.position as usize];
+            let position = open.position as usize;
+            self.queries.rows.read(self.queries.order[position] as usize, row);
+            let point = &self.queries.points[position];
             let square = point.z.iter().map(|&z| f64::from(z) * f64::from(z)).sum();
             let margin = references.margins.of(point.length, square, self.potential.top);
-            let query = Query { point, row, margin };
-            let best = start(&search, query, open.start, last);
-            last = best.place;
-            let mut sink = (self.sink)(open, best);
-            look_ahead(&search, query, best.place as usize / LANES, &mut sink);
-            queries.push(query);
-            sinks.push(sink);
+            queries.push(Query { point, row: &*row, margin });
         }
-        let work = match self.offsets {
-            None => search.run_all(&queries, &mut sinks),
-            Some(offsets) => {
-                dense::nearest(&search, offsets, &queries, &mut sinks);
-                Work::default()
+        let mut turned = vec![Aligned([0.0; LANES]); count.div_ceil(LANES) * dim];
+        let (mut sinks, mut work) = (Vec::with_capacity(count), Work::default());
+        let (mut places, mut best, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+        let groups = queries.chunks(LANES).zip(self.open.chunks(LANES)).zip(turned.chunks_exact_mut(dim));
+        for ((queries, open), turned) in groups {
+            sixteen::turned(queries, turned);
+            let group = Sixteen::new(queries, turned);
+            starts(references, queries, open, &mut places);
+            search.best_of(&group, &places, &mut best);
+            let first = sinks.len();
+            for ((open, query), best) in open.iter().zip(queries).zip(best.drain(..)) {
+                let mut sink = (self.sink)(open, best);
+                look_ahead(&search, *query, best.place as usize / LANES, &mut sink);
+                sinks.push(sink);
             }
-        };
+            if self.offsets.is_none() {
+                work += search.sixteen(&group, &mut sinks[first..], &mut blocks);
+            }
+        }
+        if let Some(offsets) = self.offsets {
+            dense::nearest(&search, offsets, &queries, &mut sinks);
+        }
         (sinks, work)
     }
 }
 
-/// The best of what is known before the search: the query's last winner, its neighbour's start, and without a last winner
-/// its own leaf.
+/// Places that are likely to be good for one of sixteen neighbours: their last winners; the leaf of the first one whose last
+/// winner is not known.
 #[inline(always)]
-fn start<'a, L: Lanes>(search: &Search<'a, L>, query: Query<'_>, place: u32, neighbour: u32) -> Best<'a> {
-    let home = search.references.tree().leaf(&query.point.z);
-    let known = if place == UNKNOWN { (home * LANES) as u32 } else { place };
-    let mut best = Best::new(search.exact(query.row, known), search.potential);
-    if neighbour != UNKNOWN && neighbour != known {
-        best.offer(search.exact(query.row, neighbour));
+fn starts(references: &References, queries: &[Query<'_>], open: &[Open], places: &mut Vec<u32>) {
+    places.clear();
+    for (query, open) in queries.iter().zip(open) {
+        if open.start == UNKNOWN {
+            let home = references.tree().leaf(&query.point.z);
+            places.extend(bits(references.filled(home)).map(|l| (home * LANES + l) as u32));
+            return;
+        }
+        if !places.contains(&open.start) {
+            places.push(open.start);
+        }
     }
-    if place == UNKNOWN {
-        let mut limits = query.margin.limits(best.value);
-        search.leaf(query, home, search.references.filled(home), &mut best, &mut limits);
-    }
-    best
 }
 
 /// Gives a sink a first cutoff from the leaves around one that is likely to be good.

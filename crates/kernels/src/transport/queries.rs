@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::{
-    axes::{KEPT, Point},
+    axes::{Axes, KEPT, Point},
     candidates::Candidates,
     references::References,
+    tree::Tree,
 };
 use crate::{
     error::KernelError,
@@ -22,7 +23,7 @@ pub(crate) const CHUNK: usize = 128;
 pub(crate) const UNKNOWN: u32 = u32::MAX;
 
 /// Query rows `x_i` with their index over given references: projections, an order in which neighbours follow each
-/// other, and the winners of the last transform, from which the next search starts.
+/// other (that of a k-d tree), and the winners of the last transform, from which the next search starts.
 ///
 /// Memory: the rows, and about 70 bytes for each.
 #[derive(Debug, Clone)]
@@ -49,8 +50,8 @@ impl Queries {
             return Err(KernelError::new("length of the query rows", expected, rows.dim()));
         }
         let natural: Vec<u32> = (0..rows.len() as u32).collect();
-        let points = project(references, &rows, &natural);
-        let order = by_leaf(references, &points);
+        let points = project(references.axes(), &rows, &natural);
+        let (_, order) = Tree::of(&points);
         let points = order.par_iter().with_min_len(1024).map(|&i| points[i as usize]).collect();
         let winners = vec![UNKNOWN; rows.len()];
         Ok(Self { references: Arc::clone(references), rows, order, points, winners, candidates: None })
@@ -79,7 +80,7 @@ impl Queries {
     /// Another number of values, values that are not finite; the old values then stay.
     pub fn update(&mut self, data: &[f32]) -> Result<(), KernelError> {
         self.rows.replace(data)?;
-        self.points = project(&self.references, &self.rows, &self.order);
+        self.points = project(self.references.axes(), &self.rows, &self.order);
         self.candidates = None;
         Ok(())
     }
@@ -106,16 +107,16 @@ impl Queries {
 }
 
 /// The points of rows, in the order given.
-fn project(references: &References, rows: &Rows, order: &[u32]) -> Vec<Point> {
+pub(super) fn project(axes: &Axes, rows: &Rows, order: &[u32]) -> Vec<Point> {
     let mut points = vec![Point { z: [0.0; KEPT], length: 0.0 }; order.len()];
     points.par_chunks_mut(CHUNK).zip(order.par_chunks(CHUNK)).for_each(|(points, order)| {
-        dispatch(Isa::V4, Project { references, rows, order, points });
+        dispatch(Isa::V4, Project { axes, rows, order, points });
     });
     points
 }
 
 struct Project<'a> {
-    references: &'a References,
+    axes: &'a Axes,
     rows: &'a Rows,
     order: &'a [u32],
     points: &'a mut [Point],
@@ -132,26 +133,9 @@ impl Kernel for Project<'_> {
                 let mut row = vec![0.0; self.rows.dim()];
                 for (point, &i) in self.points.iter_mut().zip(self.order) {
                     self.rows.read(i as usize, &mut row);
-                    *point = self.references.axes().point(&row);
+                    *point = self.axes.point(&row);
                 }
             },
         );
     }
-}
-
-/// The queries ordered by the leaf of the reference tree that they fall into.
-fn by_leaf(references: &References, points: &[Point]) -> Vec<u32> {
-    let leaf: Vec<u32> =
-        points.par_iter().with_min_len(1024).map(|p| references.tree().leaf(&p.z) as u32).collect();
-    let mut next = vec![0_u32; references.leaves.len() + 1];
-    leaf.iter().for_each(|&l| next[l as usize + 1] += 1);
-    for l in 1..next.len() {
-        next[l] += next[l - 1];
-    }
-    let mut order = vec![0; points.len()];
-    for (i, &l) in leaf.iter().enumerate() {
-        order[next[l as usize] as usize] = i as u32;
-        next[l as usize] += 1;
-    }
-    order
 }

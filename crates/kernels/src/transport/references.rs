@@ -2,10 +2,13 @@
 
 use std::{collections::HashMap, sync::OnceLock};
 
+use rayon::prelude::*;
+
 use super::{
-    axes::{Axes, KEPT, Point},
+    axes::{Axes, BOXED, KEPT, Point},
     bounds::Margins,
     dense::Panels,
+    queries::project,
     tree::Tree,
 };
 use crate::{
@@ -54,12 +57,12 @@ pub(crate) struct Leaf {
     square: [f64; LANES],
 }
 
-/// Sixteen boxes, coordinate by coordinate.
+/// Sixteen boxes, coordinate by coordinate, along the leading axes.
 #[derive(Debug, Clone)]
 #[repr(align(64))]
 pub(crate) struct Boxes {
-    pub(crate) low: [Group; KEPT],
-    pub(crate) high: [Group; KEPT],
+    pub(crate) low: [Group; BOXED],
+    pub(crate) high: [Group; BOXED],
 }
 
 impl References {
@@ -71,14 +74,7 @@ impl References {
         let (dim, stride) = (rows.dim(), rows.dim().next_multiple_of(LANES));
         let (distinct, of) = distinct(rows);
         let axes = Axes::of(rows);
-        let mut row = vec![0.0; dim];
-        let points: Vec<Point> = distinct
-            .iter()
-            .map(|&j| {
-                rows.read(j as usize, &mut row);
-                axes.point(&row)
-            })
-            .collect();
+        let points = project(&axes, rows, &distinct);
         let (tree, order) = Tree::of(&points);
 
         let mut values = vec![0.0; order.len() * stride];
@@ -273,11 +269,11 @@ impl Leaf {
 }
 
 /// The smallest box around points.
-struct Hull([(f32, f32); KEPT]);
+struct Hull([(f32, f32); BOXED]);
 
 impl Hull {
     fn of<'a>(points: impl Iterator<Item = &'a [f32; KEPT]>) -> Self {
-        let empty = [(f32::INFINITY, f32::NEG_INFINITY); KEPT];
+        let empty = [(f32::INFINITY, f32::NEG_INFINITY); BOXED];
         Self(
             points.fold(empty, |hull, z| std::array::from_fn(|k| (hull[k].0.min(z[k]), hull[k].1.max(z[k])))),
         )
@@ -290,7 +286,7 @@ impl Boxes {
         let mut all: Vec<Self> = Vec::new();
         for (i, hull) in hulls.enumerate() {
             if i % LANES == 0 {
-                all.push(Self { low: [[0.0; LANES]; KEPT], high: [[0.0; LANES]; KEPT] });
+                all.push(Self { low: [[0.0; LANES]; BOXED], high: [[0.0; LANES]; BOXED] });
             }
             if let Some(boxes) = all.last_mut() {
                 for (k, (low, high)) in hull.0.into_iter().enumerate() {
@@ -305,22 +301,37 @@ impl Boxes {
 
 /// The first of each kind of equal rows, and which of these each row equals.
 fn distinct(rows: &Rows) -> (Vec<u32>, Vec<u32>) {
-    let mut row = vec![0.0; rows.dim()];
-    let mut seen: HashMap<Vec<u32>, u32> = HashMap::with_capacity(rows.len());
-    let mut first = Vec::new();
-    let mut of = Vec::with_capacity(rows.len());
-    for j in 0..rows.len() {
-        rows.read(j, &mut row);
+    let dim = rows.dim();
+    let mut values = vec![0.0; rows.len() * dim];
+    values.par_chunks_exact_mut(dim).enumerate().with_min_len(256).for_each(|(j, row)| {
+        rows.read(j, row);
         // Adding zero makes -0 and 0 the same.
-        let bits = row.iter().map(|v| (v + 0.0).to_bits()).collect();
-        let next = first.len() as u32;
-        let kind = *seen.entry(bits).or_insert(next);
-        if kind == next {
-            first.push(j as u32);
+        row.iter_mut().for_each(|v| *v += 0.0);
+    });
+    let row = |j: u32| &values[j as usize * dim..][..dim];
+    let hashes: Vec<u64> =
+        values.par_chunks_exact(dim).with_min_len(256).map(|row| row.iter().fold(0, mixed)).collect();
+    // Kinds of each hash, the last one first: nearly always one.
+    let mut last: HashMap<u64, u32> = HashMap::with_capacity(rows.len());
+    let (mut first, mut before, mut of) = (Vec::<u32>::new(), Vec::new(), Vec::with_capacity(rows.len()));
+    for (j, hash) in (0..).zip(hashes) {
+        let mut kind = last.get(&hash).copied();
+        while let Some(k) = kind.filter(|&k| row(first[k as usize]) != row(j)) {
+            kind = before[k as usize];
         }
-        of.push(kind);
+        of.push(kind.unwrap_or_else(|| {
+            let new = first.len() as u32;
+            first.push(j);
+            before.push(last.insert(hash, new));
+            new
+        }));
     }
     (first, of)
+}
+
+/// A hash that takes in one more value.
+fn mixed(hash: u64, value: &f32) -> u64 {
+    (hash.rotate_left(5) ^ u64::from(value.to_bits())).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 
 /// The indices that share a place, place after place, and where each place ends.

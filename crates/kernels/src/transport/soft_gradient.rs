@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{
     bounds::squared_distance,
-    gradient::{PARTS, Part},
+    gradient::{PARTS, Part, total},
     softmin::{BLOCK, Block, Side, WINDOW, scores, tile},
 };
 use crate::{
@@ -51,12 +51,8 @@ pub(super) fn exact(
             (values, part)
         })
         .collect();
-    let (mut values, mut gradient) = (Vec::with_capacity(count), vec![0.0; queries.data().len()]);
-    for (of_part, part) in parts {
-        values.extend(of_part);
-        part.add_to(&mut gradient);
-    }
-    Ok((values, gradient))
+    let (values, parts): (Vec<Vec<f64>>, Vec<Part>) = parts.into_iter().unzip();
+    Ok((values.concat(), total(&parts, queries.data().len())))
 }
 
 /// Sums over references under the weights of one query, relative to the best score so far.

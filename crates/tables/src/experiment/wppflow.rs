@@ -47,6 +47,11 @@ pub struct Profile {
     /// Samples drawn for a test image, 3 to 1000.
     #[garde(range(min = 3, max = 1000))]
     pub draws: i64,
+    /// Whether a last layer brings the samples as near to the data as the noise is
+    /// ([`smalti_flows::DataConsistency::to_noise`]); not where not given.
+    #[serde(default)]
+    #[garde(skip)]
+    pub consistency: bool,
     /// The architecture.
     #[garde(dive)]
     pub flow: Flow,

@@ -13,12 +13,19 @@ use smalti_base::{Result, Space};
 use smalti_flows::{WppFlow, WppFlowShape};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
-use smalti_solvers::{Budget, Iteration, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, run};
+use smalti_solvers::{
+    Budget, Iteration, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, flow_residual, run,
+};
 use std::path::Path;
+
+/// Training crops that the residual of samples is measured on, at most.
+const RESIDUAL_CROPS: i64 = 64;
 
 /// A trained flow.
 pub(super) struct Learned {
     pub(super) flow: WppFlow,
+    /// How far samples for training crops are from them ([`flow_residual`]).
+    pub(super) residual: f64,
     steps: u64,
     batch: usize,
     seconds: f64,
@@ -62,11 +69,11 @@ pub(super) fn learn(
     );
     let kept = "wppflow";
     if let Some(file) = state.finished(kept, &identity)? {
-        let seconds = file.meta_parsed("seconds")?;
+        let (seconds, residual) = (file.meta_parsed("seconds")?, file.meta_parsed("residual")?);
         let mut flow = WppFlow::from_checkpoint(file, Path::new("state of the run"))?;
         let kind = flow.kind();
         flow.to(options.device, kind)?;
-        return Ok(Learned { flow, steps, batch, seconds });
+        return Ok(Learned { flow, residual, steps, batch, seconds });
     }
     let shape = WppFlowShape {
         factor: data.factor,
@@ -98,9 +105,8 @@ pub(super) fn learn(
         dual: DualMethod::AveragedSgd { steps: training.psi_steps, step: 1.0 },
         ..WppFlowSettings::prior(data.centred)
     };
-    let operator = operator.as_ref();
     let inputs = WppNetData {
-        operator,
+        operator: &operator,
         crops: &crops,
         validation: Some(&validation),
         reference: &reference,
@@ -114,11 +120,14 @@ pub(super) fn learn(
     let mut iteration = WppFlowTraining::new(flow, inputs, settings, seed)?.with_events(events);
     let summary = run(&mut iteration, Budget::steps(steps), &state.observer(kept, &identity))?;
     state.go_on(&summary)?;
-    let flow = iteration.finish()?.flow;
+    let mut flow = iteration.finish()?.flow;
     let seconds = summary.elapsed.as_secs_f64();
+    let some = crops.f_narrow(0, 0, crops.size()[0].min(RESIDUAL_CROPS))?;
+    let residual = flow_residual(&flow, &operator, &some, seed)?;
+    flow.provenance.insert("residual".into(), residual.to_string());
     let mut file = flow.to_checkpoint();
     file.set_meta("seconds", seconds);
     flow.save(&options.folder.join("wppflow.safetensors"))?;
     state.finish(kept, &identity, file)?;
-    Ok(Learned { flow, steps, batch, seconds })
+    Ok(Learned { flow, residual, steps, batch, seconds })
 }

@@ -32,13 +32,15 @@ impl Samples {
         Ok(self.all.f_narrow(0, i, 1)?)
     }
 
-    /// What is said of them below the table. All but the outer `crop` pixels count.
+    /// What is said of them below the table, and of the samples `before` the layer of data consistency. All but the outer
+    /// `crop` pixels count.
     pub(super) fn note(
         &self,
         experiment: &WppFlowTable,
         truth: &Tensor,
         observation: &Tensor,
         operator: &dyn Operator,
+        before: Option<&Tensor>,
     ) -> Result<String> {
         let border = experiment.crop;
         let seen = (border + experiment.data.factor - 1) / experiment.data.factor;
@@ -47,6 +49,10 @@ impl Samples {
             Ok::<_, Error>(average(&residual.f_square()?)?.sqrt())
         };
         let (of_draws, of_truth) = (residual(&self.all)?, residual(truth)?);
+        let before = match before {
+            Some(before) => format!("{:.4} before data consistency, ", residual(before)?),
+            None => String::new(),
+        };
         let (inner, truth) = (crop(&self.deviation, border)?, crop(truth, border)?);
         let edges = edges(&truth)?;
         let over = |mask: &Tensor| average(&inner.f_masked_select(mask)?);
@@ -67,7 +73,7 @@ impl Samples {
             ),
         };
         Ok(format!(
-            "{draws} draws; residual of the draws {of_draws:.4} (of the truth {of_truth:.4}, noise {}); standard deviation \
+            "{draws} draws; residual of the draws {of_draws:.4} ({before}of the truth {of_truth:.4}, noise {}); standard deviation \
              {deviations}; two draws differ by {apart:.4} (root mean square); intervals of 50 / 80 / 90 / 95 % cover {} % of \
              pixels, {} % of means over {PATCH} x {PATCH} pixels",
             experiment.noise,

@@ -10,6 +10,7 @@ use smalti_base::checkpoint::data_hash;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Result, Space};
 use smalti_flows::Precision;
+use smalti_operators::Operator;
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{AcNet, Budget, Iteration, Schedule, WppNetData, WppNetSettings, WppNetTraining, run};
@@ -108,7 +109,7 @@ pub(super) fn learn(
     };
     let domain = Space::image(1, network.factor * size[0], network.factor * size[1]);
     let operator = operator(network, training.form, domain, data)?;
-    let (operator, validation) = (operator.as_ref(), Some(&validation));
+    let (operator, validation): (&dyn Operator, _) = (&operator, Some(&validation));
     let inputs = WppNetData { operator, crops: &crops, validation, reference: &reference, prior: &prior };
     let mut net = AcNet::new(network.factor, seed)?.to(options.device)?;
     net.provenance.insert("operator".into(), format!("{:?}", network.operator));

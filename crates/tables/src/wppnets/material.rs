@@ -5,7 +5,7 @@ use crate::experiment::settings::Form;
 use crate::experiment::wppnets::{Crops, Forward, Network, Observed, Test};
 use crate::run::RunOptions;
 use smalti_base::{Error, Result, Seed, Space, hdf5_file::load_crops};
-use smalti_operators::{Biased, Convolution, Extension, Grid, Operator};
+use smalti_operators::{Biased, Convolution, Extension, Grid, LinearOperator, Operator};
 use tch::Tensor;
 
 /// Side of training crops cut from synthetic observations.
@@ -26,31 +26,30 @@ pub(crate) struct Seen {
     pub(crate) label: String,
 }
 
+/// The forward operator of a network.
+pub(crate) type Affine = Biased<Box<dyn LinearOperator>>;
+
 /// The forward operator of a network, on images of `domain` that a Gaussian blur continues as `form` says.
-pub(crate) fn operator(
-    network: &Network,
-    form: Form,
-    domain: Space,
-    data: &DataSource,
-) -> Result<Box<dyn Operator>> {
+pub(crate) fn operator(network: &Network, form: Form, domain: Space, data: &DataSource) -> Result<Affine> {
     let blur = |kernel_size, sigma| {
         let extension = match form {
             Form::WrapAfter => Extension::WrapAfter,
             Form::Valid => Extension::Valid,
             Form::Reflect => Extension::Reflect { before: (kernel_size - 1) / 2, after: kernel_size / 2 },
         };
-        Convolution::superresolution(domain, kernel_size, sigma, network.factor, extension)
+        let linear = Convolution::superresolution(domain, kernel_size, sigma, network.factor, extension)?;
+        Ok(Biased::new(linear, 0.0)?.boxed())
     };
     match (&network.operator, data) {
-        (&Forward::Gaussian { kernel_size, sigma }, _) => Ok(Box::new(blur(kernel_size, sigma)?)),
+        (&Forward::Gaussian { kernel_size, sigma }, _) => blur(kernel_size, sigma),
         (Forward::Estimated(file), DataSource::Folder { folder, .. }) => {
-            Ok(Box::new(Biased::load(&folder.join(file), domain, network.factor)?))
+            Ok(Biased::load(&folder.join(file), domain, network.factor)?.boxed())
         }
         // A stand-in of a similar width.
         (
             Forward::Estimated(_),
             DataSource::Synthetic | DataSource::SyntheticVolumes | DataSource::Drawn(_),
-        ) => Ok(Box::new(blur(15, 1.0)?)),
+        ) => blur(15, 1.0),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The layers on images and the conditional flows there are, in float64, away from their start.
 
 use super::Named;
-use smalti_base::{Result, Seed};
+use smalti_base::{Result, Seed, Space};
 use smalti_flows::{
-    ClampForm, ConditionalAffine, ConvCoupling, ImageLayer, ImageNorm, Permutation, SoftClamp, Squeeze,
-    Unsqueeze, WppFlow, WppFlowShape,
+    Bijection, ClampForm, ConditionalAffine, ConvCoupling, DataConsistency, ImageLayer, ImageNorm, Permutation, SoftClamp,
+    Squeeze, Unsqueeze, WppFlow, WppFlowShape,
 };
+use smalti_operators::{Convolution, Extension, Operator, PseudoInverse};
 use tch::{Device, Kind, Tensor};
 
 /// A layer, a batch of images for it, and the condition where it takes one.
@@ -59,6 +60,36 @@ pub fn image_layers() -> Result<Vec<ImageCase>> {
     add("squeeze", Box::new(Squeeze), [3, 8, 1, 2], 0);
     add("unsqueeze", Box::new(Unsqueeze), [3, 2, 4, 2], 0);
     Ok(all)
+}
+
+/// A bijection on images under a condition.
+pub struct ConsistencyCase {
+    /// The layer.
+    pub layer: Named<dyn Bijection>,
+    /// Images, `[B, 1, H, W]`.
+    pub batch: Tensor,
+    /// Observations.
+    pub cond: Tensor,
+}
+
+/// Data consistency for operators of superresolution, one that sees all of an image and one that does not.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn consistency() -> Result<Vec<ConsistencyCase>> {
+    let seed = Seed::new(33);
+    let solver = PseudoInverse { tolerance: 1e-14, max_iterations: 500 };
+    [("wrapped", Extension::WrapAfter, 0.6), ("valid", Extension::Valid, 1.7)]
+        .into_iter()
+        .map(|(name, form, scale)| {
+            let operator = Convolution::superresolution(Space::image(1, 6, 8), 3, 0.8, 2, form)?;
+            let draw = |what, size: [i64; 4]| seed.at(what, 0).normal(&size).to_kind(Kind::Double);
+            let (batch, cond) = (draw("images", operator.domain().batch(3)), draw("y", operator.range().batch(3)));
+            let layer = DataConsistency::new(operator, scale, solver)?;
+            let layer = Named::new(format!("data consistency, {name}"), Box::new(layer) as Box<dyn Bijection>);
+            Ok(ConsistencyCase { layer, batch, cond })
+        })
+        .collect()
 }
 
 /// A small WPPFlow of that factor with random weights in float64; latents (or images) and observations for it.
