@@ -62,7 +62,8 @@ impl<A: LinearOperator> DataConsistency<A> {
 
     fn map(&self, x: &Tensor, cond: Option<&Tensor>, scale: f64) -> Result<Mapped> {
         let (range, size) = (self.operator.range(), x.size());
-        let y = cond.filter(|y| y.size() == range.batch(size.first().copied().unwrap_or(0)) && y.kind() == x.kind());
+        let y = cond
+            .filter(|y| y.size() == range.batch(size.first().copied().unwrap_or(0)) && y.kind() == x.kind());
         let Some(y) = y else {
             let got = cond.map_or("none".into(), |y| format!("{:?} {:?}", y.kind(), y.size()));
             let expected = format!("{:?} observations of {size:?}, in {range:?}", x.kind());

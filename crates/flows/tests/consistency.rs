@@ -49,7 +49,9 @@ fn samples_come_as_far_from_the_data_as_the_noise() {
 #[test]
 fn bad_input_is_refused() {
     let a = operator();
-    for (residual, noise) in [(0.02, 0.0), (0.02, -0.01), (0.02, f64::NAN), (f64::NAN, 0.01), (f64::INFINITY, 0.01)] {
+    for (residual, noise) in
+        [(0.02, 0.0), (0.02, -0.01), (0.02, f64::NAN), (f64::NAN, 0.01), (f64::INFINITY, 0.01)]
+    {
         assert!(DataConsistency::to_noise(&a, residual, noise).is_err(), "{residual} {noise}");
     }
     assert!(DataConsistency::new(&a, 0.0, PseudoInverse::default()).is_err());

@@ -47,7 +47,7 @@ impl PseudoInverse {
         }
         check::element("right-hand side of the pseudo-inverse", v, a.range())?;
         let goal = dot(v, v)?.f_mul_scalar(self.tolerance * self.tolerance)?;
-        let (mut u, mut residual, mut direction) = (v.f_zeros_like()?, v.f_copy()?, v.f_copy()?);
+        let (mut u, mut residual, mut direction) = (v.f_zeros_like()?, v.shallow_clone(), v.shallow_clone());
         let mut square = dot(&residual, &residual)?;
         let mut iterations = 0;
         loop {
@@ -118,7 +118,8 @@ mod tests {
     /// Elements of different sizes, one of them zero, do not disturb each other.
     #[test]
     fn elements_are_solved_by_themselves() {
-        let a = Convolution::superresolution(Space::image(1, 16, 16), 4, 1.0, 2, Extension::WrapAfter).unwrap();
+        let a =
+            Convolution::superresolution(Space::image(1, 16, 16), 4, 1.0, 2, Extension::WrapAfter).unwrap();
         let v = Seed::new(3).at("v", 0).normal(&a.range().batch(1)).to_kind(Kind::Double);
         let together = Tensor::cat(&[&v, &(&v * 0.0), &(&v * 1e6)], 0);
         let exact = PseudoInverse { tolerance: 1e-12, ..Default::default() };

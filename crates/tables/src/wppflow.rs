@@ -65,7 +65,9 @@ pub fn run(
         let domain = Space::of(&test.truth, &seen.truth)?;
         let operator = operator(&experiment.data, Form::WrapAfter, domain, data)?;
         let consistent = match profile.consistency {
-            true => Some(consistent(&drawn, &seen.observation, &operator, learned.residual, experiment.noise)?),
+            true => {
+                Some(consistent(&drawn, &seen.observation, &operator, learned.residual, experiment.noise)?)
+            }
             false => None,
         };
         let samples = Samples::of(consistent.as_ref().unwrap_or(&drawn).shallow_clone())?;

@@ -221,9 +221,10 @@ impl Sink for Near {
     #[inline(always)]
     fn offer(&mut self, found: Found) {
         self.least = self.least.min(found.value);
-        self.found.push(Dear(found));
-        if self.found.len() > self.most {
-            self.found.pop();
+        if self.found.len() < self.most {
+            self.found.push(Dear(found));
+        } else if let Some(mut last) = self.found.peek_mut().filter(|last| found.value < last.0.value) {
+            *last = Dear(found);
         }
         if let (true, Some(last)) = (self.found.len() == self.most, self.found.peek()) {
             self.bound = self.bound.min(last.0.value);

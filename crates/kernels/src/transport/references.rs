@@ -187,6 +187,8 @@ pub(crate) struct Potential {
     pub(crate) top: f64,
     /// For each leaf `|z|^2 + top - psi`, rounded down.
     pub(crate) offsets: Vec<Aligned>,
+    /// For each leaf `top - psi`, rounded down.
+    pub(crate) drops: Vec<Aligned>,
     /// For each box the least `top - psi` inside, rounded down.
     pub(crate) box_least: Vec<Aligned>,
     /// The same for boxes of the upper level.
@@ -238,21 +240,23 @@ impl Potential {
         let mut box_least = vec![Aligned([f32::INFINITY; LANES]); references.boxes.len()];
         let mut upper_least = vec![Aligned([f32::INFINITY; LANES]); references.upper.len()];
         let mut offsets = Vec::with_capacity(references.leaves.len());
+        let mut drops = Vec::with_capacity(references.leaves.len());
         for (i, (leaf, psi)) in references.leaves.iter().zip(psi.chunks(LANES)).enumerate() {
-            let mut offset = [f32::INFINITY; LANES];
+            let (mut offset, mut drops_here) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
             let mut least = f32::INFINITY;
-            for ((offset, psi), square) in offset.iter_mut().zip(psi).zip(leaf.square) {
+            for (l, (psi, square)) in psi.iter().zip(leaf.square).enumerate() {
                 let drop = (top - psi) * share;
-                *offset = (square + drop) as f32;
+                (offset[l], drops_here[l]) = ((square + drop) as f32, drop as f32);
                 least = least.min(drop as f32);
             }
             offsets.push(Aligned(offset));
+            drops.push(Aligned(drops_here));
             box_least[i / LANES].0[i % LANES] = least;
             let above = i / LANES;
             let entry = &mut upper_least[above / LANES].0[above % LANES];
             *entry = entry.min(least);
         }
-        Self { psi, row, top, offsets, box_least, upper_least }
+        Self { psi, row, top, offsets, drops, box_least, upper_least }
     }
 }
 

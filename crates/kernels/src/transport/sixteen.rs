@@ -13,6 +13,9 @@ use super::{
 };
 use crate::lanes::{Group, LANES, Lanes};
 
+/// With so many queries that have to look into a leaf, one look for all of them comes first.
+const MANY: u32 = 12;
+
 /// How much a search had to look at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Work {
@@ -38,11 +41,12 @@ pub(crate) struct Sixteen<'a, 'q> {
     /// The rows, value by value.
     rows: &'q [Aligned],
     z: [Aligned; BOXED],
-    /// `-2 z`.
+    /// `-2 z` of each query, and the same coordinate by coordinate.
     twice: [Aligned; LANES],
+    turned: [Aligned; KEPT],
     /// The box around the points.
-    low: [f32; BOXED],
-    high: [f32; BOXED],
+    low: [f32; KEPT],
+    high: [f32; KEPT],
 }
 
 /// The limits of sixteen queries.
@@ -72,18 +76,19 @@ impl<'a, 'q> Sixteen<'a, 'q> {
             rows,
             z: [Aligned([0.0; LANES]); BOXED],
             twice: [Aligned([0.0; LANES]); LANES],
-            low: [f32::INFINITY; BOXED],
-            high: [f32::NEG_INFINITY; BOXED],
+            turned: [Aligned([0.0; LANES]); KEPT],
+            low: [f32::INFINITY; KEPT],
+            high: [f32::NEG_INFINITY; KEPT],
         };
         for l in 0..LANES {
             let point = queries[l.min(queries.len() - 1)].point;
-            for (twice, &z) in this.twice[l].0.iter_mut().zip(&point.z) {
-                *twice = -2.0 * z;
-            }
-            for (k, &z) in point.z.iter().enumerate().take(BOXED) {
-                this.z[k].0[l] = z;
+            for (k, &z) in point.z.iter().enumerate() {
+                (this.twice[l].0[k], this.turned[k].0[l]) = (-2.0 * z, -2.0 * z);
                 this.low[k] = this.low[k].min(z);
                 this.high[k] = this.high[k].max(z);
+            }
+            for (to, &z) in this.z.iter_mut().zip(&point.z) {
+                to.0[l] = z;
             }
         }
         this
@@ -150,7 +155,9 @@ impl<'s, L: Lanes> Search<'s, L> {
             work.boxes += close.count_ones() as usize;
             for l in bits(close) {
                 let who = self.inside(group, boxes, least, l, &limits);
-                if who != 0 {
+                if who.count_ones() >= MANY {
+                    self.shared(group, (first + l, who), sinks, &mut limits, &mut work);
+                } else if who != 0 {
                     self.points(group, (first + l, who), sinks, &mut limits, &mut work);
                 }
             }
@@ -223,6 +230,40 @@ impl<'s, L: Lanes> Search<'s, L> {
         work.leaves += who.count_ones() as usize;
     }
 
+    /// The same where nearly all queries have to look: first which points come near the box around the queries, then which
+    /// queries come near each of these.
+    #[inline(always)]
+    fn shared<S: Sink>(
+        &self,
+        group: &Sixteen<'_, '_>,
+        (leaf, who): (usize, u16),
+        sinks: &mut [S],
+        limits: &mut Together,
+        work: &mut Work,
+    ) {
+        let lanes = self.lanes;
+        let mut sum = lanes.load(&self.potential.drops[leaf].0);
+        let z = &self.references.leaves[leaf].z;
+        for (k, z) in z.iter().enumerate() {
+            let z = lanes.load(z);
+            let above = lanes.sub(z, lanes.splat(group.high[k]));
+            let below = lanes.sub(lanes.splat(group.low[k]), z);
+            let gap = lanes.max(lanes.max(above, below), lanes.splat(0.0));
+            sum = lanes.mul_add(gap, gap, sum);
+        }
+        work.leaves += 4;
+        for p in bits(lanes.at_most(sum, lanes.splat(limits.most))) {
+            let mut sum = lanes.splat(self.potential.offsets[leaf].0[p]);
+            for (twice, z) in group.turned.iter().zip(z) {
+                sum = lanes.mul_add(lanes.load(&twice.0), lanes.splat(z[p]), sum);
+            }
+            work.leaves += 1;
+            for l in bits(who & lanes.at_most(sum, lanes.load(&limits.points.0))) {
+                self.hit(group, (leaf, l, 1 << p), sinks, limits, work);
+            }
+        }
+    }
+
     /// Looks at the rows of a leaf that are close to query `l`.
     #[inline(always)]
     fn hit<S: Sink>(
@@ -237,8 +278,8 @@ impl<'s, L: Lanes> Search<'s, L> {
         let before = limits.of(l);
         let mut new = before;
         self.leaf(group.queries[l], leaf, close, &mut sinks[l], &mut new);
-        if new.boxes != before.boxes {
-            limits.set(l, new);
+        limits.set(l, new);
+        if new.boxes < before.boxes && before.boxes == limits.most {
             limits.largest();
         }
     }

@@ -75,7 +75,7 @@ fn split(points: &[Point], order: &mut [u32]) -> Node {
 /// The coordinate along which the points (a sample of many) vary most.
 fn widest(points: &[Point], order: &[u32]) -> usize {
     let (mut sums, mut squares, mut count) = ([0.0_f64; KEPT], [0.0_f64; KEPT], 0.0);
-    for point in order.iter().step_by(1 + order.len() / 512).map(|&i| &points[i as usize]) {
+    for point in order.iter().step_by(1 + order.len() / 64).map(|&i| &points[i as usize]) {
         count += 1.0;
         for (k, &z) in point.z.iter().enumerate() {
             sums[k] += f64::from(z);

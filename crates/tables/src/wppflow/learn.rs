@@ -11,6 +11,7 @@ use smalti_base::checkpoint::data_hash;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Result, Space};
 use smalti_flows::{WppFlow, WppFlowShape};
+use smalti_operators::Operator;
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{

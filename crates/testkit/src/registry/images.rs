@@ -3,8 +3,8 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::{
-    Bijection, ClampForm, ConditionalAffine, ConvCoupling, DataConsistency, ImageLayer, ImageNorm, Permutation, SoftClamp,
-    Squeeze, Unsqueeze, WppFlow, WppFlowShape,
+    Bijection, ClampForm, ConditionalAffine, ConvCoupling, DataConsistency, ImageLayer, ImageNorm,
+    Permutation, SoftClamp, Squeeze, Unsqueeze, WppFlow, WppFlowShape,
 };
 use smalti_operators::{Convolution, Extension, Operator, PseudoInverse};
 use tch::{Device, Kind, Tensor};
@@ -84,9 +84,11 @@ pub fn consistency() -> Result<Vec<ConsistencyCase>> {
         .map(|(name, form, scale)| {
             let operator = Convolution::superresolution(Space::image(1, 6, 8), 3, 0.8, 2, form)?;
             let draw = |what, size: [i64; 4]| seed.at(what, 0).normal(&size).to_kind(Kind::Double);
-            let (batch, cond) = (draw("images", operator.domain().batch(3)), draw("y", operator.range().batch(3)));
+            let (batch, cond) =
+                (draw("images", operator.domain().batch(3)), draw("y", operator.range().batch(3)));
             let layer = DataConsistency::new(operator, scale, solver)?;
-            let layer = Named::new(format!("data consistency, {name}"), Box::new(layer) as Box<dyn Bijection>);
+            let layer =
+                Named::new(format!("data consistency, {name}"), Box::new(layer) as Box<dyn Bijection>);
             Ok(ConsistencyCase { layer, batch, cond })
         })
         .collect()

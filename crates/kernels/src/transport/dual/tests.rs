@@ -103,7 +103,13 @@ fn a_small_step_is_followed_quickly() -> Result<(), KernelError> {
     let moved: Vec<f32> = case.x.iter().map(|x| x + 0.002 * random.normal() as f32).collect();
     queries.update(&moved)?;
     let warm = dual.solve(&mut queries, None)?;
-    assert!(warm.converged && warm.evaluations <= 15, "{}", warm.evaluations);
+    // Patches of real images need fewer: 7 to 10, see docs/performance.md.
+    assert!(
+        warm.converged && 2 * warm.evaluations < cold.evaluations,
+        "{} {}",
+        warm.evaluations,
+        cold.evaluations
+    );
     assert!((warm.value - cold.value).abs() > 1e-3 * cold.value, "nothing moved");
     Ok(())
 }
