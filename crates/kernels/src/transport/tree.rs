@@ -58,10 +58,13 @@ fn split(points: &[Point], order: &mut [u32]) -> Node {
         return Node::Leaf;
     }
     let axis = widest(points, order);
-    let at = |i: u32| points[i as usize].z[axis];
     let left = left_of(order.len());
-    let (_, middle, _) = order.select_nth_unstable_by(left, |&a, &b| at(a).total_cmp(&at(b)).then(a.cmp(&b)));
-    let value = at(*middle);
+    // Coordinates side by side: comparing them through the order would read all over the points.
+    let mut along: Vec<(f32, u32)> = order.iter().map(|&i| (points[i as usize].z[axis], i)).collect();
+    let (_, &mut (value, _), _) =
+        along.select_nth_unstable_by(left, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    order.iter_mut().zip(&along).for_each(|(i, a)| *i = a.1);
+    drop(along);
     let large = order.len() > 8 * WIDE;
     let (low, high) = order.split_at_mut(left);
     let sides = if large {
