@@ -136,8 +136,10 @@ fn pixels_of_weight_zero_do_not_count() {
     let (expected, of_left) = left.value_and_grad(&x.narrow(3, 0, 4)).unwrap();
     assert!((value / expected - 1.0).abs() < 3.0 * GAP, "{value} instead of {expected}");
     assert_eq!(gradient.narrow(3, 4, 4).abs().max().double_value(&[]), 0.0);
+    // At the optimum a pixel is nearly tied between neighbours of the reference, and either potential may decide for another
+    // one of them; twice or half the weight would make an error of 0.5 and more.
     let error = ((gradient.narrow(3, 0, 4) - &of_left).norm() / of_left.norm()).double_value(&[]);
-    assert!(error < 0.05, "{error}");
+    assert!(error < 0.35, "{error}");
 }
 
 #[test]
