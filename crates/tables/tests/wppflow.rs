@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
 use smalti_base::Seed;
-use smalti_flows::WppFlow;
+use smalti_flows::{Bijection, DataConsistency, WppFlow};
+use smalti_operators::{Convolution, Extension};
 use smalti_solvers::Cancel;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::ProfileName;
@@ -86,10 +87,18 @@ fn a_run_writes_everything_and_repeats() {
     }
     let shown = &outcome.shown[0];
     assert_eq!((shown.results.len(), shown.maps.len()), (5, 1));
-    // The written flow draws the shown images.
+    // The written flow draws the shown images, which data consistency then brings nearer to the observation.
     let flow = WppFlow::load(&root.path().join("wppflow.safetensors")).unwrap();
     let mut stream = Seed::new(4).derive("samples of the WPPFlow", 0).at("latents", 0);
-    let again = flow.sample(&shown.observation.as_ref().unwrap().0, 1, &mut stream).unwrap();
+    let y = &shown.observation.as_ref().unwrap().0;
+    let drawn = flow.sample(y, 1, &mut stream).unwrap();
+    let size = drawn.size();
+    let domain = smalti_base::Space::image(1, size[2], size[3]);
+    let operator = Convolution::superresolution(domain, 16, 2.0, 4, Extension::WrapAfter).unwrap();
+    let residual = flow.provenance["residual"].parse().unwrap();
+    let layer = DataConsistency::to_noise(&operator, residual, 0.01).unwrap();
+    assert!(layer.scale() < 1.0 && rows[1].note.contains("before data consistency"));
+    let again = layer.to_data(&drawn, Some(y)).unwrap().value;
     assert!((again - &shown.results[1].image).abs().max().double_value(&[]) < 1e-4);
     let page = std::fs::read_to_string(root.path().join("report.html")).unwrap();
     assert!(page.contains("Standard deviation") && page.contains("black 0, white"));
