@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 /// `A A^T u = v` is solved by conjugate gradients, for each element of a batch by itself: the error falls by
 /// `(sqrt(c) - 1) / (sqrt(c) + 1)` an iteration with the condition number `c` of `A A^T` (35 for the superresolution by 4 of
 /// the WPP papers), and an iteration applies `A` and `A^T` once. Where gradients are
-/// on, the iterations leave a graph.
+/// on, the iterations leave a graph. An element of which that is reached waits for the others unchanged.
 #[derive(Debug, Clone, Copy)]
 pub struct PseudoInverse {
     /// Stop where `|A A^T u - v|` is at most this share of `|v|`, for every element. Default 1e-5, about what float32 allows.
@@ -40,37 +40,54 @@ impl PseudoInverse {
     ///
     /// # Errors
     /// [`Error::Value`] where the tolerance is not positive; [`Error::Shape`] where `v` is not in the range;
-    /// [`Error::NonFinite`] where NaN or infinity turn up.
+    /// [`Error::NonFinite`] where `v` has NaN or infinity, or is so large that its square is.
     pub fn apply(&self, a: &dyn LinearOperator, v: &Tensor) -> Result<MinimumNorm> {
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
             return Err(Error::value("tolerance of the pseudo-inverse", "a positive number", self.tolerance));
         }
         check::element("right-hand side of the pseudo-inverse", v, a.range())?;
         let goal = dot(v, v)?.f_mul_scalar(self.tolerance * self.tolerance)?;
-        let (mut u, mut residual, mut direction) = (v.f_zeros_like()?, v.shallow_clone(), v.shallow_clone());
-        let mut square = dot(&residual, &residual)?;
+        let value = goal.f_sum(Kind::Double)?.f_double_value(&[])?;
+        if !value.is_finite() {
+            let term = "right-hand side of the pseudo-inverse".into();
+            return Err(Error::NonFinite { term, iteration: 0, value });
+        }
+        let (mut u, mut residual) = (v.f_zeros_like()?, v.shallow_clone());
         let mut iterations = 0;
+        // With rounding the residual of the recurrence falls below the true one, which is computed from time to time, and
+        // which the recurrence then goes on from.
         loop {
-            let worst = square.f_sub(&goal)?.f_max()?.f_double_value(&[])?;
-            if !worst.is_finite() {
-                let (term, iteration) = ("residual of the pseudo-inverse".into(), u64::from(iterations));
-                return Err(Error::NonFinite { term, iteration, value: worst });
+            let start = u.shallow_clone();
+            let (mut direction, mut square) = (residual.shallow_clone(), dot(&residual, &residual)?);
+            let mut open = square.f_gt_tensor(&goal)?;
+            while iterations < self.max_iterations && any(&open)? {
+                let image = a.apply(&a.adjoint(&direction)?)?;
+                let step = ratio(&square, &dot(&direction, &image)?)?.f_mul(&open)?;
+                u = u.f_add(&direction.f_mul(&step)?)?;
+                residual = residual.f_sub(&image.f_mul(&step)?)?;
+                let next = dot(&residual, &residual)?;
+                direction = residual.f_add(&direction.f_mul(&ratio(&next, &square)?)?)?;
+                square = next;
+                open = square.f_gt_tensor(&goal)?;
+                iterations += 1;
             }
-            let converged = worst <= 0.0;
+            let x = a.adjoint(&u)?;
+            residual = v.f_sub(&a.apply(&x)?)?;
+            let square = dot(&residual, &residual)?;
+            if !square.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
+                // Directions that the operator does not see make steps without end.
+                return Ok(MinimumNorm { x: a.adjoint(&start)?, converged: false, iterations });
+            }
+            let converged = !any(&square.f_gt_tensor(&goal)?)?;
             if converged || iterations == self.max_iterations {
-                return Ok(MinimumNorm { x: a.adjoint(&u)?, converged, iterations });
+                return Ok(MinimumNorm { x, converged, iterations });
             }
-            let image = a.apply(&a.adjoint(&direction)?)?;
-            // An element that is solved stays as it is: its direction is zero, and so is what it is divided by.
-            let step = ratio(&square, &dot(&direction, &image)?)?;
-            u = u.f_add(&direction.f_mul(&step)?)?;
-            residual = residual.f_sub(&image.f_mul(&step)?)?;
-            let next = dot(&residual, &residual)?;
-            direction = residual.f_add(&direction.f_mul(&ratio(&next, &square)?)?)?;
-            square = next;
-            iterations += 1;
         }
     }
+}
+
+fn any(open: &Tensor) -> Result<bool> {
+    Ok(open.f_any()?.f_int64_value(&[])? != 0)
 }
 
 /// The inner product of each element, `[B, 1, 1, 1]`.
@@ -129,13 +146,43 @@ mod tests {
         assert!(largest(&(all.narrow(0, 2, 1) / 1e6 - &one)) < 1e-9);
     }
 
+    /// What is called converged is, in float32 and for a blur that nearly takes fine detail away: the residual is that of the
+    /// result, not that of the recurrence.
+    #[test]
+    fn rounding_does_not_pass_for_convergence() {
+        let domain = Space::image(1, 32, 32);
+        let a = Convolution::superresolution(domain, 16, 2.0, 2, Extension::WrapAfter).unwrap();
+        let v = Seed::new(4).at("v", 0).normal(&a.range().batch(1));
+        let norm = |x: Tensor| x.to_kind(Kind::Double).norm().double_value(&[]);
+        let mut reached = Vec::new();
+        for tolerance in [0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6] {
+            let found = PseudoInverse { tolerance, max_iterations: 3000 }.apply(&a, &v).unwrap();
+            let left = norm(a.apply(&found.x).unwrap() - &v) / norm(v.shallow_clone());
+            assert_eq!(found.converged, left <= tolerance, "{tolerance}: {left}");
+            reached.push(found.converged);
+        }
+        assert!(reached[0] && !reached[5], "{reached:?}");
+    }
+
+    #[test]
+    fn a_batch_of_none_is_solved() {
+        let a =
+            Convolution::superresolution(Space::image(1, 16, 16), 4, 1.0, 2, Extension::WrapAfter).unwrap();
+        let none = Tensor::zeros(a.range().batch(0), (Kind::Float, tch::Device::Cpu));
+        let found = PseudoInverse::default().apply(&a, &none).unwrap();
+        assert!(found.converged && found.x.size() == a.domain().batch(0));
+    }
+
     #[test]
     fn dependent_rows_and_bad_input_are_said() {
         let seen = Tensor::from_slice(&[1.0, 0.0, 1.0, 0.0]).reshape([2, 2]);
         let a = Mask::new(1, &seen).unwrap();
         let v = Tensor::ones([1, 1, 2, 2], (Kind::Double, tch::Device::Cpu));
         let found = PseudoInverse::default().apply(&a, &v).unwrap();
-        assert!(!found.converged && found.iterations == 200);
+        assert!(!found.converged && found.x.isfinite().all().int64_value(&[]) == 1);
+        let v = Seed::new(6).at("v", 0).normal(&[1, 1, 2, 2]).to_kind(Kind::Double);
+        let found = PseudoInverse::default().apply(&a, &v).unwrap();
+        assert!(!found.converged && found.x.isfinite().all().int64_value(&[]) == 1);
         assert!(PseudoInverse::default().apply(&a, &v.narrow(2, 0, 1)).is_err());
         assert!(PseudoInverse { tolerance: 0.0, ..Default::default() }.apply(&a, &v).is_err());
         assert!(PseudoInverse::default().apply(&a, &(&v * f64::NAN)).is_err());

@@ -1,6 +1,6 @@
 //! Observed crops that networks learn from without pairs.
 
-use smalti_base::{Error, Result, Seed};
+use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::Operator;
 use tch::{Device, Kind, Tensor};
 
@@ -19,6 +19,19 @@ pub(crate) fn batch(crops: &Tensor, size: usize, seed: Seed, k: u64) -> Result<T
 pub(crate) fn observed(operator: &dyn Operator, y: &Tensor) -> Result<Tensor> {
     let range = operator.range();
     Ok(y.f_narrow(2, 0, range.height)?.f_narrow(3, 0, range.width)?)
+}
+
+/// Checks that the operator goes from images of `domain` to observations that are no larger than crops, `[h, w]`.
+pub(crate) fn fits(operator: &dyn Operator, domain: Space, crop: &[i64]) -> Result<()> {
+    if operator.domain() != domain {
+        return Err(Error::shape("domain of the operator", domain, operator.domain()));
+    }
+    let range = operator.range();
+    if range.channels != 1 || range.height > crop[0] || range.width > crop[1] {
+        let expected = format!("at most the {} x {} pixels of a crop", crop[0], crop[1]);
+        return Err(Error::shape("range of the operator", expected, range));
+    }
+    Ok(())
 }
 
 /// Crops as networks need them, checked.

@@ -1,7 +1,8 @@
 //! How far the samples of a conditional flow are from the data.
 
-use crate::crops::{observed, ready};
-use smalti_base::{Error, Result, Seed, parallel};
+use crate::crops::{fits, observed, ready};
+use crate::run::finite;
+use smalti_base::{Result, Seed, parallel};
 use smalti_flows::{Bijection, WppFlow};
 use smalti_operators::Operator;
 use tch::Kind;
@@ -9,25 +10,30 @@ use tch::Kind;
 /// The root mean square of `F(T(z; y)) - y` over observations `y`, `[N, 1, h, w]`, with one sample `z ~ N(0, I)` for each, and
 /// over the observed values that the operator has (see [`crate::WppFlowTraining`]).
 ///
-/// It needs no true images. Above the standard deviation of the noise, samples trust the prior more than the data allow;
-/// [`smalti_flows::DataConsistency::to_noise`] takes it as it is.
+/// It needs no true images. For one observation repeat it: every copy has a sample of its own. Above the standard deviation of the noise, samples trust the prior more than the data allow;
+/// [`smalti_flows::DataConsistency::scaled_to_noise`] takes it as it is.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::Value`] where flow, operator and observations do not fit together or values are not finite.
+/// [`smalti_base::Error::Shape`], [`smalti_base::Error::Value`] where flow, operator and observations do not fit together;
+/// [`smalti_base::Error::NonFinite`] where a sample is not finite.
 pub fn flow_residual(flow: &WppFlow, operator: &dyn Operator, y: &tch::Tensor, seed: Seed) -> Result<f64> {
     let _no_grad = tch::no_grad_guard();
     let y = ready("observations", y, flow.device())?.f_to_kind(flow.kind())?;
     let size = y.size();
     let domain = flow.images(size[2], size[3]);
-    if operator.domain() != domain {
-        return Err(Error::shape("domain of the operator", domain, operator.domain()));
-    }
-    let squares = parallel::map(size[0] as usize, |i| {
+    fits(operator, domain, &size[2..])?;
+    let samples = parallel::map(size[0] as usize, |i| {
         let y = y.f_narrow(0, i as i64, 1)?;
         let z = seed.at("latents of a residual", i as u64).normal(&domain.batch(1));
-        let x = flow.to_data(&z.f_to_kind(flow.kind())?.f_to_device(flow.device())?, Some(&y))?.value;
-        let residual = operator.apply(&x)?.f_sub(&observed(operator, &y)?)?;
-        Ok(residual.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])?)
+        Ok(flow.to_data(&z.f_to_kind(flow.kind())?.f_to_device(flow.device())?, Some(&y))?.value)
     })?;
-    Ok((squares.iter().sum::<f64>() / squares.len() as f64).sqrt())
+    let mut sum = 0.0;
+    for (i, x) in samples.iter().enumerate() {
+        let y = y.f_narrow(0, i as i64, 1)?;
+        let residual = operator.apply(x)?.f_sub(&observed(operator, &y)?)?;
+        sum += residual.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])?;
+    }
+    let residual = (sum / samples.len() as f64).sqrt();
+    finite("residual of samples", 0, residual)?;
+    Ok(residual)
 }

@@ -2,7 +2,7 @@
 
 use crate::acnet::AcNet;
 use crate::adam::Adam;
-use crate::crops::{self, observed, ready};
+use crate::crops::{self, fits, observed, ready};
 use crate::patchnr_training::CurvePoint;
 use crate::run::{Iteration, Step, finite};
 use crate::schedule::{Schedule, check_rate};
@@ -162,14 +162,7 @@ impl<'a> WppNetTraining<'a> {
             return Err(Error::value("number of training crops", expected, size[0]));
         }
         let domain = Space::image(1, factor * size[2], factor * size[3]);
-        if data.operator.domain() != domain {
-            return Err(Error::shape("domain of the operator", domain, data.operator.domain()));
-        }
-        let range = data.operator.range();
-        if range.channels != 1 || range.height > size[2] || range.width > size[3] {
-            let expected = format!("at most the {} x {} pixels of a crop", size[2], size[3]);
-            return Err(Error::shape("range of the operator", expected, range));
-        }
+        fits(data.operator, domain, &size[2..])?;
         let prior = |n: i64| {
             let seed = seed.derive("reference patches of a WPPNet", 0);
             WassersteinPatchPrior::new(&domain.batch(n), &[data.reference], data.prior, seed)

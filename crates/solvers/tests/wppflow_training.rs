@@ -7,12 +7,13 @@ use pieces::in_pieces;
 use smalti_base::metrics::psnr;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_flows::{WppFlow, WppFlowShape};
+use smalti_flows::{Bijection, WppFlow, WppFlowShape};
 use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
-    Budget, Iteration, Observer, Schedule, TrainedWppFlow, WppFlowSettings, WppFlowTraining, WppNetData, run,
+    Budget, Iteration, Observer, Schedule, TrainedWppFlow, WppFlowSettings, WppFlowTraining, WppNetData,
+    flow_residual, run,
 };
 use tch::{Kind, Tensor};
 
@@ -266,4 +267,28 @@ fn bad_input_is_refused_in_one_line() {
     assert!(line(&|s| s.validation = s.validation.narrow(2, 0, 9), good()).starts_with("validation crops"));
     assert!(line(&|s| drop(s.crops.narrow(0, 3, 1).fill_(f64::NAN)), good()).contains("NaN"));
     assert!(line(&|s| s.reference = s.reference.narrow(2, 0, 3), good()).contains("reference image"));
+}
+
+/// The residual of samples is that of the definition, over what an operator without a border has of an observation.
+#[test]
+fn the_residual_is_that_of_the_definition() {
+    let flow = flow();
+    let y = Seed::new(4).at("y", 0).uniform(&[2, 1, SIDE, SIDE]);
+    let domain = Space::image(1, FACTOR * SIDE, FACTOR * SIDE);
+    let valid = Convolution::superresolution(domain, 4, 1.0, FACTOR, Extension::Valid).unwrap();
+    let (range, seed) = (valid.range(), Seed::new(5));
+    assert!(range.height < SIDE);
+    let mut squares = Vec::new();
+    for i in 0..2 {
+        let z = seed.at("latents of a residual", i).normal(&domain.batch(1));
+        let y = y.narrow(0, i as i64, 1);
+        let x = flow.to_data(&z, Some(&y)).unwrap().value;
+        let residual = valid.apply(&x).unwrap() - y.narrow(2, 0, range.height).narrow(3, 0, range.width);
+        squares.push(residual.square().mean(Kind::Double).double_value(&[]));
+    }
+    let expected = (squares.iter().sum::<f64>() / 2.0).sqrt();
+    let found = flow_residual(&flow, &valid, &y, seed).unwrap();
+    assert!((found / expected - 1.0).abs() < 1e-6 && expected > 0.01, "{found} {expected}");
+    assert!(flow_residual(&flow, &operator(SIDE + 2), &y, seed).is_err());
+    assert!(flow_residual(&flow, &valid, &(&y * f64::NAN), seed).is_err());
 }

@@ -1,6 +1,7 @@
 //! The table of a WPPFlow: trains the flow, draws samples for every test image, scores their mean and one of them beside
 //! bicubic interpolation, and says how uncertain they are.
 
+mod consistency;
 mod learn;
 mod samples;
 
@@ -12,12 +13,11 @@ use crate::outcome::{Figures, Map, Outcome, Restored, Row, Shown};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
 use crate::state::State;
-use crate::wppnets::material::{Affine, Seen, observe, operator};
+use crate::wppnets::material::{Seen, observe, operator};
 use crate::wppnets::{bicubic, published, score};
 use learn::learn;
 use samples::Samples;
 use smalti_base::{Result, Space};
-use smalti_flows::{Bijection, DataConsistency};
 use std::time::Instant;
 use tch::Tensor;
 
@@ -51,6 +51,10 @@ pub fn run(
     for test in &experiment.data.tests {
         let seen = observe(test, &experiment.data, data, options)?;
         score(&seen.truth, &seen.truth, experiment.crop)?;
+        if profile.consistency {
+            let domain = Space::of(&test.truth, &seen.truth)?;
+            consistency::layer(&operator(&experiment.data, Form::WrapAfter, domain, data)?)?;
+        }
     }
     let learned = learn(experiment, profile, data, options, &state)?;
     for (i, test) in experiment.data.tests.iter().enumerate() {
@@ -59,21 +63,29 @@ pub fn run(
         let start = Instant::now();
         let interpolated = bicubic(&seen)?;
         let first = start.elapsed().as_secs_f64();
+        let domain = Space::of(&test.truth, &seen.truth)?;
+        let operator = |form| operator(&experiment.data, form, domain, data);
+        let (periodic, trained) = (operator(Form::WrapAfter)?, operator(profile.training.form)?);
         let start = Instant::now();
         let mut stream = options.seed.derive("samples of the WPPFlow", i as u64).at("latents", 0);
         let drawn = learned.flow.sample(&seen.observation, profile.draws, &mut stream)?;
-        let domain = Space::of(&test.truth, &seen.truth)?;
-        let operator = operator(&experiment.data, Form::WrapAfter, domain, data)?;
-        let consistent = match profile.consistency {
-            true => {
-                Some(consistent(&drawn, &seen.observation, &operator, learned.residual, experiment.noise)?)
-            }
-            false => None,
+        let near = || {
+            let (operators, seed) =
+                ((&periodic, &trained), options.seed.derive("residual of the WPPFlow", i as u64));
+            consistency::consistent(
+                &learned.flow,
+                &drawn,
+                &seen.observation,
+                operators,
+                experiment.noise,
+                seed,
+            )
         };
+        let consistent = profile.consistency.then(near).transpose()?;
         let samples = Samples::of(consistent.as_ref().unwrap_or(&drawn).shallow_clone())?;
         let seconds = start.elapsed().as_secs_f64();
         let before = consistent.is_some().then_some(&drawn);
-        let said = samples.note(experiment, &seen.truth, &seen.observation, &operator, before)?;
+        let said = samples.note(experiment, &seen.truth, &seen.observation, &periodic, before)?;
         let results = [
             (Method::Bicubic.key(), interpolated, first),
             (MEAN.0, samples.mean.shallow_clone(), seconds),
@@ -102,15 +114,6 @@ pub fn run(
         outcome.shown.push(shown(seen, &samples, &results[0].1, experiment.crop)?);
     }
     Ok(outcome)
-}
-
-/// Samples as near to the data as the noise is, one after the other; `residual` is what the flow's samples have.
-fn consistent(drawn: &Tensor, y: &Tensor, operator: &Affine, residual: f64, noise: f64) -> Result<Tensor> {
-    let _no_grad = tch::no_grad_guard();
-    let layer = DataConsistency::to_noise(operator.linear(), residual, noise)?;
-    let y = y.f_sub_scalar(operator.bias())?.f_to_kind(drawn.kind())?;
-    let draws = (0..drawn.size()[0]).map(|i| Ok(layer.to_data(&drawn.f_narrow(0, i, 1)?, Some(&y))?.value));
-    Ok(Tensor::f_cat(&draws.collect::<Result<Vec<_>>>()?, 0)?)
 }
 
 fn shown(seen: Seen, samples: &Samples, bicubic: &Tensor, border: i64) -> Result<Shown> {

@@ -3,8 +3,8 @@
 
 use smalti_base::Seed;
 use smalti_flows::{Bijection, DataConsistency, WppFlow};
-use smalti_operators::{Convolution, Extension};
-use smalti_solvers::Cancel;
+use smalti_operators::{Convolution, Extension, PseudoInverse};
+use smalti_solvers::{Cancel, flow_residual};
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::ProfileName;
 use smalti_tables::experiment::wppflow::{Centres, WppFlowTable};
@@ -95,8 +95,11 @@ fn a_run_writes_everything_and_repeats() {
     let size = drawn.size();
     let domain = smalti_base::Space::image(1, size[2], size[3]);
     let operator = Convolution::superresolution(domain, 16, 2.0, 4, Extension::WrapAfter).unwrap();
-    let residual = flow.provenance["residual"].parse().unwrap();
-    let layer = DataConsistency::to_noise(&operator, residual, 0.01).unwrap();
+    let trained = Convolution::superresolution(domain, 16, 2.0, 4, Extension::Valid).unwrap();
+    let seed = Seed::new(4).derive("residual of the WPPFlow", 0);
+    let residual = flow_residual(&flow, &trained, &y.repeat([4, 1, 1, 1]), seed).unwrap();
+    let layer = DataConsistency::new(&operator, 1.0, PseudoInverse::default()).unwrap();
+    let layer = layer.scaled_to_noise(residual, 0.01).unwrap();
     assert!(layer.scale() < 1.0 && rows[1].note.contains("before data consistency"));
     let again = layer.to_data(&drawn, Some(y)).unwrap().value;
     assert!((again - &shown.results[1].image).abs().max().double_value(&[]) < 1e-4);

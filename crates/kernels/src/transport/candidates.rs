@@ -52,16 +52,15 @@ impl Queries {
         let plan = Plan::new(self, &potential, &places, (Strategy::Adaptive, Isa::V4));
         let known = self.candidates.as_ref().map(|candidates| candidates.under(&potential));
         let bound = |position| known.as_ref().map_or(f64::INFINITY, |known| known.bound(position, most));
-        let sink =
-            |open: &Open, best: Best<'_>| Near::new(best.value, bound(open.position as usize), slack, most);
-        let chunks: Vec<Vec<Shortlist>> = places
+        let sink = |open: &Open, best| Near::new(best, bound(open.position as usize), slack, most);
+        let chunks: Vec<Vec<(Best<'_>, Shortlist)>> = places
             .par_chunks(CHUNK)
             .enumerate()
             .map(|(c, starts)| {
                 let position = |k: usize| (c * CHUNK + k) as u32;
                 let open = starts.iter().enumerate().map(|(k, &start)| Open { position: position(k), start });
                 let near = plan.run(&open.collect::<Vec<_>>(), sink);
-                near.into_iter().map(Near::shortlist).collect()
+                near.into_iter().map(|near| (near.best, near.shortlist())).collect()
             })
             .collect();
         let mut candidates = Candidates {
@@ -70,19 +69,15 @@ impl Queries {
             floors: Vec::new(),
             psi: potential.psi.clone(),
         };
-        candidates.found.reserve_exact(chunks.iter().flatten().map(|list| list.found.len()).sum());
-        for list in chunks.into_iter().flatten() {
+        candidates.found.reserve_exact(chunks.iter().flatten().map(|(_, list)| list.found.len()).sum());
+        let mut values = Vec::with_capacity(places.len());
+        for ((best, list), place) in chunks.into_iter().flatten().zip(&mut places) {
+            *place = best.place;
+            values.push(best.value);
             candidates.found.extend(list.found);
             candidates.ends.push(candidates.found.len());
             candidates.floors.push(list.floor);
         }
-        let known = candidates.under(&potential);
-        let mut values = vec![0.0; places.len()];
-        let minima = values.par_iter_mut().zip(&mut places).enumerate().with_min_len(CHUNK);
-        minima.for_each(|(position, (value, place))| {
-            let best = known.best(position).0;
-            (*value, *place) = (best.value, best.place);
-        });
         let result = self.original_order(&potential, &values, &places);
         (self.winners, self.candidates) = (places, Some(candidates));
         Ok(result)
@@ -98,9 +93,7 @@ impl Queries {
         most: impl Fn(u32) -> usize + Sync,
     ) -> (Vec<Shortlist>, Strategy) {
         let plan = Plan::new(self, potential, &self.winners, (strategy, Isa::V4));
-        let sink = |open: &Open, best: Best<'_>| {
-            Near::new(best.value, f64::INFINITY, f64::INFINITY, most(open.position))
-        };
+        let sink = |open: &Open, best| Near::new(best, f64::INFINITY, f64::INFINITY, most(open.position));
         let chunks = positions.par_chunks(CHUNK).map(|positions| {
             let open = |&position: &u32| Open { position, start: self.winners[position as usize] };
             let near = plan.run(&positions.iter().map(open).collect::<Vec<_>>(), sink);
@@ -179,11 +172,11 @@ impl<'a> Known<'a> {
 }
 
 /// The places whose cost is at most `slack` above the least, but no more than the `most` cheapest.
-struct Near {
+struct Near<'a> {
     slack: f64,
     most: usize,
-    /// A cost that some place has.
-    least: f64,
+    /// The cheapest place: of more than `most` equally cheap ones it may be missing among those that are kept.
+    best: Best<'a>,
     /// A cost that `most` places do not exceed.
     bound: f64,
     /// The dearest on top.
@@ -199,9 +192,9 @@ pub(crate) struct Shortlist {
 /// Ordered by cost.
 struct Dear(Found);
 
-impl Near {
-    fn new(least: f64, bound: f64, slack: f64, most: usize) -> Self {
-        Self { slack, most, least, bound, found: BinaryHeap::new() }
+impl<'a> Near<'a> {
+    fn new(best: Best<'a>, bound: f64, slack: f64, most: usize) -> Self {
+        Self { slack, most, best, bound, found: BinaryHeap::new() }
     }
 
     fn shortlist(self) -> Shortlist {
@@ -211,16 +204,21 @@ impl Near {
     }
 }
 
-impl Sink for Near {
+impl Sink for Near<'_> {
     #[inline(always)]
     fn cutoff(&self) -> f64 {
-        (self.least + self.slack).min(self.bound)
+        (self.best.value + self.slack).min(self.bound)
+    }
+
+    #[inline(always)]
+    fn place(&self) -> u32 {
+        self.best.place
     }
 
     // A search comes to each place once, so that nothing is found twice.
     #[inline(always)]
     fn offer(&mut self, found: Found) {
-        self.least = self.least.min(found.value);
+        self.best.offer(found);
         if self.found.len() < self.most {
             self.found.push(Dear(found));
         } else if let Some(mut last) = self.found.peek_mut().filter(|last| found.value < last.0.value) {

@@ -155,13 +155,15 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
         let mut turned = vec![Aligned([0.0; LANES]); count.div_ceil(LANES) * dim];
         let (mut sinks, mut work) = (Vec::with_capacity(count), Work::default());
         let (mut places, mut best, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut before = 0;
         let groups = queries.chunks(LANES).zip(self.open.chunks(LANES)).zip(turned.chunks_exact_mut(dim));
         for ((queries, open), turned) in groups {
             sixteen::turned(queries, turned);
             let group = Sixteen::new(queries, turned);
-            starts(references, queries, open, &mut places);
-            search.best_of(&group, &places, &mut best);
             let first = sinks.len();
+            starts(references, (queries, open), &sinks[before..], &mut places);
+            before = first;
+            search.best_of(&group, &places, &mut best);
             for ((open, query), best) in open.iter().zip(queries).zip(best.drain(..)) {
                 let mut sink = (self.sink)(open, best);
                 look_ahead(&search, *query, best.place as usize / LANES, &mut sink);
@@ -178,20 +180,29 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
     }
 }
 
-/// Places that are likely to be good for one of sixteen neighbours: their last winners; the leaf of the first one whose last
-/// winner is not known.
+/// Places that are likely to be good for one of sixteen neighbours: their last winners. Where one is not known, the leaf of
+/// that query, and what was found for the sixteen `before`.
 #[inline(always)]
-fn starts(references: &References, queries: &[Query<'_>], open: &[Open], places: &mut Vec<u32>) {
+fn starts<S: Sink>(
+    references: &References,
+    (queries, open): (&[Query<'_>], &[Open]),
+    before: &[S],
+    places: &mut Vec<u32>,
+) {
     places.clear();
+    let mut add = |place| {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    };
     for (query, open) in queries.iter().zip(open) {
         if open.start == UNKNOWN {
             let home = references.tree().leaf(&query.point.z);
-            places.extend(bits(references.filled(home)).map(|l| (home * LANES + l) as u32));
+            bits(references.filled(home)).for_each(|l| add((home * LANES + l) as u32));
+            before.iter().for_each(|sink| add(sink.place()));
             return;
         }
-        if !places.contains(&open.start) {
-            places.push(open.start);
-        }
+        add(open.start);
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) trait Sink {
     fn cutoff(&self) -> f64;
     /// Something of at most the cutoff. The same place may come again.
     fn offer(&mut self, found: Found);
+    /// The cheapest place so far.
+    fn place(&self) -> u32;
     /// How many leaves to look at before the search, for a first cutoff.
     fn ahead(&self) -> usize {
         0
@@ -133,6 +135,11 @@ impl Sink for Best<'_> {
     #[inline(always)]
     fn cutoff(&self) -> f64 {
         self.value
+    }
+
+    #[inline(always)]
+    fn place(&self) -> u32 {
+        self.place
     }
 
     #[inline(always)]

@@ -16,12 +16,15 @@ use crate::lanes::{Group, LANES, Lanes};
 /// With so many queries that have to look into a leaf, one look for all of them comes first.
 const MANY: u32 = 12;
 
+/// What that look costs, in looks of one query at a leaf.
+const LOOK: usize = 4;
+
 /// How much a search had to look at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Work {
     /// Boxes, by sixteen queries.
     pub(crate) boxes: usize,
-    /// Leaves, by one query.
+    /// Leaves by one query, or what takes as long.
     pub(crate) leaves: usize,
     /// Rows, by one query.
     pub(crate) rows: usize,
@@ -251,7 +254,7 @@ impl<'s, L: Lanes> Search<'s, L> {
             let gap = lanes.max(lanes.max(above, below), lanes.splat(0.0));
             sum = lanes.mul_add(gap, gap, sum);
         }
-        work.leaves += 4;
+        work.leaves += LOOK;
         for p in bits(lanes.at_most(sum, lanes.splat(limits.most))) {
             let mut sum = lanes.splat(self.potential.offsets[leaf].0[p]);
             for (twice, z) in group.turned.iter().zip(z) {

@@ -80,8 +80,10 @@ fn remembered_candidates_change_nothing() -> Outcome {
     let mut random = Random(11);
     for kind in KINDS {
         let case = Case::new(kind, 150, 700, 12, &mut random);
-        for (slack, most) in [(0.0, 1), (0.0, 50), (0.05, 3), (0.5, 1000), (f64::INFINITY, 8)] {
-            let mut psi = potential(Psi::Small, &case, &mut random);
+        let all = [(0.0, 1), (0.0, 50), (0.05, 3), (0.5, 1000), (f64::INFINITY, 8)];
+        // With zeros many costs on a grid are equal.
+        for ((slack, most), start) in all.into_iter().flat_map(|of| [(of, Psi::Zero), (of, Psi::Small)]) {
+            let mut psi = potential(start, &case, &mut random);
             let mut queries = case.queries()?;
             assert!(queries.remember(&psi, slack, most)? == case.oracle(&psi), "{kind:?} {slack} {most}");
             for step in [0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0] {
@@ -89,6 +91,20 @@ fn remembered_candidates_change_nothing() -> Outcome {
                 assert!(queries.c_transform(&psi)? == case.oracle(&psi), "{kind:?} {slack} {most} {step}");
             }
         }
+    }
+    Ok(())
+}
+
+/// Of more equally cheap references than are remembered the first one wins, wherever it is searched.
+#[test]
+fn ties_are_for_the_first_however_few_are_remembered() -> Outcome {
+    for first in [1.0, -1.0] {
+        let y: Vec<f32> = (1..=16).flat_map(|k| [first * k as f32, -first * k as f32]).collect();
+        let case = Case { x: vec![0.0], y, dim: 1 };
+        let psi = vec![0.0; 32];
+        let mut queries = case.queries()?;
+        assert_eq!(queries.remember(&psi, 0.0, 1)?.winners, [0]);
+        assert_eq!(queries.c_transform(&psi)?.winners, [0]);
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ pub struct Profile {
     #[garde(range(min = 3, max = 1000))]
     pub draws: i64,
     /// Whether a last layer brings the samples as near to the data as the noise is
-    /// ([`smalti_flows::DataConsistency::to_noise`]); not where not given.
+    /// ([`smalti_flows::DataConsistency::scaled_to_noise`]); not where not given.
     #[serde(default)]
     #[garde(skip)]
     pub consistency: bool,

@@ -14,19 +14,12 @@ use smalti_flows::{WppFlow, WppFlowShape};
 use smalti_operators::Operator;
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
-use smalti_solvers::{
-    Budget, Iteration, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, flow_residual, run,
-};
+use smalti_solvers::{Budget, Iteration, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, run};
 use std::path::Path;
-
-/// Training crops that the residual of samples is measured on, at most.
-const RESIDUAL_CROPS: i64 = 64;
 
 /// A trained flow.
 pub(super) struct Learned {
     pub(super) flow: WppFlow,
-    /// How far samples for training crops are from them ([`flow_residual`]).
-    pub(super) residual: f64,
     steps: u64,
     batch: usize,
     seconds: f64,
@@ -70,11 +63,11 @@ pub(super) fn learn(
     );
     let kept = "wppflow";
     if let Some(file) = state.finished(kept, &identity)? {
-        let (seconds, residual) = (file.meta_parsed("seconds")?, file.meta_parsed("residual")?);
+        let seconds = file.meta_parsed("seconds")?;
         let mut flow = WppFlow::from_checkpoint(file, Path::new("state of the run"))?;
         let kind = flow.kind();
         flow.to(options.device, kind)?;
-        return Ok(Learned { flow, residual, steps, batch, seconds });
+        return Ok(Learned { flow, steps, batch, seconds });
     }
     let shape = WppFlowShape {
         factor: data.factor,
@@ -121,14 +114,11 @@ pub(super) fn learn(
     let mut iteration = WppFlowTraining::new(flow, inputs, settings, seed)?.with_events(events);
     let summary = run(&mut iteration, Budget::steps(steps), &state.observer(kept, &identity))?;
     state.go_on(&summary)?;
-    let mut flow = iteration.finish()?.flow;
+    let flow = iteration.finish()?.flow;
     let seconds = summary.elapsed.as_secs_f64();
-    let some = crops.f_narrow(0, 0, crops.size()[0].min(RESIDUAL_CROPS))?;
-    let residual = flow_residual(&flow, &operator, &some, seed)?;
-    flow.provenance.insert("residual".into(), residual.to_string());
     let mut file = flow.to_checkpoint();
     file.set_meta("seconds", seconds);
     flow.save(&options.folder.join("wppflow.safetensors"))?;
     state.finish(kept, &identity, file)?;
-    Ok(Learned { flow, residual, steps, batch, seconds })
+    Ok(Learned { flow, steps, batch, seconds })
 }

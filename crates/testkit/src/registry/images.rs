@@ -68,11 +68,12 @@ pub struct ConsistencyCase {
     pub layer: Named<dyn Bijection>,
     /// Images, `[B, 1, H, W]`.
     pub batch: Tensor,
-    /// Observations.
+    /// Observations, `[B, 1, H', W']` in the range of the layer's operator.
     pub cond: Tensor,
 }
 
-/// Data consistency for operators of superresolution, one that sees all of an image and one that does not.
+/// Data consistency for operators of superresolution by 2, one that continues images periodically and one that does not look
+/// beyond them.
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
