@@ -1,6 +1,7 @@
 //! HDF5 files written by h5py are read as they were written, and wrong ones are refused in one line.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
+use proptest::prelude::*;
 use smalti_base::hdf5_file::load_crops;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
@@ -94,6 +95,56 @@ fn files_that_are_cut_off_or_no_hdf5_are_refused() {
     std::fs::write(&path, b"\x89PNG no HDF5").unwrap();
     assert!(refused(&path, None).contains("invalid HDF5 magic"));
     assert!(refused(&folder.path().join("none.h5"), None).contains("check the path"));
+}
+
+const DATASETS: [(&str, Option<&str>); 4] =
+    [("crops.h5", None), ("pairs.h5", Some("gt")), ("pairs.h5", Some("gzip")), ("pairs.h5", Some("u2"))];
+
+/// Finite images of one size, or one line that says what to do.
+fn read_or_refused(bytes: &[u8], dataset: Option<&str>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.h5");
+    std::fs::write(&path, bytes).unwrap();
+    match load_crops(&path, dataset) {
+        Ok(read) => {
+            assert!(matches!(read.size()[..], [n, 1, h, w] if n * h * w > 0), "{:?}", read.size());
+            assert_eq!(read.isfinite().all().int64_value(&[]), 1);
+        }
+        Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_bytes_are_read_or_refused(
+        (file, dataset) in prop::sample::select(&DATASETS[..]),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut bytes = std::fs::read(golden(file)).unwrap();
+        for (place, value) in edits {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        read_or_refused(&bytes, dataset);
+    }
+
+    /// Another number wherever a size of a dataset may stand.
+    #[test]
+    fn other_shapes_are_read_or_refused(
+        (file, dataset) in prop::sample::select(&DATASETS[..]),
+        place in any::<prop::sample::Index>(),
+        size in prop_oneof![0u64..20, any::<u64>(), Just(u64::MAX), Just(1 << 40)],
+    ) {
+        let mut bytes = std::fs::read(golden(file)).unwrap();
+        let sizes: Vec<usize> = (0..bytes.len() - 8)
+            .filter(|&k| matches!(bytes[k..k + 8], [2 | 5 | 6 | 10 | 12, 0, 0, 0, 0, 0, 0, 0]))
+            .collect();
+        let at = sizes[place.index(sizes.len())];
+        bytes[at..at + 8].copy_from_slice(&size.to_le_bytes());
+        read_or_refused(&bytes, dataset);
+    }
 }
 
 #[test]

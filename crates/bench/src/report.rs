@@ -60,7 +60,7 @@ fn figures(row: &Row) -> [String; 3] {
 
 fn note(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Agrees { deviation, versions, .. } => format!("values agree to {deviation:.0e}; {versions}"),
+        Outcome::Agrees { deviation, versions, .. } => format!("values agree to {deviation:.2e}; {versions}"),
         Outcome::Disagrees { values, .. } => format!("VALUES DISAGREE: {values}"),
         Outcome::Missing(reason) => format!("not measured: {reason}"),
     }
@@ -95,7 +95,7 @@ mod tests {
     fn the_table_says_why() {
         let table = table(&rows());
         let lines: Vec<&str> = table.lines().collect();
-        assert!(lines[1].ends_with("4.000000  0.2500  values agree to 2e-5; torch 1"), "{table}");
+        assert!(lines[1].ends_with("4.000000  0.2500  values agree to 2.00e-5; torch 1"), "{table}");
         assert!(lines[2].ends_with("-  VALUES DISAGREE: ours value 1; theirs value 2"), "{table}");
         assert!(lines[3].ends_with("-       -  not measured: no python"), "{table}");
     }

@@ -1,8 +1,12 @@
 //! MAP estimation: descent, a closed form, fresh patches, bad input.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
+use smalti_base::metrics::psnr;
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::{Convolution, Extension, Gaussian, Identity, Likelihood, Operator};
+use smalti_operators::{
+    Border, Convolution, Extension, Gaussian, Identity, Likelihood, Operator, interpolate,
+};
+use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use smalti_priors::{Regularizer, TotalVariation};
 use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
 use tch::{Device, Kind, Tensor};
@@ -248,4 +252,55 @@ fn bad_input_is_refused_in_one_line() {
     if tch::Cuda::is_available() {
         assert!(line(&y, &x.to_device(Device::Cuda(0)), 1.0, good).contains("dtype and device"));
     }
+}
+
+/// Two grey values that meet along random straight lines, so that patches look alike at every size.
+fn straight_edges(side: i64) -> Tensor {
+    let index = Tensor::arange(side, (Kind::Double, Device::Cpu)) / side as f64 - 0.5;
+    let mut sign = Tensor::ones([side, side], (Kind::Double, Device::Cpu));
+    for k in 0..8 {
+        let v: Vec<f64> =
+            Vec::try_from(Seed::new(9).at("line", k).uniform(&[2]).to_kind(Kind::Double)).unwrap();
+        let (angle, offset) = (std::f64::consts::PI * v[0], v[1] - 0.5);
+        let along = index.unsqueeze(1) * angle.cos() + index.unsqueeze(0) * angle.sin() - offset * 0.8;
+        sign *= along.sign();
+    }
+    (sign * 0.3 + 0.5).reshape([1, 1, side, side])
+}
+
+/// Zero-shot superresolution: no other reference than the observation.
+#[test]
+fn the_patches_of_an_observation_sharpen_it() {
+    tch::set_num_threads(1);
+    let (side, noise) = (64, 0.01);
+    let domain = Space::image(1, side, side);
+    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let truth = straight_edges(side);
+    let y = operator.apply(&truth).unwrap();
+    let y = &y + Seed::new(6).at("noise", 0).normal(&y.size()) * noise;
+    let start = interpolate(&y, operator.grid(), domain, Border::Periodic).unwrap();
+    let settings = WppSettings {
+        patch_size: 5,
+        scales: 1,
+        references: ReferencePatches::All,
+        dual: DualMethod::AveragedSgd { steps: 10, step: 1.0 },
+        ..WppSettings::default()
+    };
+    let mut prior = WassersteinPatchPrior::zero_shot(&domain.batch(1), &y, &settings, Seed::new(7)).unwrap();
+    let likelihood = Gaussian::new(noise).unwrap();
+    let problem = Problem {
+        operator: &operator,
+        likelihood: &likelihood,
+        observation: &y,
+        prior: &mut prior,
+        weight: 5.0,
+    };
+    let mut map = Map::new(problem, &start, adam(100, 0.01, Schedule::Cosine { warmup: 5 })).unwrap();
+    run(&mut map, Budget::steps(100), &Observer::default()).unwrap();
+    let x = map.finish().unwrap();
+    let inner = |x: &Tensor| x.narrow(2, 4, side - 8).narrow(3, 4, side - 8);
+    let score = |x: &Tensor| psnr(&inner(x), &inner(&truth), 1.0).unwrap();
+    let (ours, bicubic) = (score(&x), score(&start));
+    println!("zero-shot WPP {ours:.2} dB, bicubic {bicubic:.2} dB");
+    assert!(ours > bicubic + 1.0, "{ours:.2} dB, bicubic {bicubic:.2} dB");
 }

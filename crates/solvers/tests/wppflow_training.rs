@@ -147,6 +147,26 @@ fn samples_fit_the_data_differ_and_have_a_good_mean() {
     assert!(spread > 0.1 * NOISE, "samples collapse: {spread}");
 }
 
+/// The distance of the loss may also be that of a converged dual solver, which is larger than what few averaged steps find.
+#[test]
+fn a_converged_dual_solver_trains_as_well() {
+    let set = set();
+    let trace = |dual| {
+        let prior = WppSettings { dual, ..prior() };
+        let mut iteration = training(&set, &prior, settings(20)).unwrap();
+        let term = |step: &smalti_solvers::Step, name| step.terms.iter().find(|t| t.0 == name).unwrap().1;
+        let steps: Vec<_> = (0..20).map(|k| iteration.step(k).unwrap()).collect();
+        let of = |name| steps.iter().map(|step| term(step, name)).collect::<Vec<f64>>();
+        (of("loss"), of("W2^2"))
+    };
+    let (loss, distance) = trace(DualMethod::Converge { gap: 1e-2, evaluations: 60 });
+    let few = trace(DualMethod::AveragedSgd { steps: 1, step: 1.0 }).1;
+    println!("{loss:?} {} {}", distance[0], few[0]);
+    assert!(distance[0] > few[0], "{} {}", distance[0], few[0]);
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    assert!(mean(&loss[17..]) < 0.9 * mean(&loss[..3]), "{loss:?}");
+}
+
 #[test]
 fn the_log_determinant_keeps_samples_apart() {
     let set = set();

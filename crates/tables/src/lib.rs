@@ -29,6 +29,7 @@
 //! [`superres`], [`methods`], [`volume`], [`wppnets`], [`wppflow`], [`langevin`], [`mixture`], [`scatterometry`],
 //! [`state`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
 
+mod calibrated;
 pub mod catalogue;
 pub mod ct;
 pub mod data;

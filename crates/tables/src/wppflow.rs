@@ -111,6 +111,7 @@ pub fn run(
                 });
             }
         }
+        outcome.plots.push(samples.calibration(&seen.truth, experiment.crop, &seen.label)?);
         outcome.shown.push(shown(seen, &samples, &results[0].1, experiment.crop)?);
     }
     Ok(outcome)

@@ -175,6 +175,18 @@ fn pixels_that_are_seen_stay_near_what_was_seen_and_the_hole_is_uncertain() {
 }
 
 #[test]
+fn chains_that_have_not_met_are_warned_of() {
+    let root = tempfile::tempdir().unwrap();
+    // Chains that start far apart and hardly move.
+    let text = INPAINTING
+        .replacen("method = \"mala\"", "method = \"ula\"", 1)
+        .replacen("step_size = 1e-5", "step_size = 1e-12", 1)
+        .replacen("pilots = [100]", "pilots = []", 1);
+    let outcome = smoke(&text, &DataSource::Synthetic, &options(&root.path().join("run"))).unwrap();
+    assert!(outcome.rows[2].note.contains("WARNING: the chains disagree"), "{}", outcome.rows[2].note);
+}
+
+#[test]
 fn a_diverging_chain_stops_the_run_and_says_which() {
     let root = tempfile::tempdir().unwrap();
     let text = INPAINTING

@@ -57,7 +57,11 @@ fn faults_are_shown_where_they_are() {
 }
 
 fn smoke(folder: &Path, cancel: Cancel) -> smalti_base::Result<Outcome> {
-    let experiment = parse(&X4.replacen("{ steps = 4 }", "{ steps = 2 }", 1)).unwrap();
+    smoke_of(&X4.replacen("{ steps = 4 }", "{ steps = 2 }", 1), folder, cancel)
+}
+
+fn smoke_of(text: &str, folder: &Path, cancel: Cancel) -> smalti_base::Result<Outcome> {
+    let experiment = parse(text).unwrap();
     let options = RunOptions {
         profile: ProfileName::Smoke,
         seed: Seed::new(4),
@@ -105,10 +109,20 @@ fn a_run_writes_everything_and_repeats() {
     assert!((again - &shown.results[1].image).abs().max().double_value(&[]) < 1e-4);
     let page = std::fs::read_to_string(root.path().join("report.html")).unwrap();
     assert!(page.contains("Standard deviation") && page.contains("black 0, white"));
+    assert!(page.contains("Calibration") && outcome.plots.len() == 1);
     assert!(!root.path().join("state").exists());
     let repeated = smoke(&root.path().join("again"), Cancel::default()).unwrap();
     let figures = |outcome: &Outcome| outcome.rows.iter().map(|row| row.ours).collect::<Vec<_>>();
     assert_eq!(figures(&repeated), figures(&outcome));
+}
+
+#[test]
+fn the_larger_factor_runs_too() {
+    let root = tempfile::tempdir().unwrap();
+    let text = X8.replacen("{ steps = 4 }", "{ steps = 1 }", 1);
+    let outcome = smoke_of(&text, root.path(), Cancel::default()).unwrap();
+    assert_eq!((outcome.rows.len(), outcome.plots.len()), (6, 1));
+    assert!(outcome.rows[1].note.contains("before data consistency"), "{}", outcome.rows[1].note);
 }
 
 #[test]

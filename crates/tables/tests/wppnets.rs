@@ -112,6 +112,65 @@ fn a_run_writes_table_network_and_log() {
     assert!(page.contains("WPPNet") && page.contains("no pairs"));
 }
 
+/// What `SiC_x4` has not: another factor, test images that are made here, crops cut from an image, an estimated operator.
+#[test]
+fn other_networks_run_as_well() {
+    let names = ["SiC_x6", "SiC_x4_inaccurate", "FS_registered"];
+    let text = TEXT.replacen("networks = [\"SiC_x4\"]", &format!("networks = {names:?}"), 1).replacen(
+        "{ steps = 6 }",
+        "{ steps = 2 }",
+        1,
+    );
+    let experiment = parse(&text).unwrap();
+    let profile = experiment.profile(ProfileName::Smoke);
+    let root = tempfile::tempdir().unwrap();
+    let options = options(root.path(), Cancel::default());
+    let outcome = run_wppnets(&experiment, profile, &DataSource::Synthetic, &options).unwrap();
+    let tests: usize = experiment.networks(profile).map(|(_, network)| network.tests.len()).sum();
+    assert!(tests > 3 && outcome.rows.len() == 4 * tests, "{tests} {}", outcome.rows.len());
+    for name in names {
+        assert!(AcNet::load(&root.path().join(format!("{name}.safetensors"))).is_ok(), "{name}");
+        let of = outcome.rows.iter().filter(|row| row.data.starts_with(&format!("{name}:"))).count();
+        assert!(of >= 4, "{name}");
+    }
+    // The wider the blur, the harder to undo: sigma 2, 2.5 and 3.
+    let bicubic: Vec<f64> = outcome
+        .rows
+        .iter()
+        .filter(|row| {
+            row.method == "bicubic" && row.data.contains("inaccurate") && row.data.ends_with("whole")
+        })
+        .map(|row| row.ours.psnr.unwrap().mean)
+        .collect();
+    // The first one is that of the file.
+    assert!(bicubic.len() == 4 && bicubic[1] > bicubic[2] && bicubic[2] > bicubic[3], "{bicubic:?}");
+}
+
+/// The same with the published operator, where it is at hand.
+#[test]
+fn the_published_operator_is_trained_with() {
+    let data = ["../../data", "../../../shared/data"].map(|p| Path::new(env!("CARGO_MANIFEST_DIR")).join(p));
+    let text = TEXT.replacen("networks = [\"SiC_x4\"]", "networks = [\"FS_registered\"]", 1).replacen(
+        "{ steps = 6 }",
+        "{ steps = 1 }",
+        1,
+    );
+    let experiment = parse(&text).unwrap();
+    let profile = experiment.profile(ProfileName::Smoke);
+    let (_, network) = experiment.networks(profile).next().unwrap();
+    let Some(folder) = data.iter().find(|d| d.join("wppnets/estimated_operator.pt").is_file()) else {
+        println!("skipped: no data folder");
+        return;
+    };
+    let root = tempfile::tempdir().unwrap();
+    let source = DataSource::of_files(Some(folder), None, root.path(), &network.files()).unwrap();
+    let outcome =
+        run_wppnets(&experiment, profile, &source, &options(root.path(), Cancel::default())).unwrap();
+    assert_eq!(outcome.rows.len(), 4);
+    let net = AcNet::load(&root.path().join("FS_registered.safetensors")).unwrap();
+    assert!(net.provenance["operator"].contains("estimated_operator.pt"), "{}", net.provenance["operator"]);
+}
+
 #[test]
 fn a_cancelled_run_says_where_it_goes_on() {
     let root = tempfile::tempdir().unwrap();

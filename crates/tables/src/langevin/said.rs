@@ -1,16 +1,14 @@
 //! What draws of the posterior say: whether to trust them, and how uncertain they are.
 
 use super::posed::Posed;
+use crate::calibrated::{self, LEVELS, shares};
 use crate::experiment::langevin::{Chains, Transition};
 use crate::outcome::{Line, Look, Map, Plot};
 use smalti_base::Result;
 use smalti_solvers::PosteriorSamples;
-use smalti_solvers::calibration::{Coverage, calibration};
+use smalti_solvers::calibration::calibration;
 use smalti_solvers::langevin::Quantity;
 use tch::{Kind, Tensor};
-
-/// Levels of the credible intervals in the note.
-const LEVELS: [f64; 4] = [0.5, 0.8, 0.9, 0.95];
 
 /// Side of the square patches whose means are looked at, too.
 const PATCH: i64 = 4;
@@ -27,10 +25,6 @@ fn average(t: &Tensor) -> Result<f64> {
 
 /// What is said of the draws below the table.
 pub(super) fn note(posed: &Posed, chains: &Chains, found: &PosteriorSamples) -> Result<String> {
-    let coverage = |all: &[Coverage]| {
-        let shares: Vec<String> = all.iter().map(|c| format!("{:.1}", 100.0 * c.empirical)).collect();
-        shares.join(" / ")
-    };
     let kept = posed.part(&found.pooled())?;
     let covered = calibration(&[posed.part(&posed.truth)?], &[kept], &LEVELS, PATCH)?;
     // Two independent draws differ by twice the variance on average.
@@ -54,8 +48,8 @@ pub(super) fn note(posed: &Posed, chains: &Chains, found: &PosteriorSamples) -> 
          pixels; two draws differ by {apart:.4} (root mean square)",
         found.step_size,
         100.0 * taken,
-        coverage(&covered.pixels),
-        coverage(&covered.patches),
+        shares(&covered.pixels),
+        shares(&covered.patches),
     ))
 }
 
@@ -78,23 +72,8 @@ pub(super) fn plots(posed: &Posed, thin: u64, found: &PosteriorSamples) -> Resul
         legend: ["energy", "pixels"],
         caption: pixels.join(", "),
     };
-    let levels: Vec<f64> = (1..20).map(|k| f64::from(k) / 20.0).collect();
-    let covered = calibration(&[posed.part(&posed.truth)?], &[posed.part(&found.pooled())?], &levels, PATCH)?;
-    let curve = |of: &[Coverage], look| {
-        let inner = levels.iter().zip(of).map(|(p, c)| (*p, c.empirical));
-        Line { points: std::iter::once((0.0, 0.0)).chain(inner).chain([(1.0, 1.0)]).collect(), look }
-    };
-    let calibrated = Plot {
-        title: "Calibration",
-        axes: ["level of a central credible interval", "share of true values in it"],
-        lines: vec![
-            Line { points: vec![(0.0, 0.0), (1.0, 1.0)], look: Look::Reference },
-            curve(&covered.pixels, Look::First),
-            curve(&covered.patches, Look::Second),
-        ],
-        legend: ["pixels", "means over 4 × 4 pixels"],
-        caption: "below the diagonal: too sure; one image, so neighbouring pixels go together".to_owned(),
-    };
+    let (truth, draws) = (posed.part(&posed.truth)?, posed.part(&found.pooled())?);
+    let calibrated = calibrated::curve(&truth, &draws, PATCH, "means over 4 × 4 pixels")?;
     Ok(vec![autocorrelation, calibrated])
 }
 

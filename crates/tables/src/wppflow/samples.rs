@@ -1,14 +1,13 @@
 //! What samples of the posterior say: their residual, where they differ, whether the truth lies among them.
 
+use crate::calibrated::{self, LEVELS, shares};
 use crate::experiment::wppflow::WppFlowTable;
+use crate::outcome::Plot;
 use smalti_base::metrics::crop;
 use smalti_base::{Error, Result, Space};
 use smalti_operators::Operator;
 use smalti_solvers::calibration::calibration;
 use tch::{Kind, Tensor};
-
-/// Levels of the credible intervals.
-const LEVELS: [f64; 4] = [0.5, 0.8, 0.9, 0.95];
 
 /// Side of the square patches whose means are looked at, too.
 const PATCH: i64 = 8;
@@ -60,10 +59,6 @@ impl Samples {
         // Two independent samples differ by twice the variance on average.
         let apart = (2.0 * average(&inner.f_square()?)?).sqrt();
         let found = calibration(&[truth], &[crop(&self.all, border)?], &LEVELS, PATCH.min(least(&inner)?))?;
-        let coverage = |all: &[smalti_solvers::calibration::Coverage]| {
-            let shares: Vec<String> = all.iter().map(|c| format!("{:.1}", 100.0 * c.empirical)).collect();
-            shares.join(" / ")
-        };
         let deviations = match edges.f_any()?.f_int64_value(&[])? {
             0 => format!("{:.4}, no edges", average(&inner)?),
             _ => format!(
@@ -77,9 +72,17 @@ impl Samples {
              {deviations}; two draws differ by {apart:.4} (root mean square); intervals of 50 / 80 / 90 / 95 % cover {} % of \
              pixels, {} % of means over {PATCH} x {PATCH} pixels",
             experiment.noise,
-            coverage(&found.pixels),
-            coverage(&found.patches),
+            shares(&found.pixels),
+            shares(&found.patches),
         ))
+    }
+
+    /// The calibration curve, for all but the outer `border` pixels of a truth called `label`.
+    pub(super) fn calibration(&self, truth: &Tensor, border: i64, label: &str) -> Result<Plot> {
+        let (truth, all) = (crop(truth, border)?, crop(&self.all, border)?);
+        let mut plot = calibrated::curve(&truth, &all, PATCH.min(least(&truth)?), "means over 8 × 8 pixels")?;
+        plot.caption = format!("{label}; {}", plot.caption);
+        Ok(plot)
     }
 
     /// The standard deviation as a picture, black for 0 and white for the second value: what 99.5 % stay below, in
