@@ -14,8 +14,8 @@ const SAMPLES: i64 = 4;
 ///
 /// # Errors
 /// Where there is none for it: its rows are dependent, or too nearly so.
-pub(super) fn layer(operator: &Affine) -> Result<DataConsistency<&Box<dyn LinearOperator>>> {
-    DataConsistency::new(operator.linear(), 1.0, PseudoInverse::default())
+pub(super) fn layer(operator: &Affine) -> Result<DataConsistency<&dyn LinearOperator>> {
+    DataConsistency::new(operator.linear().as_ref(), 1.0, PseudoInverse::default())
 }
 
 /// The samples `drawn`, `[S, 1, H, W]`, for the observation `y`, as near to it as the noise is. How near the flow comes is
