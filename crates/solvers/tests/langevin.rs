@@ -5,14 +5,12 @@ mod pieces;
 
 use pieces::in_pieces;
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_flows::stochastic::ConditionalEnergy;
 use smalti_operators::{Convolution, Extension, Gaussian, Identity, Operator};
 use smalti_priors::Regularizer;
-use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::langevin::{
     Langevin, LangevinSettings, Method, PosteriorSamples, Preconditioner, Quantity, overdispersed,
 };
-use smalti_solvers::{Budget, Iteration, Observer, PosteriorEnergy, Problem, run};
+use smalti_solvers::{Budget, Iteration, Observer, Problem, run};
 use tch::{Device, Kind, Tensor};
 
 const SIGMA: f64 = 0.1;
@@ -278,74 +276,6 @@ fn stochastic_gradients_draw_anew_for_every_chain_and_step() {
     };
     sampled(&mut prior, few, None).unwrap();
     assert_eq!(prior.refreshed, (0..20).collect::<Vec<_>>());
-}
-
-/// The Wasserstein patch prior as the prior of chains, and of the energy of a stochastic flow.
-#[test]
-fn chains_sample_with_the_wasserstein_patch_prior() {
-    let space = Space::image(1, 8, 8);
-    let draw = |name, size: [i64; 4]| Seed::new(5).at(name, 0).uniform(&size).to_kind(Kind::Double);
-    let operator = || Convolution::superresolution(space, 3, 0.8, 2, Extension::WrapAfter).unwrap();
-    let a = operator();
-    let likelihood = Gaussian::new(SIGMA).unwrap();
-    let y = a.apply(&draw("truth", space.batch(1))).unwrap();
-    let reference = draw("reference", [1, 1, 10, 10]);
-    let gap = 2e-2;
-    let wpp = WppSettings {
-        patch_size: 3,
-        scales: 1,
-        references: ReferencePatches::All,
-        dual: DualMethod::Converge { gap, evaluations: 200 },
-        ..WppSettings::default()
-    };
-    let prior = || WassersteinPatchPrior::new(&space.batch(1), &[&reference], &wpp, Seed::new(6)).unwrap();
-    let starts = overdispersed(&draw("x", space.batch(1)).zeros_like(), 2, 1.0, Seed::new(2)).unwrap();
-    let sample = || {
-        let mut prior = prior();
-        let problem = Problem {
-            operator: &a,
-            likelihood: &likelihood,
-            observation: &y,
-            prior: &mut prior,
-            weight: WEIGHT,
-        };
-        let mala = Method::Mala { target: Some(Method::OPTIMAL_ACCEPTANCE) };
-        let settings = LangevinSettings {
-            burn_in: 80,
-            draws: 40,
-            thin: 1,
-            keep: 5,
-            pixels: vec![[0, 2, 3]],
-            ..settings(mala, 1e-3)
-        };
-        let steps = settings.steps();
-        let mut chains = Langevin::new(problem, &starts, settings, Seed::new(3)).unwrap();
-        run(&mut chains, Budget::steps(steps), &Observer::default()).unwrap();
-        chains.finish().unwrap()
-    };
-    let (found, again) = (sample(), sample());
-    let draws = found.pooled();
-    assert!(draws.equal(&again.pooled()), "chains do not repeat");
-    assert!(found.acceptance.iter().all(|a| (0.05..0.95).contains(a)), "{:?}", found.acceptance);
-    // Draws have patches like the reference's, which the starts do not have.
-    let distance = |x: &Tensor| prior().value(x).unwrap();
-    let (first, last) = (distance(&starts.narrow(0, 0, 1)), distance(&draws.narrow(0, 4, 1)));
-    assert!(last < 0.5 * first, "{first} {last}");
-
-    let energy =
-        PosteriorEnergy::new(Box::new(operator()), Box::new(likelihood), Box::new(prior()), WEIGHT).unwrap();
-    let rows = draws.narrow(0, 0, 2).reshape([2, 64]);
-    let (values, gradient) =
-        energy.energy_and_grad(&rows, &Tensor::cat(&[&y, &y], 0).reshape([2, 16])).unwrap();
-    assert_eq!(gradient.size(), [2, 64]);
-    for i in 0..2 {
-        let x = draws.narrow(0, i, 1);
-        let u = a.apply(&x).unwrap() - &y;
-        let nll = 0.5 * u.square().sum(Kind::Double).double_value(&[]) / (SIGMA * SIGMA);
-        let penalty = 16.0 * WEIGHT * distance(&x);
-        let error = (values.double_value(&[i]) - nll - penalty).abs();
-        assert!(error < 2.0 * gap * penalty, "{error} {nll} {penalty}");
-    }
 }
 
 #[test]
