@@ -76,8 +76,6 @@ fn sampled(
     settings: LangevinSettings,
     precondition: Option<&Preconditioner>,
 ) -> Result<PosteriorSamples> {
-    // Small tensors: libtorch's own threads would only wait for each other.
-    tch::set_num_threads(1);
     let operator = blur();
     let y = observation(&operator);
     let likelihood = Gaussian::new(SIGMA)?;
