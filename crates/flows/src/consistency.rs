@@ -29,7 +29,8 @@ pub struct DataConsistency<A> {
 
 impl<A: LinearOperator> DataConsistency<A> {
     /// With the scale `s`. `solver` computes the pseudo-inverse: what its tolerance leaves is missing in the result, while the
-    /// log-determinant is exact. Whether the rows of the operator are independent is tried on a random observation.
+    /// log-determinant is exact. Whether the rows of the operator are independent is tried on a random observation,
+    /// in float64 on the CPU.
     ///
     /// # Errors
     /// [`Error::Value`] where `s` is not a positive number, or where the solver does not reach its tolerance: rows are
