@@ -1,14 +1,15 @@
 """The semi-dual of optimal transport between two sets of rows: value, gradient in the rows, gradient in the potential.
 
-Argument: `dense` computes all distances as a matrix, in blocks of at most 10,000 x 10,000, and its gradients in closed
-form; `autograd` differentiates through the matrix; `keops` is a symbolic reduction. The potential of run k is row k of
-`psi`.
+Arguments: how, and how many evaluations in a row are one run. `dense` computes all distances as a matrix, in blocks of
+at most 10,000 x 10,000, and its gradients in closed form; `autograd` differentiates through the matrix; `keops` is a
+symbolic reduction. The potential of evaluation k is row k of `psi`.
 """
 
 import protocol
 import torch
 
-tensors, _, (how,) = protocol.start()
+tensors, _, (how, evaluations) = protocol.start()
+evaluations = int(evaluations)
 x, y, potentials = tensors["x"], tensors["y"], tensors["psi"]
 BLOCK = 10_000
 
@@ -43,7 +44,7 @@ def autograd(psi):
     return value.detach(), rows.grad, psi.grad
 
 
-def work(k):
+def evaluate(k):
     psi = potentials[k % len(potentials)]
     if how == "autograd":
         return autograd(psi)
@@ -51,6 +52,12 @@ def work(k):
     value = least.double().mean() + psi.double().mean()
     shares = torch.bincount(winners, minlength=len(y)) / len(x)
     return value, (x - y[winners]) * (2 / len(x)), 1 / len(y) - shares
+
+
+def work(run):
+    for k in range(run * evaluations, (run + 1) * evaluations):
+        result = evaluate(k)
+    return result
 
 
 def values(result):
@@ -63,4 +70,4 @@ def values(result):
 
 
 packages = ["torch"] + (["pykeops"] if how == "keops" else [])
-protocol.serve(work, values, packages=packages)
+protocol.serve(work, values, evaluations, packages)

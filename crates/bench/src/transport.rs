@@ -24,6 +24,10 @@ const SIDE: i64 = 6;
 /// Reference patches of the c-transforms.
 const REFERENCES: usize = 10_000;
 
+/// Evaluations in a row that one run of a transform without indexing takes the mean of, on both sides: what comes
+/// before a run (a peer that ran, a core that slept) is no part of a solve.
+const EVALUATIONS: u64 = 10;
+
 /// The images that patches are read from, `[1, 1, H, W]`.
 pub struct Images {
     /// The reference image.
@@ -96,8 +100,8 @@ enum Psi {
     Converged,
 }
 
-/// Value of the semi-dual, gradient in the rows and in the potential. With `indexing` our time includes building both
-/// indices; without, a potential follows another one as inside of a solver.
+/// Value of the semi-dual, gradient in the rows and in the potential. With `indexing` a run is one evaluation and builds
+/// both indices; without, it is [`EVALUATIONS`] of them, each with another potential, as inside of a solver.
 fn transform(
     name: &'static str,
     what: &str,
@@ -108,28 +112,32 @@ fn transform(
     folder: &Path,
 ) -> Result<Comparison> {
     let (n, m) = (x.size()[0], y.size()[0]);
-    let potentials = potentials(kind, &x, &y, rounds + 1)?;
+    let evaluations = if indexing { 1 } else { EVALUATIONS };
+    let potentials = potentials(kind, &x, &y, (rounds + 1) * evaluations)?;
     let file = [("x", &x), ("y", &y), ("psi", &potentials)];
     let inputs = write(&file, &format!("{name}-{kind:?}-{indexing}"), folder)?;
     let (x, y) = (rows(&x)?, rows(&y)?);
     let index = move |x| -> Result<Queries, KernelError> { Queries::new(&Arc::new(References::new(&y)?), x) };
     let mut kept = None;
-    let ours = move |k: u64| {
-        let psi = potentials.get(k as i64 % potentials.size()[0]).to_kind(Kind::Double);
-        let psi = Vec::<f64>::try_from(psi)?;
+    let ours = move |run: u64| {
         // Peers find their inputs in memory, too: ours are copied before the clock starts.
+        let psi = |k: u64| {
+            Vec::<f64>::try_from(potentials.get((k as i64) % potentials.size()[0]).to_kind(Kind::Double))
+        };
+        let psi = (run * evaluations..(run + 1) * evaluations).map(psi).collect::<Result<Vec<_>, _>>()?;
         let given = (indexing || kept.is_none()).then(|| x.clone());
         let start = Instant::now();
         if let Some(x) = given {
             kept = Some(index(x).map_err(refused)?);
         }
         let Some(queries) = &mut kept else { return Err(Error::value("queries", "some", "none")) };
-        let found = queries.c_transform(&psi).map_err(refused)?;
-        let gradient = queries.gradient(&found, None).map_err(refused)?;
-        let in_psi: Vec<f64> = found.shares(psi.len()).iter().map(|s| 1.0 / psi.len() as f64 - s).collect();
-        let value = found.mean() + psi.iter().sum::<f64>() / psi.len() as f64;
-        let seconds = start.elapsed().as_secs_f64();
-        let norms = [("gradient norm", norm(&gradient)), ("psi gradient norm", norm(&in_psi))];
+        let mut last = (f64::NAN, Vec::new(), Vec::new());
+        for psi in &psi {
+            last = evaluate(queries, psi).map_err(refused)?;
+        }
+        let seconds = start.elapsed().as_secs_f64() / evaluations as f64;
+        let (value, in_rows, in_psi) = last;
+        let norms = [("gradient norm", norm(&in_rows)), ("psi gradient norm", norm(&in_psi))];
         Ok(answer(seconds, &[&[("value", value)][..], &norms].concat()))
     };
     let when = match (kind, indexing) {
@@ -138,7 +146,10 @@ fn transform(
         (Psi::Converged, false) => "converged psi",
         (Psi::Converged, true) => "converged psi with indexing",
     };
-    let peer = |name, how: &str| PeerSpec { name, script: "transport.py", arguments: vec![how.into()] };
+    let peer = |name, how: &str| {
+        let arguments = vec![how.into(), evaluations.to_string()];
+        PeerSpec { name, script: "transport.py", arguments }
+    };
     Ok(Comparison {
         name,
         size: format!("{n} x {m} of {} {what} {when}", SIDE * SIDE),
@@ -152,6 +163,14 @@ fn transform(
             peer("pykeops", "keops"),
         ],
     })
+}
+
+/// The semi-dual, its gradient in the rows, its gradient in the potential.
+fn evaluate(queries: &mut Queries, psi: &[f64]) -> Result<(f64, Vec<f64>, Vec<f64>), KernelError> {
+    let found = queries.c_transform(psi)?;
+    let in_rows = queries.gradient(&found, None)?;
+    let in_psi = found.shares(psi.len()).iter().map(|s| 1.0 / psi.len() as f64 - s).collect();
+    Ok((found.mean() + psi.iter().sum::<f64>() / psi.len() as f64, in_rows, in_psi))
 }
 
 /// The squared distance between two sets of as many rows, from nothing to a certified gap of 1e-3.

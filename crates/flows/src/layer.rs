@@ -4,6 +4,7 @@ use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
 use crate::mlp::Mlp;
 use smalti_base::{Error, Result};
+use smalti_kernels::bf16::Engine;
 use smalti_kernels::mlp::Pass;
 use tch::{Device, Tensor};
 
@@ -121,13 +122,14 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// bfloat16 where the device multiplies it faster than float32: CPUs with AVX-512 BF16 or AMX, and GPUs.
+    /// bfloat16 where products in it are known to be faster than those in float32: on GPUs, and on CPUs with a matrix
+    /// unit (AMX).
+    ///
+    /// The dot products of AVX-512 BF16 alone are not enough: on an Intel Xeon without AMX, steps of patchNR, its
+    /// gradients and convolutions take between 1.6 and 2 times as long in bfloat16 as in float32 (`docs/performance.md`,
+    /// "Precision without a matrix unit").
     pub fn fastest(device: Device) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        let cpu = std::arch::is_x86_feature_detected!("avx512bf16");
-        #[cfg(not(target_arch = "x86_64"))]
-        let cpu = false;
-        if cpu || device.is_cuda() { Self::Bf16 } else { Self::Full }
+        if Engine::best() == Engine::Amx || device.is_cuda() { Self::Bf16 } else { Self::Full }
     }
 }
 
