@@ -132,7 +132,7 @@ pub enum PrecisionChoice {
     Float32,
     /// bfloat16 with float32 accumulation.
     Bfloat16,
-    /// bfloat16 where the device has fast products in it, else float32.
+    /// bfloat16 where the device is known to be faster in it ([`smalti_flows::Precision::fastest`]), else float32.
     Auto,
 }
 

@@ -2,8 +2,9 @@
 
 use super::material::{crops, operator, validation};
 use crate::data::DataSource;
-use crate::experiment::settings::{PrecisionChoice, Schedule as ScheduleChoice};
+use crate::experiment::settings::Schedule as ScheduleChoice;
 use crate::experiment::wppnets::{Length, Network, Training};
+use crate::methods::precision;
 use crate::run::RunOptions;
 use crate::state::State;
 use smalti_base::checkpoint::data_hash;
@@ -56,11 +57,7 @@ pub(super) fn learn(
     let size = [crops.size()[2], crops.size()[3]];
     let reference = data.load(&network.reference)?;
     let validation = validation(network, data, size, training.validation_crops, options.seed)?;
-    let precision = match training.precision {
-        PrecisionChoice::Float32 => Precision::Full,
-        PrecisionChoice::Bfloat16 => Precision::Bf16,
-        PrecisionChoice::Auto => Precision::fastest(options.device),
-    };
+    let precision = precision(training.precision, options.device);
     let batch = training.batch.min(crops.size()[0].max(1) as usize);
     let epoch = (crops.size()[0] as u64 / batch as u64).max(1);
     let steps = match training.length {
