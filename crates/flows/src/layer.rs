@@ -125,9 +125,8 @@ impl Precision {
     /// bfloat16 where products in it are known to be faster than those in float32: on GPUs, and on CPUs with a matrix
     /// unit (AMX).
     ///
-    /// The dot products of AVX-512 BF16 alone are not enough: on an Intel Xeon without AMX, gradients of patchNR, steps of its
-    /// training and convolutions take between 1.6 and 2 times as long in bfloat16 as in float32 (`docs/performance.md`,
-    /// "Precision without a matrix unit").
+    /// The dot products of AVX-512 BF16 alone are not enough: on an Intel Xeon without AMX, patchNR takes about twice and a WPPNet
+    /// 1.4 times as long in bfloat16 as in float32 (`docs/performance.md`, "Precision without a matrix unit").
     pub fn fastest(device: Device) -> Self {
         if Engine::best() == Engine::Amx || device.is_cuda() { Self::Bf16 } else { Self::Full }
     }
