@@ -16,6 +16,7 @@ pub mod affine;
 pub mod bf16;
 mod elementary;
 pub mod error;
+mod fold;
 mod lanes;
 pub mod mlp;
 mod prefetch;

@@ -1,10 +1,7 @@
 //! Soft minima and their gradient in the query rows, in float64 for the pairs that count.
 
-use rayon::prelude::*;
-
 use super::{
     bounds::squared_distance,
-    gradient::{PARTS, Part, total},
     softmin::{BLOCK, Block, Side, WINDOW, scores, tile},
 };
 use crate::{
@@ -28,31 +25,23 @@ pub(super) fn exact(
 ) -> Result<(Vec<f64>, Vec<f64>), KernelError> {
     let heights = references.heights(queries.dim(), eps)?;
     let count = queries.len();
-    let size = count.div_ceil(PARTS);
-    let parts: Vec<(Vec<f64>, Part)> = (0..count.div_ceil(size))
-        .into_par_iter()
-        .map(|part| {
-            let range = part * size..count.min((part + 1) * size);
-            let places = queries.places(range.clone());
-            let mut part = Part { first: places.start, sum: vec![0.0; places.len()] };
-            let mut values = Vec::with_capacity(range.len());
-            for first in range.clone().step_by(CHUNK) {
-                let end = range.end.min(first + CHUNK);
-                let (references, heights) = (references.rows, &heights[..]);
-                let near = &near[first..end];
-                let sums = dispatch(Isa::V4, Means { queries, references, heights, eps, first, near });
-                for (i, sums) in (first..end).zip(sums) {
-                    values.push(-sums.top - eps * sums.total.ln());
-                    let factor = 2.0 * weights.map_or(1.0 / count as f64, |weights| weights[i]);
-                    let gradient: Vec<f64> = sums.gaps.iter().map(|gap| factor * gap / sums.total).collect();
-                    queries.add_adjoint(i, &gradient, part.first, &mut part.sum);
-                }
+    let (values, sum) = queries.fold(|range, place, sum| {
+        let mut values = Vec::with_capacity(range.len());
+        for first in range.clone().step_by(CHUNK) {
+            let end = range.end.min(first + CHUNK);
+            let (references, heights) = (references.rows, &heights[..]);
+            let near = &near[first..end];
+            let sums = dispatch(Isa::V4, Means { queries, references, heights, eps, first, near });
+            for (i, sums) in (first..end).zip(sums) {
+                values.push(-sums.top - eps * sums.total.ln());
+                let factor = 2.0 * weights.map_or(1.0 / count as f64, |weights| weights[i]);
+                let gradient: Vec<f64> = sums.gaps.iter().map(|gap| factor * gap / sums.total).collect();
+                queries.add_adjoint(i, &gradient, place, sum);
             }
-            (values, part)
-        })
-        .collect();
-    let (values, parts): (Vec<Vec<f64>>, Vec<Part>) = parts.into_iter().unzip();
-    Ok((values.concat(), total(&parts, queries.data().len())))
+        }
+        values
+    });
+    Ok((values.concat(), sum))
 }
 
 /// Sums over references under the weights of one query, relative to the best score so far.

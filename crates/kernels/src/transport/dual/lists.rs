@@ -165,7 +165,8 @@ impl Lists {
     /// The least cost of a query under prices, or less.
     #[inline(always)]
     pub(super) fn least(&self, i: usize, prices: &[f64]) -> f64 {
-        let values = self.of(i).iter().map(|offer| f64::from(offer.cost) + prices[offer.place as usize]);
+        let low = |cost: f32| f64::from(cost) * (1.0 - ROUNDING);
+        let values = self.of(i).iter().map(|offer| low(offer.cost) + prices[offer.place as usize]);
         values.fold(self.floors[i], f64::min)
     }
 }
