@@ -35,6 +35,8 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     /// Bit `l` tells whether `a_l <= b_l`.
     fn at_most(self, a: Self::F, b: Self::F) -> u16;
     fn sum(self, a: Self::F) -> f32;
+    /// `first` plus the positions of the bits that are set, ascending; what follows these has no meaning.
+    fn positions(self, mask: u16, first: u32) -> [u32; LANES];
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn indices(self, v: &[u32; LANES]) -> Self::Index;
     /// Positions `start + offsets` in units of `2^-23`, below `2^9`: their whole places, and 1 plus their fractions.
@@ -88,6 +90,11 @@ impl Lanes for V4 {
     #[inline(always)]
     fn sum(self, a: Self::F) -> f32 {
         self.reduce_sum_f32s(a)
+    }
+    #[inline(always)]
+    fn positions(self, mask: u16, first: u32) -> [u32; LANES] {
+        let all = self.add_u32s(self.splat_u32s(first), pulp::cast(POSITIONS));
+        pulp::cast(self.avx512f._mm512_maskz_compress_epi32(mask, pulp::cast(all)))
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -166,6 +173,10 @@ impl Lanes for V3 {
     #[inline(always)]
     fn sum(self, a: Self::F) -> f32 {
         self.reduce_sum_f32s(self.add_f32s(a[0], a[1]))
+    }
+    #[inline(always)]
+    fn positions(self, mask: u16, first: u32) -> [u32; LANES] {
+        positions(mask, first)
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -247,6 +258,10 @@ impl Lanes for Plain {
         a.iter().sum()
     }
     #[inline(always)]
+    fn positions(self, mask: u16, first: u32) -> [u32; LANES] {
+        positions(mask, first)
+    }
+    #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         std::array::from_fn(|l| a[l] + b[l])
     }
@@ -273,6 +288,20 @@ impl Lanes for Plain {
     fn run<R>(self, f: impl FnOnce() -> R) -> R {
         f()
     }
+}
+
+/// The positions of sixteen bits.
+const POSITIONS: [u32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// [`Lanes::positions`] without special instructions.
+#[inline(always)]
+fn positions(mask: u16, first: u32) -> [u32; LANES] {
+    let (mut all, mut count) = ([0; LANES], 0);
+    for l in POSITIONS {
+        all[count % LANES] = first + l;
+        count += usize::from(mask >> l & 1);
+    }
+    all
 }
 
 /// A computation that is compiled for each kind of processor.

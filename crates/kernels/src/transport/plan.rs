@@ -7,7 +7,7 @@ use super::{
     queries::{Queries, UNKNOWN},
     references::{Aligned, Potential, References},
     search::{Best, Query, Search, Sink, bits},
-    sixteen::{self, Sixteen, Work},
+    sixteen::{self, Lists, Sixteen, Work},
 };
 use crate::lanes::{Group, Isa, Kernel, LANES, Lanes, dispatch};
 
@@ -107,7 +107,7 @@ impl<'a> Plan<'a> {
         let (mut pruned, mut dense) = (0.0, 0.0);
         for probe in &self.probes {
             let work = self.dispatch(probe, None, |_, best| best).1;
-            pruned += 10.0 * work.boxes as f64 + 6.0 * work.leaves as f64 + row * work.rows as f64;
+            pruned += 10.0 * work.boxes as f64 + 6.0 * work.points as f64 + row * work.rows as f64;
             dense += all * probe.len() as f64;
         }
         pruned > dense
@@ -152,25 +152,28 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
             let margin = references.margins.of(point.length, square, self.potential.top);
             queries.push(Query { point, row: &*row, margin });
         }
-        let mut turned = vec![Aligned([0.0; LANES]); count.div_ceil(LANES) * dim];
+        let mut turned = vec![Aligned([0.0; LANES]); dim];
         let (mut sinks, mut work) = (Vec::with_capacity(count), Work::default());
-        let (mut places, mut best, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut places, mut lists) = (Vec::new(), Lists::new());
         let mut before = 0;
-        let groups = queries.chunks(LANES).zip(self.open.chunks(LANES)).zip(turned.chunks_exact_mut(dim));
-        for ((queries, open), turned) in groups {
-            sixteen::turned(queries, turned);
-            let group = Sixteen::new(queries, turned);
+        for (queries, open) in queries.chunks(LANES).zip(self.open.chunks(LANES)) {
+            let mut starts = [0; LANES];
+            starts.iter_mut().zip(open).for_each(|(start, open)| *start = open.start);
             let first = sinks.len();
-            starts(references, (queries, open), &sinks[before..], &mut places);
+            if starts.contains(&UNKNOWN) {
+                around(references, queries, &sinks[before..], &mut places);
+                sixteen::turned(queries, &mut turned);
+                starts = search.best_of(&turned, &places);
+            }
             before = first;
-            search.best_of(&group, &places, &mut best);
-            for ((open, query), best) in open.iter().zip(queries).zip(best.drain(..)) {
+            for ((open, query), &start) in open.iter().zip(queries).zip(&starts) {
+                let best = Best::new(search.exact(query.row, start), self.potential);
                 let mut sink = (self.sink)(open, best);
-                look_ahead(&search, *query, best.place as usize / LANES, &mut sink);
+                look_ahead(&search, *query, start as usize / LANES, &mut sink);
                 sinks.push(sink);
             }
             if self.offsets.is_none() {
-                work += search.sixteen(&group, &mut sinks[first..], &mut blocks);
+                work += search.sixteen(&Sixteen::new(queries), &mut sinks[first..], &mut lists);
             }
         }
         if let Some(offsets) = self.offsets {
@@ -180,29 +183,17 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
     }
 }
 
-/// Places that are likely to be good for one of sixteen neighbours: their last winners. Where one is not known, the leaf of
-/// that query, and what was found for the sixteen `before`.
+/// Places that are likely to be good for sixteen neighbours of which not all last winners are known: the leaf of one of them,
+/// and what was found for the sixteen `before`.
 #[inline(always)]
-fn starts<S: Sink>(
-    references: &References,
-    (queries, open): (&[Query<'_>], &[Open]),
-    before: &[S],
-    places: &mut Vec<u32>,
-) {
+fn around<S: Sink>(references: &References, queries: &[Query<'_>], before: &[S], places: &mut Vec<u32>) {
+    let home = references.tree().leaf(&queries[0].point.z);
     places.clear();
-    let mut add = |place| {
-        if !places.contains(&place) {
-            places.push(place);
+    places.extend(bits(references.filled(home)).map(|l| (home * LANES + l) as u32));
+    for sink in before {
+        if !places.contains(&sink.place()) {
+            places.push(sink.place());
         }
-    };
-    for (query, open) in queries.iter().zip(open) {
-        if open.start == UNKNOWN {
-            let home = references.tree().leaf(&query.point.z);
-            bits(references.filled(home)).for_each(|l| add((home * LANES + l) as u32));
-            before.iter().for_each(|sink| add(sink.place()));
-            return;
-        }
-        add(open.start);
     }
 }
 

@@ -60,7 +60,7 @@ impl<L: Lanes> Search<'_, L> {
 
     /// Looks at one row exactly.
     #[inline(always)]
-    fn weigh<S: Sink>(&self, query: Query<'_>, place: u32, sink: &mut S, limits: &mut Limits) {
+    pub(crate) fn weigh<S: Sink>(&self, query: Query<'_>, place: u32, sink: &mut S, limits: &mut Limits) {
         let found = self.exact(query.row, place);
         if found.value <= sink.cutoff() {
             sink.offer(found);
@@ -80,30 +80,31 @@ impl<L: Lanes> Search<'_, L> {
     ) {
         for l in bits(close) {
             let place = (LANES * leaf + l) as u32;
-            if self.lower(query.row, place) <= sink.cutoff() {
+            let distance = self.rough(query.row, self.references.padded(place));
+            if self.lower(distance, place) <= sink.cutoff() {
                 self.weigh(query, place, sink, limits);
             }
         }
     }
 
-    /// A lower bound of the exact cost at a place, from a distance in float32.
+    /// A lower bound of the exact cost at a place, from a squared distance in float32.
     #[inline(always)]
-    fn lower(&self, row: &[f32], place: u32) -> f64 {
+    pub(crate) fn lower(&self, distance: f32, place: u32) -> f64 {
         // Each value is rounded three times, each sum once; what underflows is below 1e-40.
-        let share = 1.0 - (row.len() / LANES + 8) as f64 * f64::from(f32::EPSILON);
-        self.rough(row, self.references.padded(place)) * share - 1e-40 - self.potential.psi[place as usize]
+        let share = 1.0 - (self.references.stride() / LANES + 8) as f64 * f64::from(f32::EPSILON);
+        f64::from(distance) * share - 1e-40 - self.potential.psi[place as usize]
     }
 
     /// `|x - y|^2` in float32.
     #[inline(always)]
-    fn rough(&self, x: &[f32], y: &[f32]) -> f64 {
+    pub(crate) fn rough(&self, x: &[f32], y: &[f32]) -> f32 {
         let lanes = self.lanes;
         let mut sum = lanes.splat(0.0);
         for (x, y) in x.as_chunks::<LANES>().0.iter().zip(y.as_chunks::<LANES>().0) {
             let gap = lanes.sub(lanes.load(x), lanes.load(y));
             sum = lanes.mul_add(gap, gap, sum);
         }
-        f64::from(lanes.sum(sum))
+        lanes.sum(sum)
     }
 }
 

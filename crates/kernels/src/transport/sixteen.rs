@@ -9,14 +9,18 @@ use super::{
     axes::{BOXED, KEPT},
     bounds::Limits,
     references::{Aligned, Boxes},
-    search::{Best, Query, Search, Sink, bits},
+    search::{Query, Search, Sink, bits},
 };
 use crate::lanes::{Group, LANES, Lanes};
 
-/// With so many queries that have to look into a leaf, one look for all of them comes first.
-const MANY: u32 = 12;
+/// With so many queries that have to look into a leaf, its points are compared with all queries, and not all its points with
+/// each of these.
+const MANY: u32 = 8;
 
-/// What that look costs, in looks of one query at a leaf.
+/// Points that are compared with all queries before the rows behind what is close are looked at, so that cutoffs follow.
+const BATCH: usize = 48;
+
+/// What finding the points of a leaf that are near takes, in looks at one point.
 const LOOK: usize = 4;
 
 /// How much a search had to look at.
@@ -24,8 +28,8 @@ const LOOK: usize = 4;
 pub(crate) struct Work {
     /// Boxes, by sixteen queries.
     pub(crate) boxes: usize,
-    /// Leaves by one query, or what takes as long.
-    pub(crate) leaves: usize,
+    /// Points by sixteen queries, or what takes as long.
+    pub(crate) points: usize,
     /// Rows, by one query.
     pub(crate) rows: usize,
 }
@@ -33,7 +37,7 @@ pub(crate) struct Work {
 impl std::ops::AddAssign for Work {
     fn add_assign(&mut self, other: Self) {
         self.boxes += other.boxes;
-        self.leaves += other.leaves;
+        self.points += other.points;
         self.rows += other.rows;
     }
 }
@@ -41,12 +45,9 @@ impl std::ops::AddAssign for Work {
 /// Sixteen queries, or fewer: the last one then fills the lanes that are left, which look for nothing.
 pub(crate) struct Sixteen<'a, 'q> {
     queries: &'q [Query<'a>],
-    /// The rows, value by value.
-    rows: &'q [Aligned],
     z: [Aligned; BOXED],
-    /// `-2 z` of each query, and the same coordinate by coordinate.
-    twice: [Aligned; LANES],
-    turned: [Aligned; KEPT],
+    /// `-2 z`, coordinate by coordinate.
+    twice: [Aligned; KEPT],
     /// The box around the points.
     low: [f32; KEPT],
     high: [f32; KEPT],
@@ -71,22 +72,20 @@ pub(crate) fn turned(queries: &[Query<'_>], to: &mut [Aligned]) {
 }
 
 impl<'a, 'q> Sixteen<'a, 'q> {
-    /// At least one query and at most sixteen, and their rows as [`turned`] writes them.
+    /// At least one query and at most sixteen.
     #[inline(always)]
-    pub(crate) fn new(queries: &'q [Query<'a>], rows: &'q [Aligned]) -> Self {
+    pub(crate) fn new(queries: &'q [Query<'a>]) -> Self {
         let mut this = Self {
             queries,
-            rows,
             z: [Aligned([0.0; LANES]); BOXED],
-            twice: [Aligned([0.0; LANES]); LANES],
-            turned: [Aligned([0.0; LANES]); KEPT],
+            twice: [Aligned([0.0; LANES]); KEPT],
             low: [f32::INFINITY; KEPT],
             high: [f32::NEG_INFINITY; KEPT],
         };
         for l in 0..LANES {
             let point = queries[l.min(queries.len() - 1)].point;
             for (k, &z) in point.z.iter().enumerate() {
-                (this.twice[l].0[k], this.turned[k].0[l]) = (-2.0 * z, -2.0 * z);
+                this.twice[k].0[l] = -2.0 * z;
                 this.low[k] = this.low[k].min(z);
                 this.high[k] = this.high[k].max(z);
             }
@@ -128,19 +127,52 @@ impl Together {
     }
 }
 
+/// Pairs of points and queries that are close and wait, at most before their rows are looked at.
+const FULL: usize = 64;
+
+/// Room for pairs.
+const PAIRS: usize = FULL + (BATCH + 1) * LANES;
+
+/// Lists that a search fills again and again.
+pub(crate) struct Lists {
+    /// Blocks of leaves that come near, and how near.
+    blocks: Vec<(f32, u32)>,
+    /// Places of points that are near the box around the queries.
+    near: [u32; LANES * LANES + LANES],
+    /// Places of points and the lanes of the queries that these are close to; how many.
+    places: [u32; PAIRS],
+    lanes: [u32; PAIRS],
+    count: usize,
+    /// Their squared distances in float32.
+    distances: [f32; PAIRS],
+    /// Which of the pairs have to be looked at exactly.
+    open: [u32; PAIRS],
+}
+
+impl Lists {
+    pub(crate) fn new() -> Self {
+        let near = [0; LANES * LANES + LANES];
+        let (places, lanes, distances, open) = ([0; PAIRS], [0; PAIRS], [0.0; PAIRS], [0; PAIRS]);
+        Self { blocks: Vec::new(), near, places, lanes, count: 0, distances, open }
+    }
+}
+
 impl<'s, L: Lanes> Search<'s, L> {
-    /// Offers the sink of each query every place whose cost is at most its cutoff, which may sink meanwhile. `blocks` is room for
-    /// a list.
+    /// Offers the sink of each query every place whose cost is at most its cutoff, which may sink meanwhile.
+    ///
+    /// Each step is done for many before the next one, and without branches on what it finds: those cannot be foreseen, and
+    /// each would wait for a chain of sums.
     #[inline(always)]
     pub(crate) fn sixteen<S: Sink>(
         &self,
         group: &Sixteen<'_, '_>,
         sinks: &mut [S],
-        blocks: &mut Vec<(f32, u32)>,
+        lists: &mut Lists,
     ) -> Work {
         let (references, potential) = (self.references, self.potential);
         let mut limits = Together::new(group.queries, sinks);
         let mut work = Work::default();
+        let mut blocks = std::mem::take(&mut lists.blocks);
         blocks.clear();
         for (u, (boxes, least)) in references.upper.iter().zip(&potential.upper_least).enumerate() {
             let (bounds, close) = self.around(group, boxes, &least.0, limits.most);
@@ -148,24 +180,93 @@ impl<'s, L: Lanes> Search<'s, L> {
         }
         // The nearest first: what they hold lowers the cutoffs for the others.
         blocks.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        for &(bound, b) in &*blocks {
+        for &(bound, b) in &blocks {
             if bound > limits.most {
                 break;
             }
-            let (boxes, least) = (&references.boxes[b as usize], &potential.box_least[b as usize].0);
-            let (_, close) = self.around(group, boxes, least, limits.most);
-            let first = LANES * b as usize;
-            work.boxes += close.count_ones() as usize;
-            for l in bits(close) {
-                let who = self.inside(group, boxes, least, l, &limits);
-                if who.count_ones() >= MANY {
-                    self.shared(group, (first + l, who), sinks, &mut limits, &mut work);
-                } else if who != 0 {
-                    self.points(group, (first + l, who), sinks, &mut limits, &mut work);
+            self.block(group, b as usize, sinks, &mut limits, lists, &mut work);
+        }
+        lists.blocks = blocks;
+        work
+    }
+
+    /// Looks at sixteen leaves.
+    #[inline(always)]
+    fn block<S: Sink>(
+        &self,
+        group: &Sixteen<'_, '_>,
+        b: usize,
+        sinks: &mut [S],
+        limits: &mut Together,
+        lists: &mut Lists,
+        work: &mut Work,
+    ) {
+        let (boxes, least) = (&self.references.boxes[b], &self.potential.box_least[b].0);
+        let (_, around) = self.around(group, boxes, least, limits.most);
+        work.boxes += around.count_ones() as usize;
+        let mut leaves = [(0, 0); LANES];
+        let mut entered = 0;
+        for l in bits(around) {
+            let who = self.inside(group, boxes, least, l, limits);
+            leaves[entered % LANES] = (LANES * b + l, who);
+            entered += usize::from(who != 0);
+        }
+        let mut near = 0;
+        for &(leaf, who) in &leaves[..entered] {
+            if who.count_ones() >= MANY {
+                let mask = self.points(group, leaf, limits.most);
+                lists.near[near..near + LANES]
+                    .copy_from_slice(&self.lanes.positions(mask, (LANES * leaf) as u32));
+                near += mask.count_ones() as usize;
+                work.points += LOOK;
+            } else {
+                self.looks(group, (leaf, who), limits, lists);
+                work.points += who.count_ones() as usize;
+                if lists.count > FULL {
+                    self.rows(group, sinks, limits, lists, work);
                 }
             }
         }
-        work
+        for first in (0..near).step_by(BATCH) {
+            let batch = first..near.min(first + BATCH);
+            work.points += batch.len();
+            self.close(group, batch, limits, lists);
+            if lists.count > FULL {
+                self.rows(group, sinks, limits, lists, work);
+            }
+        }
+        self.rows(group, sinks, limits, lists, work);
+    }
+
+    /// Looks at the rows of all pairs that are close.
+    #[inline(always)]
+    fn rows<S: Sink>(
+        &self,
+        group: &Sixteen<'_, '_>,
+        sinks: &mut [S],
+        limits: &mut Together,
+        lists: &mut Lists,
+        work: &mut Work,
+    ) {
+        let Lists { places, lanes, count, distances, open, .. } = lists;
+        work.rows += *count;
+        let mut left = 0;
+        self.distances(group, &places[..*count], lanes, distances);
+        let pairs = places[..*count].iter().zip(&*lanes).zip(&*distances);
+        for (i, ((&place, &l), &distance)) in pairs.enumerate() {
+            open[left] = i as u32;
+            left += usize::from(self.lower(distance, place) <= sinks[l as usize].cutoff());
+        }
+        *count = 0;
+        for &i in &open[..left] {
+            let (place, l) = (places[i as usize], lanes[i as usize] as usize);
+            let mut new = limits.of(l);
+            self.weigh(group.queries[l], place, &mut sinks[l], &mut new);
+            limits.set(l, new);
+        }
+        if left > 0 {
+            limits.largest();
+        }
     }
 
     /// What sixteen boxes cost the box around all queries at least, and which of them cost at most `most`.
@@ -204,15 +305,69 @@ impl<'s, L: Lanes> Search<'s, L> {
         lanes.at_most(sum, lanes.load(&limits.boxes.0))
     }
 
-    /// Looks at the sixteen points of a leaf for the queries that `who` tells.
+    /// The points of a leaf that cost the box around the queries at most `most`.
     #[inline(always)]
-    fn points<S: Sink>(
+    fn points(&self, group: &Sixteen<'_, '_>, leaf: usize, most: f32) -> u16 {
+        let lanes = self.lanes;
+        let mut sum = lanes.load(&self.potential.drops[leaf].0);
+        for (k, z) in self.references.leaves[leaf].z.iter().enumerate() {
+            let z = lanes.load(z);
+            let above = lanes.sub(z, lanes.splat(group.high[k]));
+            let below = lanes.sub(lanes.splat(group.low[k]), z);
+            let gap = lanes.max(lanes.max(above, below), lanes.splat(0.0));
+            sum = lanes.mul_add(gap, gap, sum);
+        }
+        lanes.at_most(sum, lanes.splat(most))
+    }
+
+    /// Pairs of points that are near and the queries that they are close to.
+    #[inline(always)]
+    fn close(
+        &self,
+        group: &Sixteen<'_, '_>,
+        batch: std::ops::Range<usize>,
+        limits: &Together,
+        lists: &mut Lists,
+    ) {
+        let near = &lists.near[batch];
+        let mut masks = [0_u16; BATCH];
+        // A function of its own, so that its few numbers stay in registers.
+        self.lanes.run(
+            #[inline(always)]
+            || {
+                let lanes = self.lanes;
+                let limits = lanes.load(&limits.points.0);
+                let mut twice = [limits; KEPT];
+                for (twice, group) in twice.iter_mut().zip(&group.twice) {
+                    *twice = lanes.load(&group.0);
+                }
+                for (mask, &place) in masks.iter_mut().zip(near) {
+                    let (leaf, p) = (place as usize / LANES, place as usize % LANES);
+                    let mut sum = lanes.splat(self.potential.offsets[leaf].0[p]);
+                    for (&twice, z) in twice.iter().zip(&self.references.leaves[leaf].z) {
+                        sum = lanes.mul_add(twice, lanes.splat(z[p]), sum);
+                    }
+                    *mask = lanes.at_most(sum, limits);
+                }
+            },
+        );
+        let mut count = lists.count;
+        for (&mask, &place) in masks.iter().zip(near) {
+            lists.places[count..count + LANES].fill(place);
+            lists.lanes[count..count + LANES].copy_from_slice(&self.lanes.positions(mask, 0));
+            count += mask.count_ones() as usize;
+        }
+        lists.count = count;
+    }
+
+    /// Pairs of the queries that have to look into a leaf and points that they are close to.
+    #[inline(always)]
+    fn looks(
         &self,
         group: &Sixteen<'_, '_>,
         (leaf, who): (usize, u16),
-        sinks: &mut [S],
-        limits: &mut Together,
-        work: &mut Work,
+        limits: &Together,
+        lists: &mut Lists,
     ) {
         let lanes = self.lanes;
         let offset = lanes.load(&self.potential.offsets[leaf].0);
@@ -220,102 +375,67 @@ impl<'s, L: Lanes> Search<'s, L> {
         for (z, group) in z.iter_mut().zip(&self.references.leaves[leaf].z) {
             *z = lanes.load(group);
         }
+        let mut count = lists.count;
         for l in bits(who) {
             let mut sum = offset;
-            for (&z, &twice) in z.iter().zip(&group.twice[l].0) {
-                sum = lanes.mul_add(lanes.splat(twice), z, sum);
+            for (&z, twice) in z.iter().zip(&group.twice) {
+                sum = lanes.mul_add(lanes.splat(twice.0[l]), z, sum);
             }
             let close = lanes.at_most(sum, lanes.splat(limits.points.0[l]));
-            if close != 0 {
-                self.hit(group, (leaf, l, close), sinks, limits, work);
-            }
+            lists.places[count..count + LANES]
+                .copy_from_slice(&lanes.positions(close, (LANES * leaf) as u32));
+            lists.lanes[count..count + LANES].fill(l as u32);
+            count += close.count_ones() as usize;
         }
-        work.leaves += who.count_ones() as usize;
+        lists.count = count;
     }
 
-    /// The same where nearly all queries have to look: first which points come near the box around the queries, then which
-    /// queries come near each of these.
+    /// `|x - y|^2` in float32 of some pairs.
     #[inline(always)]
-    fn shared<S: Sink>(
+    fn distances(
         &self,
         group: &Sixteen<'_, '_>,
-        (leaf, who): (usize, u16),
-        sinks: &mut [S],
-        limits: &mut Together,
-        work: &mut Work,
+        places: &[u32],
+        lanes: &[u32; PAIRS],
+        distances: &mut [f32; PAIRS],
     ) {
-        let lanes = self.lanes;
-        let mut sum = lanes.load(&self.potential.drops[leaf].0);
-        let z = &self.references.leaves[leaf].z;
-        for (k, z) in z.iter().enumerate() {
-            let z = lanes.load(z);
-            let above = lanes.sub(z, lanes.splat(group.high[k]));
-            let below = lanes.sub(lanes.splat(group.low[k]), z);
-            let gap = lanes.max(lanes.max(above, below), lanes.splat(0.0));
-            sum = lanes.mul_add(gap, gap, sum);
-        }
-        work.leaves += LOOK;
-        for p in bits(lanes.at_most(sum, lanes.splat(limits.most))) {
-            let mut sum = lanes.splat(self.potential.offsets[leaf].0[p]);
-            for (twice, z) in group.turned.iter().zip(z) {
-                sum = lanes.mul_add(lanes.load(&twice.0), lanes.splat(z[p]), sum);
-            }
-            work.leaves += 1;
-            for l in bits(who & lanes.at_most(sum, lanes.load(&limits.points.0))) {
-                self.hit(group, (leaf, l, 1 << p), sinks, limits, work);
-            }
-        }
+        self.lanes.run(
+            #[inline(always)]
+            || {
+                for ((distance, &place), &l) in distances.iter_mut().zip(places).zip(lanes) {
+                    *distance = self.rough(group.queries[l as usize].row, self.references.padded(place));
+                }
+            },
+        );
     }
 
-    /// Looks at the rows of a leaf that are close to query `l`.
+    /// `|x - y|^2` in float32 between sixteen rows, as [`turned`] writes them, and one.
     #[inline(always)]
-    fn hit<S: Sink>(
-        &self,
-        group: &Sixteen<'_, '_>,
-        (leaf, l, close): (usize, usize, u16),
-        sinks: &mut [S],
-        limits: &mut Together,
-        work: &mut Work,
-    ) {
-        work.rows += close.count_ones() as usize;
-        let before = limits.of(l);
-        let mut new = before;
-        self.leaf(group.queries[l], leaf, close, &mut sinks[l], &mut new);
-        limits.set(l, new);
-        if new.boxes < before.boxes && before.boxes == limits.most {
-            limits.largest();
-        }
-    }
-
-    /// `|x - y|^2` in float32 between each query and one row.
-    #[inline(always)]
-    fn across(&self, group: &Sixteen<'_, '_>, place: u32) -> L::F {
+    fn across(&self, rows: &[Aligned], place: u32) -> L::F {
         let lanes = self.lanes;
         let mut sums = [lanes.splat(0.0); 4];
-        for (k, (x, &y)) in group.rows.iter().zip(self.references.padded(place)).enumerate() {
+        for (k, (x, &y)) in rows.iter().zip(self.references.padded(place)).enumerate() {
             let gap = lanes.sub(lanes.load(&x.0), lanes.splat(y));
             sums[k % 4] = lanes.mul_add(gap, gap, sums[k % 4]);
         }
         lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3]))
     }
 
-    /// For each query the best of some places, about.
+    /// For each of sixteen rows the best of some places, about.
     #[inline(always)]
-    pub(crate) fn best_of(&self, group: &Sixteen<'_, '_>, places: &[u32], best: &mut Vec<Best<'s>>) {
+    pub(crate) fn best_of(&self, rows: &[Aligned], places: &[u32]) -> [u32; LANES] {
         let lanes = self.lanes;
         let mut least = lanes.splat(f32::INFINITY);
         let mut which = [places[0]; LANES];
         for &place in places {
             let psi = lanes.splat(self.potential.psi[place as usize] as f32);
-            let cost = lanes.sub(self.across(group, place), psi);
+            let cost = lanes.sub(self.across(rows, place), psi);
             let better = !lanes.at_most(least, cost);
             least = lanes.min(least, cost);
             for l in bits(better) {
                 which[l] = place;
             }
         }
-        for (query, &place) in group.queries.iter().zip(&which) {
-            best.push(Best::new(self.exact(query.row, place), self.potential));
-        }
+        which
     }
 }
