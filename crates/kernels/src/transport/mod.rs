@@ -49,6 +49,7 @@ mod dense;
 mod dual;
 mod evaluate;
 mod gradient;
+mod leaves;
 mod plan;
 mod queries;
 mod references;

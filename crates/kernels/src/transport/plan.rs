@@ -103,7 +103,7 @@ impl<'a> Plan<'a> {
         let references = &self.queries.references;
         // Cycles, about: what matters is a factor of two, and data are mostly on one side by ten.
         let row = 40.0 + references.stride() as f64 / 4.0;
-        let all = (references.boxes.len() * LANES * references.dim()) as f64 * 0.6;
+        let all = (references.leaves.boxes.len() * LANES * references.dim()) as f64 * 0.6;
         let (mut pruned, mut dense) = (0.0, 0.0);
         for probe in &self.probes {
             let work = self.dispatch(probe, None, |_, best| best).1;
@@ -140,7 +140,7 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
     #[inline(always)]
     fn search<L: Lanes>(self, lanes: L) -> (Vec<S>, Work) {
         let references: &'a References = &self.queries.references;
-        let search = Search { lanes, references, potential: self.potential };
+        let search = Search::new(lanes, references, self.potential);
         let (stride, dim, count) = (references.stride(), references.dim(), self.open.len());
         let mut rows = vec![0.0; count * stride];
         let mut queries = Vec::with_capacity(count);
@@ -200,8 +200,8 @@ fn around<S: Sink>(references: &References, queries: &[Query<'_>], before: &[S],
 /// Gives a sink a first cutoff from the leaves around one that is likely to be good.
 #[inline(always)]
 fn look_ahead<L: Lanes, S: Sink>(search: &Search<'_, L>, query: Query<'_>, leaf: usize, sink: &mut S) {
-    let count = sink.ahead().min(search.references.leaves.len());
-    let first = leaf.saturating_sub(count / 2).min(search.references.leaves.len() - count);
+    let count = sink.ahead().min(search.references.leaves.all.len());
+    let first = leaf.saturating_sub(count / 2).min(search.references.leaves.all.len() - count);
     let mut limits = query.margin.limits(sink.cutoff());
     for leaf in first..first + count {
         search.leaf(query, leaf, search.references.filled(leaf), sink, &mut limits);

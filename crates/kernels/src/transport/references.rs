@@ -5,9 +5,10 @@ use std::{collections::HashMap, sync::OnceLock};
 use rayon::prelude::*;
 
 use super::{
-    axes::{Axes, BOXED, KEPT, Point},
+    axes::{Axes, KEPT},
     bounds::Margins,
     dense::Panels,
+    leaves::{Boxes, Dealt, Leaves},
     queries::project,
     tree::Tree,
 };
@@ -38,31 +39,16 @@ pub struct References {
     places: Vec<u32>,
     axes: Axes,
     tree: Tree,
-    pub(crate) leaves: Vec<Leaf>,
-    pub(crate) boxes: Vec<Boxes>,
+    pub(crate) leaves: Leaves,
+    /// Around sixteen leaves each.
     pub(crate) upper: Vec<Boxes>,
+    /// Of the points within their leaves.
+    variance: f64,
     /// For bounds on distances between points.
     pub(crate) margins: Margins,
     /// For distances between full rows in float32.
     pub(crate) dense_margins: Margins,
     panels: OnceLock<Panels>,
-}
-
-/// Sixteen points, coordinate by coordinate.
-#[derive(Debug, Clone)]
-#[repr(align(64))]
-pub(crate) struct Leaf {
-    pub(crate) z: [Group; KEPT],
-    /// `|z|^2`; infinite where there is no point.
-    square: [f64; LANES],
-}
-
-/// Sixteen boxes, coordinate by coordinate, along the leading axes.
-#[derive(Debug, Clone)]
-#[repr(align(64))]
-pub(crate) struct Boxes {
-    pub(crate) low: [Group; BOXED],
-    pub(crate) high: [Group; BOXED],
 }
 
 impl References {
@@ -86,10 +72,7 @@ impl References {
         let places: Vec<u32> = of.iter().map(|&u| place[u as usize]).collect();
         let (members, ends) = group(&places, order.len());
 
-        let leaves: Vec<Leaf> = order.chunks(LANES).map(|run| Leaf::of(run, &points)).collect();
-        let hull = |run: &[u32]| Hull::of(run.iter().map(|&u| &points[u as usize].z));
-        let boxes = Boxes::all(order.chunks(LANES).map(hull));
-        let upper = Boxes::all(order.chunks(LANES * LANES).map(hull));
+        let leaves = Leaves::of(order.len(), |place| points[order[place] as usize].z);
         let radius = points.iter().map(|p| p.length).fold(0.0, f64::max);
         Ok(Self {
             len: rows.len(),
@@ -103,9 +86,9 @@ impl References {
             dense_margins: Margins::new(radius, f64::from(f32::EPSILON), dim),
             axes,
             tree,
+            upper: leaves.upper(),
+            variance: leaves.variance(order.len()),
             leaves,
-            boxes,
-            upper,
             panels: OnceLock::new(),
         })
     }
@@ -142,6 +125,10 @@ impl References {
 
     pub(crate) fn stride(&self) -> usize {
         self.stride
+    }
+
+    pub(crate) fn variance(&self) -> f64 {
+        self.variance
     }
 
     pub(crate) fn axes(&self) -> &Axes {
@@ -185,6 +172,8 @@ pub(crate) struct Potential {
     pub(crate) row: Vec<u32>,
     /// The largest psi of all.
     pub(crate) top: f64,
+    /// Leaves to search instead of those of the references, where that is better.
+    dealt: Option<Dealt>,
     /// For each leaf `|z|^2 + top - psi`, rounded down.
     pub(crate) offsets: Vec<Aligned>,
     /// For each leaf `top - psi`, rounded down.
@@ -229,6 +218,11 @@ impl Potential {
         Self::with(references, psi, row)
     }
 
+    /// The leaves to search, and the places of their points where these are not in the order of the index.
+    pub(crate) fn leaves<'a>(&'a self, references: &'a References) -> (&'a Leaves, Option<&'a [u32]>) {
+        self.dealt.as_ref().map_or((&references.leaves, None), |d| (&d.leaves, Some(&d.places)))
+    }
+
     /// Takes values that are nowhere higher. Bounds stay as they are, which is right and the slower the more has fallen.
     pub(crate) fn fall_to(&mut self, psi: impl Iterator<Item = f64>) {
         self.psi.iter_mut().zip(psi).for_each(|(old, new)| *old = new);
@@ -236,17 +230,20 @@ impl Potential {
 
     fn with(references: &References, psi: Vec<f64>, row: Vec<u32>) -> Self {
         let top = psi.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let dealt = Dealt::of(references, &psi, top);
+        let leaves = dealt.as_ref().map_or(&references.leaves, |dealt| &dealt.leaves);
+        let place = |slot: usize| dealt.as_ref().map_or(slot, |dealt| dealt.places[slot] as usize);
         let share = references.margins.kept_share();
-        let mut box_least = vec![Aligned([f32::INFINITY; LANES]); references.boxes.len()];
+        let mut box_least = vec![Aligned([f32::INFINITY; LANES]); leaves.boxes.len()];
         let mut upper_least = vec![Aligned([f32::INFINITY; LANES]); references.upper.len()];
-        let mut offsets = Vec::with_capacity(references.leaves.len());
-        let mut drops = Vec::with_capacity(references.leaves.len());
-        for (i, (leaf, psi)) in references.leaves.iter().zip(psi.chunks(LANES)).enumerate() {
+        let mut offsets = Vec::with_capacity(leaves.all.len());
+        let mut drops = Vec::with_capacity(leaves.all.len());
+        for (i, leaf) in leaves.all.iter().enumerate() {
             let (mut offset, mut drops_here) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
             let mut least = f32::INFINITY;
-            for (l, (psi, square)) in psi.iter().zip(leaf.square).enumerate() {
-                let drop = (top - psi) * share;
-                (offset[l], drops_here[l]) = ((square + drop) as f32, drop as f32);
+            for (l, slot) in (i * LANES..psi.len().min((i + 1) * LANES)).enumerate() {
+                let drop = (top - psi[place(slot)]) * share;
+                (offset[l], drops_here[l]) = ((leaf.square[l] + drop) as f32, drop as f32);
                 least = least.min(drop as f32);
             }
             offsets.push(Aligned(offset));
@@ -256,50 +253,7 @@ impl Potential {
             let entry = &mut upper_least[above / LANES].0[above % LANES];
             *entry = entry.min(least);
         }
-        Self { psi, row, top, offsets, drops, box_least, upper_least }
-    }
-}
-
-impl Leaf {
-    fn of(run: &[u32], points: &[Point]) -> Self {
-        let mut leaf = Self { z: [[0.0; LANES]; KEPT], square: [f64::INFINITY; LANES] };
-        for (l, &u) in run.iter().enumerate() {
-            let z = points[u as usize].z;
-            leaf.square[l] = z.iter().map(|&z| f64::from(z) * f64::from(z)).sum();
-            leaf.z.iter_mut().zip(z).for_each(|(group, z)| group[l] = z);
-        }
-        leaf
-    }
-}
-
-/// The smallest box around points.
-struct Hull([(f32, f32); BOXED]);
-
-impl Hull {
-    fn of<'a>(points: impl Iterator<Item = &'a [f32; KEPT]>) -> Self {
-        let empty = [(f32::INFINITY, f32::NEG_INFINITY); BOXED];
-        Self(
-            points.fold(empty, |hull, z| std::array::from_fn(|k| (hull[k].0.min(z[k]), hull[k].1.max(z[k])))),
-        )
-    }
-}
-
-impl Boxes {
-    /// All boxes, sixteen by sixteen; those that are missing at the end are points at the origin.
-    fn all(hulls: impl Iterator<Item = Hull>) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        for (i, hull) in hulls.enumerate() {
-            if i % LANES == 0 {
-                all.push(Self { low: [[0.0; LANES]; BOXED], high: [[0.0; LANES]; BOXED] });
-            }
-            if let Some(boxes) = all.last_mut() {
-                for (k, (low, high)) in hull.0.into_iter().enumerate() {
-                    boxes.low[k][i % LANES] = low;
-                    boxes.high[k][i % LANES] = high;
-                }
-            }
-        }
-        all
+        Self { psi, row, top, dealt, offsets, drops, box_least, upper_least }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     axes::Point,
     bounds::{Limits, Margin, squared_distance},
+    leaves::Leaves,
     references::{Potential, References},
 };
 use crate::lanes::{LANES, Lanes};
@@ -48,9 +49,17 @@ pub(crate) struct Search<'a, L> {
     pub(crate) lanes: L,
     pub(crate) references: &'a References,
     pub(crate) potential: &'a Potential,
+    /// Those of the references, or of the potential with the places of their points.
+    pub(crate) leaves: &'a Leaves,
+    pub(crate) places: Option<&'a [u32]>,
 }
 
-impl<L: Lanes> Search<'_, L> {
+impl<'a, L: Lanes> Search<'a, L> {
+    pub(crate) fn new(lanes: L, references: &'a References, potential: &'a Potential) -> Self {
+        let (leaves, places) = potential.leaves(references);
+        Self { lanes, references, potential, leaves, places }
+    }
+
     /// The exact cost at a place.
     #[inline(always)]
     pub(crate) fn exact(&self, row: &[f32], place: u32) -> Found {

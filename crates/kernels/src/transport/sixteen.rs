@@ -8,7 +8,8 @@
 use super::{
     axes::{BOXED, KEPT},
     bounds::Limits,
-    references::{Aligned, Boxes},
+    leaves::Boxes,
+    references::Aligned,
     search::{Query, Search, Sink, bits},
 };
 use crate::lanes::{Group, LANES, Lanes};
@@ -201,7 +202,7 @@ impl<'s, L: Lanes> Search<'s, L> {
         lists: &mut Lists,
         work: &mut Work,
     ) {
-        let (boxes, least) = (&self.references.boxes[b], &self.potential.box_least[b].0);
+        let (boxes, least) = (&self.leaves.boxes[b], &self.potential.box_least[b].0);
         let (_, around) = self.around(group, boxes, least, limits.most);
         work.boxes += around.count_ones() as usize;
         let mut leaves = [(0, 0); LANES];
@@ -250,6 +251,9 @@ impl<'s, L: Lanes> Search<'s, L> {
     ) {
         let Lists { places, lanes, count, distances, open, .. } = lists;
         work.rows += *count;
+        if let Some(of) = self.places {
+            places[..*count].iter_mut().for_each(|place| *place = of[*place as usize]);
+        }
         let mut left = 0;
         self.distances(group, &places[..*count], lanes, distances);
         let pairs = places[..*count].iter().zip(&*lanes).zip(&*distances);
@@ -310,7 +314,7 @@ impl<'s, L: Lanes> Search<'s, L> {
     fn points(&self, group: &Sixteen<'_, '_>, leaf: usize, most: f32) -> u16 {
         let lanes = self.lanes;
         let mut sum = lanes.load(&self.potential.drops[leaf].0);
-        for (k, z) in self.references.leaves[leaf].z.iter().enumerate() {
+        for (k, z) in self.leaves.all[leaf].z.iter().enumerate() {
             let z = lanes.load(z);
             let above = lanes.sub(z, lanes.splat(group.high[k]));
             let below = lanes.sub(lanes.splat(group.low[k]), z);
@@ -344,7 +348,7 @@ impl<'s, L: Lanes> Search<'s, L> {
                 for (mask, &place) in masks.iter_mut().zip(near) {
                     let (leaf, p) = (place as usize / LANES, place as usize % LANES);
                     let mut sum = lanes.splat(self.potential.offsets[leaf].0[p]);
-                    for (&twice, z) in twice.iter().zip(&self.references.leaves[leaf].z) {
+                    for (&twice, z) in twice.iter().zip(&self.leaves.all[leaf].z) {
                         sum = lanes.mul_add(twice, lanes.splat(z[p]), sum);
                     }
                     *mask = lanes.at_most(sum, limits);
@@ -372,7 +376,7 @@ impl<'s, L: Lanes> Search<'s, L> {
         let lanes = self.lanes;
         let offset = lanes.load(&self.potential.offsets[leaf].0);
         let mut z = [offset; KEPT];
-        for (z, group) in z.iter_mut().zip(&self.references.leaves[leaf].z) {
+        for (z, group) in z.iter_mut().zip(&self.leaves.all[leaf].z) {
             *z = lanes.load(group);
         }
         let mut count = lists.count;
