@@ -1,4 +1,4 @@
-//! The comparisons of the Wasserstein engine with PyTorch (closed form and autograd), KeOps and POT: same rows, same potentials.
+//! The comparisons of the Wasserstein engine with PyTorch (closed form and back-propagation), KeOps and POT: same rows, same potentials.
 
 use crate::answer::Answer;
 use crate::compare::Comparison;
@@ -159,6 +159,7 @@ fn transform(
         ours: Box::new(ours),
         peers: vec![
             peer("pytorch-dense", "dense"),
+            peer("pytorch-autograd-psi", "autograd-psi"),
             peer("pytorch-autograd", "autograd"),
             peer("pykeops", "keops"),
         ],

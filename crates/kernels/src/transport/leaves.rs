@@ -42,8 +42,7 @@ impl Leaves {
     /// `count` points in the order of `z`.
     pub(crate) fn of(count: usize, z: impl Fn(usize) -> [f32; KEPT] + Sync) -> Self {
         let leaf = |leaf: usize| Leaf::of((leaf * LANES..count.min((leaf + 1) * LANES)).map(&z));
-        let all: Vec<Leaf> =
-            (0..count.div_ceil(LANES)).into_par_iter().with_min_len(64).map(leaf).collect();
+        let all: Vec<Leaf> = (0..count.div_ceil(LANES)).into_par_iter().with_min_len(64).map(leaf).collect();
         let filled = |leaf: usize| LANES.min(count - leaf * LANES);
         let hull = |(i, leaf): (usize, &Leaf)| leaf.hull(filled(i));
         let hulls: Vec<_> = all.iter().enumerate().map(hull).collect();
@@ -66,7 +65,7 @@ impl Leaves {
 
     /// The coordinates of a point.
     #[inline]
-    fn point(&self, slot: u32) -> [f32; KEPT] {
+    pub(crate) fn point(&self, slot: u32) -> [f32; KEPT] {
         let leaf = &self.all[slot as usize / LANES];
         std::array::from_fn(|k| leaf.z[k][slot as usize % LANES])
     }
@@ -139,8 +138,7 @@ impl Dealt {
     pub(crate) fn of(references: &References, psi: &[f64], top: f64) -> Option<Self> {
         let most = |psi: &[f64]| psi.iter().copied().fold(f64::NEG_INFINITY, f64::max) * psi.len() as f64;
         let loss = psi.chunks(LANES).map(most).sum::<f64>() - psi.iter().sum::<f64>();
-        (loss > SHARE * references.variance() * psi.len() as f64)
-            .then(|| Self::by(references, psi, top))
+        (loss > SHARE * references.variance() * psi.len() as f64).then(|| Self::by(references, psi, top))
     }
 
     fn by(references: &References, psi: &[f64], top: f64) -> Self {

@@ -3,11 +3,12 @@
 use std::sync::OnceLock;
 
 use super::{
-    dense,
+    dense, first,
+    pairs::Lists,
     queries::{Queries, UNKNOWN},
     references::{Aligned, Potential, References},
-    search::{Best, Query, Search, Sink, bits},
-    sixteen::{self, Lists, Sixteen, Work},
+    search::{Best, Query, Search, Sink},
+    sixteen::{Sixteen, Work},
 };
 use crate::lanes::{Group, Isa, Kernel, LANES, Lanes, dispatch};
 
@@ -161,8 +162,8 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
             starts.iter_mut().zip(open).for_each(|(start, open)| *start = open.start);
             let first = sinks.len();
             if starts.contains(&UNKNOWN) {
-                around(references, queries, &sinks[before..], &mut places);
-                sixteen::turned(queries, &mut turned);
+                first::around(references, queries, &sinks[before..], &mut places);
+                first::turned(queries, &mut turned);
                 starts = search.best_of(&turned, &places);
             }
             before = first;
@@ -180,20 +181,6 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
             dense::nearest(&search, offsets, &queries, &mut sinks);
         }
         (sinks, work)
-    }
-}
-
-/// Places that are likely to be good for sixteen neighbours of which not all last winners are known: the leaf of one of them,
-/// and what was found for the sixteen `before`.
-#[inline(always)]
-fn around<S: Sink>(references: &References, queries: &[Query<'_>], before: &[S], places: &mut Vec<u32>) {
-    let home = references.tree().leaf(&queries[0].point.z);
-    places.clear();
-    places.extend(bits(references.filled(home)).map(|l| (home * LANES + l) as u32));
-    for sink in before {
-        if !places.contains(&sink.place()) {
-            places.push(sink.place());
-        }
     }
 }
 

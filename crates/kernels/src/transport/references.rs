@@ -1,8 +1,8 @@
 //! The reference side: an index over rows `y_j`, and the dual potential in its order.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::sync::OnceLock;
 
-use rayon::prelude::*;
+use rayon::{join, prelude::*};
 
 use super::{
     axes::{Axes, KEPT},
@@ -58,15 +58,14 @@ impl References {
     /// None today beyond what [`Rows`] already refuses; a `Result` so that callers are ready for limits on size.
     pub fn new(rows: &Rows) -> Result<Self, KernelError> {
         let (dim, stride) = (rows.dim(), rows.dim().next_multiple_of(LANES));
-        let (distinct, of) = distinct(rows);
-        let axes = Axes::of(rows);
+        let ((distinct, of), axes) = join(|| distinct(rows), || Axes::of(rows));
         let points = project(&axes, rows, &distinct);
         let (tree, order) = Tree::of(&points);
 
         let mut values = vec![0.0; order.len() * stride];
-        for (to, &u) in values.chunks_exact_mut(stride).zip(&order) {
+        values.par_chunks_exact_mut(stride).zip(&order).with_min_len(1024).for_each(|(to, &u)| {
             rows.read(distinct[u as usize] as usize, to);
-        }
+        });
         let mut place = vec![0; order.len()];
         order.iter().enumerate().for_each(|(p, &u)| place[u as usize] = p as u32);
         let places: Vec<u32> = of.iter().map(|&u| place[u as usize]).collect();
@@ -269,23 +268,28 @@ fn distinct(rows: &Rows) -> (Vec<u32>, Vec<u32>) {
     let row = |j: u32| &values[j as usize * dim..][..dim];
     let hashes: Vec<u64> =
         values.par_chunks_exact(dim).with_min_len(256).map(|row| row.iter().fold(0, mixed)).collect();
-    // Kinds of each hash, the last one first: nearly always one.
-    let mut last: HashMap<u64, u32> = HashMap::with_capacity(rows.len());
+    // The last kind of each bucket, and the one before each kind.
+    let buckets = rows.len().next_power_of_two();
+    let mut last = vec![NONE; buckets];
     let (mut first, mut before, mut of) = (Vec::<u32>::new(), Vec::new(), Vec::with_capacity(rows.len()));
     for (j, hash) in (0..).zip(hashes) {
-        let mut kind = last.get(&hash).copied();
-        while let Some(k) = kind.filter(|&k| row(first[k as usize]) != row(j)) {
-            kind = before[k as usize];
+        let last = &mut last[(hash >> 32) as usize % buckets];
+        let mut kind = *last;
+        while kind != NONE && row(first[kind as usize]) != row(j) {
+            kind = before[kind as usize];
         }
-        of.push(kind.unwrap_or_else(|| {
-            let new = first.len() as u32;
+        if kind == NONE {
+            kind = first.len() as u32;
             first.push(j);
-            before.push(last.insert(hash, new));
-            new
-        }));
+            before.push(std::mem::replace(last, kind));
+        }
+        of.push(kind);
     }
     (first, of)
 }
+
+/// No kind of row.
+const NONE: u32 = u32::MAX;
 
 /// A hash that takes in one more value.
 fn mixed(hash: u64, value: &f32) -> u64 {

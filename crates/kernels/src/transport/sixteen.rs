@@ -9,6 +9,7 @@ use super::{
     axes::{BOXED, KEPT},
     bounds::Limits,
     leaves::Boxes,
+    pairs::{BATCH, FULL, Lists},
     references::Aligned,
     search::{Query, Search, Sink, bits},
 };
@@ -17,9 +18,6 @@ use crate::lanes::{Group, LANES, Lanes};
 /// With so many queries that have to look into a leaf, its points are compared with all queries, and not all its points with
 /// each of these.
 const MANY: u32 = 8;
-
-/// Points that are compared with all queries before the rows behind what is close are looked at, so that cutoffs follow.
-const BATCH: usize = 48;
 
 /// What finding the points of a leaf that are near takes, in looks at one point.
 const LOOK: usize = 4;
@@ -45,31 +43,21 @@ impl std::ops::AddAssign for Work {
 
 /// Sixteen queries, or fewer: the last one then fills the lanes that are left, which look for nothing.
 pub(crate) struct Sixteen<'a, 'q> {
-    queries: &'q [Query<'a>],
+    pub(super) queries: &'q [Query<'a>],
     z: [Aligned; BOXED],
     /// `-2 z`, coordinate by coordinate.
-    twice: [Aligned; KEPT],
+    pub(super) twice: [Aligned; KEPT],
     /// The box around the points.
     low: [f32; KEPT],
     high: [f32; KEPT],
 }
 
 /// The limits of sixteen queries.
-struct Together {
+pub(super) struct Together {
     boxes: Aligned,
-    points: Aligned,
+    pub(super) points: Aligned,
     /// The largest of `boxes`.
     most: f32,
-}
-
-/// Writes the rows of the queries value by value, that of the last one for those that are missing.
-#[inline(always)]
-pub(crate) fn turned(queries: &[Query<'_>], to: &mut [Aligned]) {
-    for l in 0..LANES {
-        for (to, &value) in to.iter_mut().zip(queries[l.min(queries.len() - 1)].row) {
-            to.0[l] = value;
-        }
-    }
 }
 
 impl<'a, 'q> Sixteen<'a, 'q> {
@@ -128,37 +116,7 @@ impl Together {
     }
 }
 
-/// Pairs of points and queries that are close and wait, at most before their rows are looked at.
-const FULL: usize = 64;
-
-/// Room for pairs.
-const PAIRS: usize = FULL + (BATCH + 1) * LANES;
-
-/// Lists that a search fills again and again.
-pub(crate) struct Lists {
-    /// Blocks of leaves that come near, and how near.
-    blocks: Vec<(f32, u32)>,
-    /// Places of points that are near the box around the queries.
-    near: [u32; LANES * LANES + LANES],
-    /// Places of points and the lanes of the queries that these are close to; how many.
-    places: [u32; PAIRS],
-    lanes: [u32; PAIRS],
-    count: usize,
-    /// Their squared distances in float32.
-    distances: [f32; PAIRS],
-    /// Which of the pairs have to be looked at exactly.
-    open: [u32; PAIRS],
-}
-
-impl Lists {
-    pub(crate) fn new() -> Self {
-        let near = [0; LANES * LANES + LANES];
-        let (places, lanes, distances, open) = ([0; PAIRS], [0; PAIRS], [0.0; PAIRS], [0; PAIRS]);
-        Self { blocks: Vec::new(), near, places, lanes, count: 0, distances, open }
-    }
-}
-
-impl<'s, L: Lanes> Search<'s, L> {
+impl<L: Lanes> Search<'_, L> {
     /// Offers the sink of each query every place whose cost is at most its cutoff, which may sink meanwhile.
     ///
     /// Each step is done for many before the next one, and without branches on what it finds: those cannot be foreseen, and
@@ -322,124 +280,5 @@ impl<'s, L: Lanes> Search<'s, L> {
             sum = lanes.mul_add(gap, gap, sum);
         }
         lanes.at_most(sum, lanes.splat(most))
-    }
-
-    /// Pairs of points that are near and the queries that they are close to.
-    #[inline(always)]
-    fn close(
-        &self,
-        group: &Sixteen<'_, '_>,
-        batch: std::ops::Range<usize>,
-        limits: &Together,
-        lists: &mut Lists,
-    ) {
-        let near = &lists.near[batch];
-        let mut masks = [0_u16; BATCH];
-        // A function of its own, so that its few numbers stay in registers.
-        self.lanes.run(
-            #[inline(always)]
-            || {
-                let lanes = self.lanes;
-                let limits = lanes.load(&limits.points.0);
-                let mut twice = [limits; KEPT];
-                for (twice, group) in twice.iter_mut().zip(&group.twice) {
-                    *twice = lanes.load(&group.0);
-                }
-                for (mask, &place) in masks.iter_mut().zip(near) {
-                    let (leaf, p) = (place as usize / LANES, place as usize % LANES);
-                    let mut sum = lanes.splat(self.potential.offsets[leaf].0[p]);
-                    for (&twice, z) in twice.iter().zip(&self.leaves.all[leaf].z) {
-                        sum = lanes.mul_add(twice, lanes.splat(z[p]), sum);
-                    }
-                    *mask = lanes.at_most(sum, limits);
-                }
-            },
-        );
-        let mut count = lists.count;
-        for (&mask, &place) in masks.iter().zip(near) {
-            lists.places[count..count + LANES].fill(place);
-            lists.lanes[count..count + LANES].copy_from_slice(&self.lanes.positions(mask, 0));
-            count += mask.count_ones() as usize;
-        }
-        lists.count = count;
-    }
-
-    /// Pairs of the queries that have to look into a leaf and points that they are close to.
-    #[inline(always)]
-    fn looks(
-        &self,
-        group: &Sixteen<'_, '_>,
-        (leaf, who): (usize, u16),
-        limits: &Together,
-        lists: &mut Lists,
-    ) {
-        let lanes = self.lanes;
-        let offset = lanes.load(&self.potential.offsets[leaf].0);
-        let mut z = [offset; KEPT];
-        for (z, group) in z.iter_mut().zip(&self.leaves.all[leaf].z) {
-            *z = lanes.load(group);
-        }
-        let mut count = lists.count;
-        for l in bits(who) {
-            let mut sum = offset;
-            for (&z, twice) in z.iter().zip(&group.twice) {
-                sum = lanes.mul_add(lanes.splat(twice.0[l]), z, sum);
-            }
-            let close = lanes.at_most(sum, lanes.splat(limits.points.0[l]));
-            lists.places[count..count + LANES]
-                .copy_from_slice(&lanes.positions(close, (LANES * leaf) as u32));
-            lists.lanes[count..count + LANES].fill(l as u32);
-            count += close.count_ones() as usize;
-        }
-        lists.count = count;
-    }
-
-    /// `|x - y|^2` in float32 of some pairs.
-    #[inline(always)]
-    fn distances(
-        &self,
-        group: &Sixteen<'_, '_>,
-        places: &[u32],
-        lanes: &[u32; PAIRS],
-        distances: &mut [f32; PAIRS],
-    ) {
-        self.lanes.run(
-            #[inline(always)]
-            || {
-                for ((distance, &place), &l) in distances.iter_mut().zip(places).zip(lanes) {
-                    *distance = self.rough(group.queries[l as usize].row, self.references.padded(place));
-                }
-            },
-        );
-    }
-
-    /// `|x - y|^2` in float32 between sixteen rows, as [`turned`] writes them, and one.
-    #[inline(always)]
-    fn across(&self, rows: &[Aligned], place: u32) -> L::F {
-        let lanes = self.lanes;
-        let mut sums = [lanes.splat(0.0); 4];
-        for (k, (x, &y)) in rows.iter().zip(self.references.padded(place)).enumerate() {
-            let gap = lanes.sub(lanes.load(&x.0), lanes.splat(y));
-            sums[k % 4] = lanes.mul_add(gap, gap, sums[k % 4]);
-        }
-        lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3]))
-    }
-
-    /// For each of sixteen rows the best of some places, about.
-    #[inline(always)]
-    pub(crate) fn best_of(&self, rows: &[Aligned], places: &[u32]) -> [u32; LANES] {
-        let lanes = self.lanes;
-        let mut least = lanes.splat(f32::INFINITY);
-        let mut which = [places[0]; LANES];
-        for &place in places {
-            let psi = lanes.splat(self.potential.psi[place as usize] as f32);
-            let cost = lanes.sub(self.across(rows, place), psi);
-            let better = !lanes.at_most(least, cost);
-            least = lanes.min(least, cost);
-            for l in bits(better) {
-                which[l] = place;
-            }
-        }
-        which
     }
 }

@@ -137,6 +137,31 @@ fn candidates_are_complete() -> Outcome {
     Ok(())
 }
 
+/// Where the potential varies, the leaves that are searched hold other points than those of the index.
+#[test]
+fn points_dealt_out_by_the_potential_are_the_same_points() -> Outcome {
+    let mut random = Random(13);
+    // A last leaf that is not full.
+    let case = Case::new(Kind::Smooth, 300, 2503, 36, &mut random);
+    for (scale, dealt) in [(1e-6, false), (10.0, true)] {
+        let psi: Vec<f64> = (0..2503).map(|_| scale * random.normal()).collect();
+        let mut queries = case.queries()?;
+        let references = Arc::clone(queries.references());
+        let potential = super::references::Potential::of(&references, &psi)?;
+        let (leaves, places) = potential.leaves(&references);
+        assert_eq!(places.is_some(), dealt);
+        for (slot, &place) in places.unwrap_or_default().iter().enumerate() {
+            assert_eq!(leaves.point(slot as u32), references.leaves.point(place), "{slot}");
+        }
+        let distinct: HashSet<&u32> = places.unwrap_or_default().iter().collect();
+        assert_eq!(distinct.len(), if dealt { references.distinct() } else { 0 });
+        for isa in [Isa::V4, Isa::V3, Isa::Plain] {
+            assert!(queries.transform(&psi, (How::Pruned, isa))? == case.oracle(&psi), "{scale} {isa:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_broken_bound_does_not_pass() -> Outcome {
     let mut random = Random(4);
@@ -149,9 +174,13 @@ fn a_broken_bound_does_not_pass() -> Outcome {
         Ok(queries.transform(&psi, (How::Pruned, Isa::V4))? == case.oracle(&psi))
     };
     assert!(run(&|_| ())?);
-    assert!(!run(&|r| r.boxes.iter_mut().for_each(|b| b.low = b.low.map(|low| low.map(|v| v + 0.1))))?);
+    assert!(!run(&|r| r
+        .leaves
+        .boxes
+        .iter_mut()
+        .for_each(|b| b.low = b.low.map(|low| low.map(|v| v + 0.1))))?);
     assert!(!run(&|r| r.upper.iter_mut().for_each(|b| b.high = b.high.map(|high| high.map(|v| v - 0.5))))?);
-    assert!(!run(&|r| r.leaves.iter_mut().for_each(|l| l.z[8] = l.z[8].map(|v| v - 0.05)))?);
+    assert!(!run(&|r| r.leaves.all.iter_mut().for_each(|l| l.z[8] = l.z[8].map(|v| v - 0.05)))?);
     Ok(())
 }
 

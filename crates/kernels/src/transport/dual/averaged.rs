@@ -9,6 +9,11 @@ use crate::{
 /// Iterates at the start that the average leaves out.
 const LEFT_OUT: usize = 2;
 
+/// Candidates of a query that are remembered from the first step, at most, and how much dearer than the best they can be, in
+/// shares of the most that the steps raise a value by: the potential of a winner falls by more than that.
+const CANDIDATES: usize = 4;
+const SLACK: f64 = 3.0;
+
 /// `steps` steps from `psi`, which becomes the average of the late iterates.
 pub(super) fn solve(
     psi: &mut Vec<f64>,
@@ -20,8 +25,14 @@ pub(super) fn solve(
     let count = psi.len();
     let mut iterate = psi.clone();
     let mut average = psi.clone();
+    // No step raises a value by more than this.
+    let rise = step / count as f64;
     for t in 0..steps {
-        let shares = shares(&queries.c_transform(&iterate)?, weights, count);
+        let transform = match t {
+            0 => queries.remember(&iterate, SLACK * rise * steps as f64, CANDIDATES)?,
+            _ => queries.c_transform(&iterate)?,
+        };
+        let shares = shares(&transform, weights, count);
         for (psi, share) in iterate.iter_mut().zip(shares) {
             *psi += step * (1.0 / count as f64 - share);
         }
