@@ -24,9 +24,10 @@ const SIDE: i64 = 6;
 /// Reference patches of the c-transforms.
 const REFERENCES: usize = 10_000;
 
-/// Evaluations in a row that one run of a transform without indexing takes the mean of, on both sides: what comes
-/// before a run (a peer that ran, a core that slept) is no part of a solve.
+/// Evaluations in a row that one run of a transform takes the mean of, on both sides: what comes before a run (a peer that
+/// ran, a core that slept) is no part of a solve. Fewer of those that build their indices.
 const EVALUATIONS: u64 = 10;
+const INDEXINGS: u64 = 4;
 
 /// The images that patches are read from, `[1, 1, H, W]`.
 pub struct Images {
@@ -100,8 +101,8 @@ enum Psi {
     Converged,
 }
 
-/// Value of the semi-dual, gradient in the rows and in the potential. With `indexing` a run is one evaluation and builds
-/// both indices; without, it is [`EVALUATIONS`] of them, each with another potential, as inside of a solver.
+/// Value of the semi-dual, gradient in the rows and in the potential: the mean of several evaluations, each with another
+/// potential, as inside of a solver. With `indexing` each of them builds both indices.
 fn transform(
     name: &'static str,
     what: &str,
@@ -112,7 +113,11 @@ fn transform(
     folder: &Path,
 ) -> Result<Comparison> {
     let (n, m) = (x.size()[0], y.size()[0]);
-    let evaluations = if indexing { 1 } else { EVALUATIONS };
+    let evaluations = match indexing {
+        false => EVALUATIONS,
+        true if n <= REFERENCES as i64 => INDEXINGS,
+        true => 1,
+    };
     let potentials = potentials(kind, &x, &y, (rounds + 1) * evaluations)?;
     let file = [("x", &x), ("y", &y), ("psi", &potentials)];
     let inputs = write(&file, &format!("{name}-{kind:?}-{indexing}"), folder)?;
@@ -125,14 +130,15 @@ fn transform(
             Vec::<f64>::try_from(potentials.get((k as i64) % potentials.size()[0]).to_kind(Kind::Double))
         };
         let psi = (run * evaluations..(run + 1) * evaluations).map(psi).collect::<Result<Vec<_>, _>>()?;
-        let given = (indexing || kept.is_none()).then(|| x.clone());
+        let given = |k: usize| (indexing || kept.is_none() && k == 0).then(|| x.clone());
+        let given: Vec<_> = (0..psi.len()).map(given).collect();
         let start = Instant::now();
-        if let Some(x) = given {
-            kept = Some(index(x).map_err(refused)?);
-        }
-        let Some(queries) = &mut kept else { return Err(Error::value("queries", "some", "none")) };
         let mut last = (f64::NAN, Vec::new(), Vec::new());
-        for psi in &psi {
+        for (psi, given) in psi.iter().zip(given) {
+            if let Some(x) = given {
+                kept = Some(index(x).map_err(refused)?);
+            }
+            let Some(queries) = &mut kept else { return Err(Error::value("queries", "some", "none")) };
             last = evaluate(queries, psi).map_err(refused)?;
         }
         let seconds = start.elapsed().as_secs_f64() / evaluations as f64;

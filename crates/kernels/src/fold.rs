@@ -68,14 +68,14 @@ impl Rows {
     ) -> (Vec<R>, Vec<f64>) {
         let filled = parts.par_iter().map(|(rows, places)| {
             let mut sum = vec![0.0; places.len()];
-            (fill(rows.clone(), places.start, &mut sum), (places.clone(), sum))
+            (fill(rows.clone(), places.start, &mut sum), sum)
         });
-        let (results, sums): (Vec<R>, Vec<(Range<usize>, Vec<f64>)>) = filled.unzip();
+        let (results, sums): (Vec<R>, Vec<Vec<f64>>) = filled.unzip();
         let mut total = vec![0.0; self.data().len()];
         let size = total.len().div_ceil(PARTS);
         total.par_chunks_mut(size).enumerate().for_each(|(c, total)| {
             let here = c * size..c * size + total.len();
-            for (places, sum) in &sums {
+            for ((_, places), sum) in parts.iter().zip(&sums) {
                 let (first, last) = (places.start.max(here.start), places.end.min(here.end));
                 if first < last {
                     let values = &sum[first - places.start..last - places.start];
