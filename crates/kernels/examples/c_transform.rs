@@ -7,11 +7,14 @@ use std::{sync::Arc, time::Instant};
 use smalti_kernels::{
     error::KernelError,
     rows::Rows,
-    transport::{Queries, References},
+    transport::{Dual, DualMethod, Queries, References},
 };
 
 const SIDE: usize = 600;
 const WINDOW: usize = 6;
+
+/// Averaged steps in a solution.
+const STEPS: usize = 10;
 
 fn main() -> Result<(), KernelError> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -31,7 +34,7 @@ fn main() -> Result<(), KernelError> {
     Ok(())
 }
 
-/// A first transform with its indices, then transforms under potentials that move a little.
+/// A first transform with its indices, then transforms under potentials that move a little, then averaged steps.
 fn run(name: &str, y: &Rows, x: Rows) -> Result<(), KernelError> {
     let clock = Instant::now();
     let references = Arc::new(References::new(y)?);
@@ -54,6 +57,16 @@ fn run(name: &str, y: &Rows, x: Rows) -> Result<(), KernelError> {
     }
     times.sort();
     println!("{name}: one evaluation {:.1?}, mean of the first {:.6}", times[5], first.mean());
+    let mut dual = Dual::new(&references, DualMethod::AveragedSgd { steps: STEPS, step: 1.0 })?;
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        queries.forget();
+        let clock = Instant::now();
+        dual.solve(&mut queries, None)?;
+        times.push(clock.elapsed() / (STEPS + 1) as u32);
+    }
+    times.sort();
+    println!("{name}: one of the {} evaluations of averaged steps {:.1?}", STEPS + 1, times[2]);
     Ok(())
 }
 

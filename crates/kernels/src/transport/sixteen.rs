@@ -2,8 +2,8 @@
 //! the exact cost of what is left.
 //!
 //! Neighbours look into nearly the same boxes. So one box around the sixteen decides first, for sixteen boxes at once; then
-//! each query for itself, sixteen queries at once. The points of a leaf are read once and compared, sixteen at once, with
-//! each query that has to look at them.
+//! each query for itself, sixteen queries at once. Of a leaf that many have to look into, the points near the box around the
+//! queries are compared with all queries at once; where few have to, each of them is compared with its sixteen points at once.
 
 use super::{
     axes::{BOXED, KEPT},
@@ -119,8 +119,7 @@ impl Together {
 impl<L: Lanes> Search<'_, L> {
     /// Offers the sink of each query every place whose cost is at most its cutoff, which may sink meanwhile.
     ///
-    /// Each step is done for many before the next one, and without branches on what it finds: those cannot be foreseen, and
-    /// each would wait for a chain of sums.
+    /// Each step is done for many before the next one, and what it finds is listed without a branch.
     #[inline(always)]
     pub(crate) fn sixteen<S: Sink>(
         &self,
