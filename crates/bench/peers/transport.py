@@ -1,8 +1,9 @@
 """The semi-dual of optimal transport between two sets of rows: value, gradient in the rows, gradient in the potential.
 
 Arguments: how, and how many evaluations in a row are one run. `dense` computes all distances as a matrix, in blocks of
-at most 10,000 x 10,000, and its gradients in closed form; `autograd` differentiates through the matrix, `autograd-psi` in
-the potential only, with the gradient in the rows in closed form; `keops` is a symbolic reduction. The potential of evaluation k is row k of `psi`.
+at most 10,000 x 10,000, and its gradients in closed form; `autograd` differentiates through the matrix, `autograd-psi`
+in the potential only, with the gradient in the rows in closed form; `keops` is a symbolic reduction. The potential of
+evaluation k is row k of `psi`.
 """
 
 import protocol
@@ -37,7 +38,7 @@ def keops(psi):
 
 def autograd(psi, in_rows):
     """Value and gradients of the mean minimum plus the mean potential, by back-propagation through the matrix."""
-    rows, psi = x.clone().requires_grad_(in_rows), psi.clone().requires_grad_()
+    rows, psi = x.clone().requires_grad_() if in_rows else x, psi.clone().requires_grad_()
     costs = (rows * rows).sum(1)[:, None] + (y * y).sum(1)[None, :] - 2 * rows @ y.T
     least, winners = (costs - psi[None, :]).min(1)
     value = least.mean() + psi.mean()

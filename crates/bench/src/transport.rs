@@ -132,6 +132,9 @@ fn transform(
         let psi = (run * evaluations..(run + 1) * evaluations).map(psi).collect::<Result<Vec<_>, _>>()?;
         let given = |k: usize| (indexing || kept.is_none() && k == 0).then(|| x.clone());
         let given: Vec<_> = (0..psi.len()).map(given).collect();
+        if indexing {
+            kept = None;
+        }
         let start = Instant::now();
         let mut last = (f64::NAN, Vec::new(), Vec::new());
         for (psi, given) in psi.iter().zip(given) {

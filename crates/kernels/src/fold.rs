@@ -6,33 +6,34 @@ use rayon::prelude::*;
 
 use crate::rows::Rows;
 
-/// Parts that are summed up separately: a fixed number, so that threads change no bit.
+/// Parts that are summed up at once: a fixed number, so that threads change no bit.
 const PARTS: usize = 16;
 
 impl Rows {
     /// Lets `fill(rows, first, sum)` add what some rows contribute to the array from position `first` on (see
     /// [`Rows::add_adjoint`]), for all rows part by part. What it returned, in the order of the rows, and the whole sum.
     ///
-    /// Where parts follow each other along the array, as windows of an image do, they are added where they belong, every second
-    /// one and then the others, which no other of the same turn overlaps; otherwise each to an array of its own.
+    /// Where parts follow each other along the array they are added where they belong: all at once, or, where each overlaps
+    /// the next one as those of windows of an image do, every second one and then the others; otherwise each to an array of
+    /// its own.
     pub(crate) fn fold<R: Send>(
         &self,
         fill: impl Fn(Range<usize>, usize, &mut [f64]) -> R + Sync,
     ) -> (Vec<R>, Vec<f64>) {
-        let size = self.len().div_ceil(PARTS);
-        let parts: Vec<(Range<usize>, Range<usize>)> = (0..self.len())
-            .step_by(size)
-            .map(|first| first..self.len().min(first + size))
-            .map(|rows| (rows.clone(), self.places(rows)))
-            .collect();
-        let apart = |turns: &usize| {
-            parts.windows(turns + 1).all(|parts| parts[0].1.end <= parts[*turns].1.start)
-                && parts.is_sorted_by_key(|(_, places)| places.start)
-        };
-        match (1..=2).find(apart) {
-            Some(turns) => self.in_turns(&parts, turns, fill),
-            None => self.side_by_side(&parts, fill),
+        for turns in 1..=2 {
+            let parts = self.parts(turns * PARTS);
+            if parts.windows(turns + 1).all(|parts| parts[0].1.end <= parts[turns].1.start) {
+                return self.in_turns(&parts, turns, fill);
+            }
         }
+        self.side_by_side(&self.parts(PARTS), fill)
+    }
+
+    /// At most `count` runs of about as many rows, and the places that each of them is read from.
+    fn parts(&self, count: usize) -> Vec<(Range<usize>, Range<usize>)> {
+        let size = self.len().div_ceil(count);
+        let rows = (0..self.len()).step_by(size).map(|first| first..self.len().min(first + size));
+        rows.map(|rows| (rows.clone(), self.places(rows))).collect()
     }
 
     /// Parts of which every `turns`-th one is apart from the next.

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::lanes::{Group, LANES};
 
-/// Neighbouring leaves whose points are dealt out together.
+/// Neighbouring leaves whose points are dealt out together: all below the same box of the upper level, which stays as it is.
 const DEALT: usize = 4;
+const _: () = assert!(LANES.is_multiple_of(DEALT));
 
 /// Mean of `h` above its least in a leaf, as a share of the variance of the points in it, from which on dealing out pays.
 const SHARE: f64 = 0.4;

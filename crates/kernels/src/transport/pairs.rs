@@ -10,7 +10,7 @@ use crate::lanes::{LANES, Lanes};
 /// Points that are compared with all queries before the rows behind what is close are looked at, so that cutoffs follow.
 pub(super) const BATCH: usize = 48;
 
-/// Pairs of points and queries that are close and wait, at most before their rows are looked at.
+/// With more pairs of points and queries that are close, their rows are looked at.
 pub(super) const FULL: usize = 64;
 
 /// Room for pairs.
@@ -20,9 +20,9 @@ const PAIRS: usize = FULL + (BATCH + 1) * LANES;
 pub(crate) struct Lists {
     /// Blocks of leaves that come near, and how near.
     pub(super) blocks: Vec<(f32, u32)>,
-    /// Places of points that are near the box around the queries.
+    /// Points, as slots in the leaves that are searched, near the box around the queries.
     pub(super) near: [u32; LANES * LANES + LANES],
-    /// Places of points and the lanes of the queries that these are close to; how many.
+    /// Slots of points (places, once their rows are looked at) and the lanes of the queries that these are close to; how many.
     pub(super) places: [u32; PAIRS],
     pub(super) lanes: [u32; PAIRS],
     pub(super) count: usize,

@@ -31,7 +31,7 @@ pub(crate) struct Found {
 pub(crate) trait Sink {
     /// What costs more is of no use.
     fn cutoff(&self) -> f64;
-    /// Something of at most the cutoff. The same place may come again.
+    /// Something of at most the cutoff. Between restarts a place comes once, but for that which the sink was made from.
     fn offer(&mut self, found: Found);
     /// The cheapest place so far.
     fn place(&self) -> u32;
@@ -49,7 +49,7 @@ pub(crate) struct Search<'a, L> {
     pub(crate) lanes: L,
     pub(crate) references: &'a References,
     pub(crate) potential: &'a Potential,
-    /// Those of the references, or of the potential with the places of their points.
+    /// Those of the references, or of the potential; then the place of each slot in them.
     pub(crate) leaves: &'a Leaves,
     pub(crate) places: Option<&'a [u32]>,
 }

@@ -87,6 +87,7 @@ impl<'a, 'q> Sixteen<'a, 'q> {
 }
 
 impl Together {
+    /// Lanes without a query have limits that no bound is below: bounds are finite, as [`Rows`](crate::rows::Rows) are.
     #[inline(always)]
     fn new<S: Sink>(queries: &[Query<'_>], sinks: &[S]) -> Self {
         let nothing = Aligned([f32::NEG_INFINITY; LANES]);

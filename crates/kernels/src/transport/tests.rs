@@ -158,6 +158,21 @@ fn points_dealt_out_by_the_potential_are_the_same_points() -> Outcome {
         for isa in [Isa::V4, Isa::V3, Isa::Plain] {
             assert!(queries.transform(&psi, (How::Pruned, isa))? == case.oracle(&psi), "{scale} {isa:?}");
         }
+        let slack = if dealt { 2.0 } else { 0.01 };
+        let least = queries.remember(&psi, slack, 1000)?.values;
+        let (mut found, mut count) = (HashSet::new(), 0);
+        queries.for_each_candidate(|i, j, _| {
+            assert!(found.insert((i, j)), "twice: {i} {j}");
+            count += 1;
+        });
+        for (i, x) in case.x.chunks(36).enumerate() {
+            let square = |y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
+            for (j, y) in case.y.chunks(36).enumerate() {
+                let near = square(y) - psi[j] <= least[i] + slack - 1e-3;
+                assert!(!near || found.contains(&(i, j)), "{i} {j}");
+            }
+        }
+        assert!(count > least.len(), "{count}");
     }
     Ok(())
 }

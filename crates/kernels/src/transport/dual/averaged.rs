@@ -14,8 +14,21 @@ const LEFT_OUT: usize = 2;
 const CANDIDATES: usize = 4;
 const SLACK: f64 = 3.0;
 
-/// `steps` steps from `psi`, which becomes the average of the late iterates.
+/// `steps` steps from `psi`, which becomes the average of the late iterates. What the queries remember stays as it is.
 pub(super) fn solve(
+    psi: &mut Vec<f64>,
+    queries: &mut Queries,
+    weights: Option<&[f64]>,
+    steps: usize,
+    step: f64,
+) -> Result<Solution, KernelError> {
+    let kept = queries.candidates.take();
+    let solution = ascend(psi, queries, weights, steps, step);
+    queries.candidates = kept;
+    solution
+}
+
+fn ascend(
     psi: &mut Vec<f64>,
     queries: &mut Queries,
     weights: Option<&[f64]>,

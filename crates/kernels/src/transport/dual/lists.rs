@@ -22,8 +22,9 @@ const LONGEST: usize = 1024;
 /// How much longer a list gets that was not long enough.
 const GROWTH: usize = 4;
 
-/// What rounding a cost changes at most, as a share of it.
+/// What rounding a cost changes at most, as a share of it, and where it is too small for that.
 const ROUNDING: f64 = f32::EPSILON as f64;
+const TINIEST: f64 = 2e-45;
 
 /// A place and what it costs before its price.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +166,7 @@ impl Lists {
     /// The least cost of a query under prices, or less.
     #[inline(always)]
     pub(super) fn least(&self, i: usize, prices: &[f64]) -> f64 {
-        let low = |cost: f32| f64::from(cost) * (1.0 - ROUNDING);
+        let low = |cost: f32| f64::from(cost) * (1.0 - ROUNDING) - TINIEST;
         let values = self.of(i).iter().map(|offer| low(offer.cost) + prices[offer.place as usize]);
         values.fold(self.floors[i], f64::min)
     }
