@@ -2,6 +2,7 @@
 
 mod data;
 mod layers;
+mod test_files;
 mod text;
 
 use crate::{
@@ -60,6 +61,7 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
         let bytes = std::fs::read(&path).map_err(|e| Failure::file(&path, "reading", &e))?;
         if let Ok(text) = std::str::from_utf8(&bytes) {
             findings.extend(text::check(file, text));
+            findings.extend(test_files::check(&files, file, text));
         }
     }
     findings.extend(layers::check(&workspace::metadata(root)?)?);

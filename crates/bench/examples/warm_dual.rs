@@ -1,8 +1,8 @@
 //! The dual solver from nothing and after small steps of the image: time, evaluations, certified gap.
 //!
-//! `cargo run --release -p smalti-bench --example warm_dual -- [COUNT]... [DIR]`: COUNT patches of 6 x 6 on either side
-//! (2,000 and 5,000 where none is given) of `DIR/sic/test.png` and `DIR/sic/ref.png`, or of synthetic images. In a step every
-//! value of every patch gets Gaussian noise of standard deviation 0.002.
+//! `cargo run --release -p smalti-bench --example warm_dual -- [COUNT]... [NxM]... [DIR]`: COUNT patches of 6 x 6 on either side
+//! (2,000 and 5,000 where none is given), or N and M, of `DIR/sic/test.png` and `DIR/sic/ref.png`, or of synthetic images. In
+//! a step every value of every patch gets Gaussian noise of standard deviation 0.002.
 
 use smalti_base::device::prepare_process;
 use smalti_base::image_file::load_gray;
@@ -21,9 +21,9 @@ fn main() -> Result<()> {
     prepare_process(None);
     let (mut counts, mut images) = (Vec::new(), Images::synthetic()?);
     for argument in std::env::args().skip(1) {
-        match argument.parse() {
-            Ok(count) => counts.push(count),
-            Err(_) => {
+        match sizes(&argument) {
+            Some(sizes) => counts.push(sizes),
+            None => {
                 let load = |name| load_gray(&Path::new(&argument).join(name));
                 images =
                     Images { reference: load("sic/ref.png")?, image: load("sic/test.png")?, what: "SiC" };
@@ -31,14 +31,20 @@ fn main() -> Result<()> {
         }
     }
     if counts.is_empty() {
-        counts = vec![2_000, 5_000];
+        counts = vec![(2_000, 2_000), (5_000, 5_000)];
     }
-    counts.into_iter().try_for_each(|count| solve(&images, count))
+    counts.into_iter().try_for_each(|sizes| solve(&images, sizes))
 }
 
-fn solve(images: &Images, count: usize) -> Result<()> {
-    let mut x = patches(&images.image, Some(count), "queries")?;
-    let y = rows(&patches(&images.reference, Some(count), "references")?)?;
+/// `COUNT` or `NxM`.
+fn sizes(argument: &str) -> Option<(usize, usize)> {
+    let (n, m) = argument.split_once('x').unwrap_or((argument, argument));
+    n.parse().ok().zip(m.parse().ok())
+}
+
+fn solve(images: &Images, (n, m): (usize, usize)) -> Result<()> {
+    let mut x = patches(&images.image, Some(n), "queries")?;
+    let y = rows(&patches(&images.reference, Some(m), "references")?)?;
     let references = Arc::new(References::new(&y).map_err(refused)?);
     let mut queries = Queries::new(&references, rows(&x)?).map_err(refused)?;
     let method = DualMethod::Converge { gap: 1e-3, evaluations: 400 };
@@ -55,7 +61,7 @@ fn solve(images: &Images, count: usize) -> Result<()> {
         let start = Instant::now();
         queries.c_transform(dual.potential()).map_err(refused)?;
         println!(
-            "{count} x {count} {}, step {step}: W2^2 >= {:.6}, gap {:.1e}, {} evaluations in {:.1} ms (a c-transform: {:.1} ms)",
+            "{n} x {m} {}, step {step}: W2^2 >= {:.6}, gap {:.1e}, {} evaluations in {:.1} ms (a c-transform: {:.1} ms)",
             images.what,
             solution.value,
             solution.gap().unwrap_or(f64::NAN),

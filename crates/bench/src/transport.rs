@@ -210,7 +210,14 @@ fn distance(name: &'static str, what: &str, (x, y): (Tensor, Tensor), folder: &P
     })
 }
 
-/// `[runs, M]`, float32.
+/// At most `count` rows at even distances.
+fn spread_over(x: &Tensor, count: i64) -> Result<Tensor> {
+    let (total, count) = (x.size()[0], count.min(x.size()[0]));
+    let positions: Vec<i64> = (0..count).map(|i| i * total / count).collect();
+    Ok(x.f_index_select(0, &Tensor::f_from_slice(&positions)?)?)
+}
+
+/// `[runs, M]`, float32; a converged one is that of as many rows of `x` as there are references.
 fn potentials(kind: Psi, x: &Tensor, y: &Tensor, runs: u64) -> Result<Tensor> {
     let references = Arc::new(References::new(&rows(y)?).map_err(refused)?);
     let psi = match kind {
@@ -224,9 +231,13 @@ fn potentials(kind: Psi, x: &Tensor, y: &Tensor, runs: u64) -> Result<Tensor> {
         Psi::Converged => {
             let method = DualMethod::Converge { gap: 1e-2, evaluations: 1000 };
             let mut dual = Dual::new(&references, method).map_err(refused)?;
-            let some = x.narrow(0, 0, x.size()[0].min(y.size()[0]));
-            let mut queries = Queries::new(&references, rows(&some)?).map_err(refused)?;
-            dual.solve(&mut queries, None).map_err(refused)?;
+            let mut queries =
+                Queries::new(&references, rows(&spread_over(x, y.size()[0])?)?).map_err(refused)?;
+            let solution = dual.solve(&mut queries, None).map_err(refused)?;
+            if !solution.converged {
+                let got = format!("{:?} after {} evaluations", solution.gap(), solution.evaluations);
+                return Err(Error::value("gap of a converged potential", "1e-2", got));
+            }
             dual.potential().to_vec()
         }
     };

@@ -272,8 +272,9 @@ impl Regularizer for WassersteinPatchPrior {
     }
 }
 
-/// `sum_l w_l H(psi_l, x)` at fixed potentials: a lower bound of the distance, equal to it (to the solver's
-/// gap) at the image that the potentials were found for, and cheap: one c-transform for each scale.
+/// `sum_l w_l H(psi_l, x)` at fixed potentials: a lower bound of the distance (where libtorch searches, up to the
+/// [rounding](tensor_transform) of its winners), equal to it (to the solver's gap) at the image that the potentials were found
+/// for, and cheap: one c-transform for each scale.
 ///
 /// Its gradient is exact away from kinks.
 pub struct FixedPotentials(WassersteinPatchPrior);

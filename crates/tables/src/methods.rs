@@ -1,5 +1,6 @@
 //! The methods of the superresolution table.
 
+pub(crate) mod counted;
 pub(crate) mod wpp;
 
 use crate::data::DataSource;

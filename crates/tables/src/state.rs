@@ -3,6 +3,7 @@
 use crate::outcome::Transport;
 use crate::run::RunOptions;
 use smalti_base::checkpoint::Checkpoint;
+use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result};
 use smalti_priors::wpp::SquaredDistance;
 use smalti_solvers::{Ended, Keep, Observer, Summary};
@@ -47,6 +48,20 @@ impl State {
     pub fn observer(&self, name: &str, identity: &str) -> Observer {
         let keep = Keep { path: self.path(name), every: EVERY, identity: identity.into() };
         Observer { keep: Some(keep), ..self.observer.clone() }
+    }
+
+    /// A log for TensorBoard in `tensorboard/LOG` of the folder of results, of the computation that `observer` keeps: beside what is
+    /// there where the computation goes on, in its place where it begins.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn events(&self, observer: &Observer, log: &str) -> Result<EventFile> {
+        let folder = self.folder.with_file_name("tensorboard").join(log);
+        let goes_on = observer.keep.as_ref().is_some_and(|keep| keep.path.exists());
+        if !goes_on && folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(|e| Error::file(&folder, "replacing", e))?;
+        }
+        EventFile::create(&folder)
     }
 
     /// Turns a cancelled run into the error that ends the program.

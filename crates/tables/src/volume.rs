@@ -11,7 +11,7 @@ pub mod settings;
 
 use crate::data::DataSource;
 use crate::experiment::{Experiment, Profile};
-use crate::outcome::{Figure, Figures, Outcome, Row};
+use crate::outcome::{Figure, Figures, Outcome, Row, Transport};
 use crate::run::RunOptions;
 use crate::synthetic::microstructure_volume;
 use methods::{METHODS, Methods, Task};
@@ -44,8 +44,9 @@ pub fn run(
     };
     let names = &settings.volumes;
     let reference = volume(&experiment.data.reference, settings.reference_size, settings.grain)?;
-    let mut methods = Methods::new(settings, experiment, options, reference)?;
+    let methods = Methods::new(settings, experiment, options, reference)?;
     let mut scores = vec![Vec::new(); METHODS.len()];
+    let mut transports = vec![Vec::new(); METHODS.len()];
     for name in names {
         let truth = volume(name, side, settings.grain)?.to_device(options.device);
         let operator = &experiment.operator;
@@ -60,16 +61,17 @@ pub fn run(
         let noise = options.seed.derive(name, 0).at("observation noise", 0).normal(&exact.size());
         let observation = exact + noise.to_device(options.device) * operator.noise;
         let task = Task { name, operator: &blur, observation: &observation };
-        for (method, scores) in METHODS.iter().zip(&mut scores) {
+        for ((method, scores), transports) in METHODS.iter().zip(&mut scores).zip(&mut transports) {
             let done = methods.reconstruct(method, &task)?;
             let (x, t) = (inner(&done.image, experiment.crop)?, inner(&truth, experiment.crop)?);
             let (psnr, ssim) = (psnr(&x, &t, 1.0)?, ssim(&x, &t, 1.0)?);
             tracing::info!("{name}: {method} {psnr:.2} dB, SSIM {ssim:.3}");
             scores.push([psnr, ssim, done.seconds]);
+            transports.extend(done.transport);
         }
     }
     let mut outcome = Outcome::default();
-    for (method, scores) in METHODS.iter().zip(scores) {
+    for ((method, scores), transports) in METHODS.iter().zip(scores).zip(transports) {
         let over = |k: usize| Figure::over(&scores.iter().map(|s| s[k]).collect::<Vec<f64>>());
         outcome.rows.push(Row {
             method: (*method).into(),
@@ -79,10 +81,19 @@ pub fn run(
             published: Figures::default(),
             distance: None,
             data: data.label(names),
-            note: methods.note(method),
+            note: note(&transports),
         });
     }
     Ok(outcome)
+}
+
+/// What readers must know about a row.
+fn note(transports: &[Transport]) -> String {
+    let synthetic = "synthetic volumes, all from one distribution";
+    match transports.iter().filter_map(|transport| transport.gap).reduce(f64::max) {
+        Some(gap) => format!("{synthetic}; last dual problems to a relative gap of at most {gap:.1e}"),
+        None => synthetic.into(),
+    }
 }
 
 /// A volume without its outer `border` voxels on every side.

@@ -11,7 +11,7 @@ use crate::outcome::{Figure, Figures, Outcome, Restored, Row, Shown};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
 use crate::state::State;
-use learn::{Learned, learn};
+use learn::{Learned, check, learn};
 use material::{Seen, observe};
 use smalti_base::metrics::{crop, psnr, ssim};
 use smalti_base::{Result, Space};
@@ -41,12 +41,13 @@ pub fn run(
 ) -> Result<Outcome> {
     let state = State::of(options);
     let mut outcome = Outcome::default();
-    // What is wrong with a test image is said before the training, not after it.
-    for (_, network) in experiment.networks(profile) {
+    // What is wrong with any file is said before the first training, not after it.
+    for (name, network) in experiment.networks(profile) {
         for test in &network.tests {
             let seen = observe(test, network, data, options)?;
             score(&seen.truth, &seen.truth, experiment.crop)?;
         }
+        check(name, network, &profile.training, data, options)?;
     }
     for (name, network) in experiment.networks(profile) {
         let learned = learn(name, network, &profile.training, data, options, &state)?;

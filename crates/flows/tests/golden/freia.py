@@ -1,4 +1,4 @@
-"""Golden patchNR flows made with FrEIA, for `tests/freia.rs`.
+"""Golden patchNR flows made with FrEIA, for `tests/all/freia.rs`.
 
 Makes, for both forms of the soft clamp, a state dict as the authors of patchNR save it
 (`freia_alpha_atan.pth`: FrEIA 0.2 from PyPI, s = clamp * 0.636 * atan(raw);

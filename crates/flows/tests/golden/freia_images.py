@@ -1,4 +1,4 @@
-"""Golden layers on images and a golden WPPFlow made of FrEIA's modules, for `tests/freia_images.rs`.
+"""Golden layers on images and a golden WPPFlow made of FrEIA's modules, for `tests/all/freia_images.rs`.
 
 For every layer: its parameters by FrEIA's names, an input `z`, a condition where it takes one, the result `x` and
 `log_det` of FrEIA's forward direction (latent to data), and the gradients of sum(g x) + 0.7 sum(log_det). For the

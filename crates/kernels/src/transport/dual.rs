@@ -41,7 +41,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::{CTransform, Queries, References};
+use super::{CTransform, Queries, References, weights};
 use crate::error::KernelError;
 
 /// How to maximise the semi-dual.
@@ -64,8 +64,8 @@ pub enum DualMethod {
         gap: f64,
         /// Most evaluations of the c-transform to spend, at least 1, see [`Solution::evaluations`]; the first solution may
         /// take eight more for lists that later ones go on with. About five let the potential follow rows that move a
-        /// little from solution to solution, too few for a certified gap; from nothing to a small gap it takes about
-        /// a hundred.
+        /// little from solution to solution, too few for a certified gap; to keep that takes about ten, of fewer queries than
+        /// references twice as many, and from nothing to a small gap about a hundred.
         evaluations: usize,
     },
 }
@@ -178,7 +178,7 @@ impl Dual {
             let got = format!("others, {} rows", queries.references().len());
             return Err(KernelError::new("references of the queries", "those of the dual solver", got));
         }
-        let weights = masses::normalised(queries.len(), query_weights)?;
+        let weights = weights::normalised(queries.len(), query_weights)?;
         match self.method {
             DualMethod::AveragedSgd { steps, step } => {
                 averaged::solve(&mut self.psi, queries, weights.as_deref(), steps, step)

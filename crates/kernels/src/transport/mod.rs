@@ -65,6 +65,7 @@ mod softmin;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod weights;
 
 pub use assignment::{assignment, wasserstein1};
 pub use dual::{Dual, DualMethod, Solution};

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use super::{
     soft_gradient,
     softmin::{Side, softmin},
+    weights::normalised,
 };
 use crate::{error::KernelError, rows::Rows};
 
@@ -149,14 +150,16 @@ impl Sinkhorn {
         Ok(())
     }
 
-    /// Improves the potential for these queries and keeps it. `weights` (one for each query, of sum 1) default to
-    /// equal ones. An error above the tolerance is no failure: see [`SoftSolution::converged`].
+    /// Improves the potential for these queries and keeps it. `weights` (one for each query, not negative, of any
+    /// sum) default to equal ones. An error above the tolerance is no failure: see [`SoftSolution::converged`].
     ///
     /// # Errors
     /// Rows of another length than the references, weights that do not fit, a potential to start from that is so far
     /// from these rows that `H` is not finite.
     pub fn solve(&mut self, queries: &Rows, weights: Option<&[f64]>) -> Result<SoftSolution, KernelError> {
         let SinkhornMethod { eps, rho, annealing, iterations, tolerance } = self.method;
+        let weights = normalised(queries.len(), weights)?;
+        let weights = weights.as_deref();
         let mut psi = self.psi.clone().unwrap_or_else(|| vec![0.0; self.references.len()]);
         let mut smoothing = if self.psi.is_none() && annealing < 1.0 { self.spread.max(eps) } else { eps };
         let mut used = 0;

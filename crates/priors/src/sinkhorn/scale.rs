@@ -62,12 +62,13 @@ impl Scale {
         let (rows, drawn) = match sample {
             None => (patches.rows(&self.name, image)?, None),
             Some((count, mut stream)) => {
-                let (rows, drawn) = patches.sample(&self.name, image, count, &mut stream)?;
+                let draw = (count, &mut stream);
+                let (rows, drawn) = patches.sample(&self.name, image, self.weights.as_deref(), draw)?;
                 (rows, Some(drawn))
             }
         };
         let weights = match (&self.weights, drawn) {
-            (Some(all), Some(drawn)) => Some(normalised(drawn.iter().map(|&i| all[i as usize]).collect())),
+            (Some(all), Some(drawn)) => Some(drawn.iter().map(|&i| all[i]).collect()),
             (weights, _) => weights.clone(),
         };
         let mut sinkhorn = self.start.clone();
@@ -83,15 +84,5 @@ impl Scale {
             Some(found) => Ok(Tensor::f_from_slice(&found.gradient)?.f_reshape(image.size())?),
             None => Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?),
         }
-    }
-}
-
-/// Weights of sum 1; the same for all where all are 0, as where a sample has missed what counts.
-fn normalised(weights: Vec<f64>) -> Vec<f64> {
-    let sum: f64 = weights.iter().sum();
-    if sum > 0.0 {
-        weights.iter().map(|w| w / sum).collect()
-    } else {
-        vec![1.0 / weights.len() as f64; weights.len()]
     }
 }

@@ -33,20 +33,22 @@ impl Patches {
         Ok(if self.centred { rows.centred() } else { rows })
     }
 
-    /// The same, but only `count` at distinct random positions (in order), drawn from `stream`; all where there are no
-    /// more.
+    /// The same, but only `count` at distinct random positions (in order), drawn from `stream` among those of positive
+    /// weight, and their positions; all of these where there are no more. Without `weights` all have the same.
     pub(crate) fn sample(
         self,
         what: &str,
         x: &Tensor,
-        count: usize,
-        stream: &mut Stream,
-    ) -> Result<(Rows, Vec<i64>)> {
+        weights: Option<&[f64]>,
+        (count, stream): (usize, &mut Stream),
+    ) -> Result<(Rows, Vec<usize>)> {
         let all = self.rows(what, x)?;
-        let mut drawn = stream.distinct_indices(all.len() as i64, count.min(all.len()));
+        let candidates: Vec<usize> =
+            (0..all.len()).filter(|&i| weights.is_none_or(|weights| weights[i] > 0.0)).collect();
+        let mut drawn = stream.distinct_indices(candidates.len() as i64, count.min(candidates.len()));
         drawn.sort_unstable();
-        let positions: Vec<usize> = drawn.iter().map(|&i| i as usize).collect();
-        Ok((all.at(&positions).map_err(refused(what))?, drawn))
+        let positions: Vec<usize> = drawn.iter().map(|&i| candidates[i as usize]).collect();
+        Ok((all.at(&positions).map_err(refused(what))?, positions))
     }
 
     /// Checks that images of `space` (without the batch) have a patch.

@@ -31,7 +31,8 @@ impl SquaredDistance {
 pub struct ScaleReport {
     /// Weight `w_l` of the scale.
     pub weight: f64,
-    /// The value found, never above the distance.
+    /// The value found, never above the distance; where libtorch searches, up to the
+    /// [rounding](super::tensor_transform) of its winners.
     pub value: SquaredDistance,
     /// What the distance is certainly not above, where the method knows such a bound.
     pub upper: Option<SquaredDistance>,

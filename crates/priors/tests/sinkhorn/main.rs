@@ -123,6 +123,29 @@ fn a_refresh_starts_from_the_last_potentials() {
     );
 }
 
+/// Samples come from what has weight, however little that is.
+#[test]
+fn samples_leave_out_what_has_no_weight() {
+    let size = [1, 1, 20, 18];
+    let (x, reference) = (draw("x", &size), draw("reference", &size));
+    let mask = Tensor::zeros([20, 18], tch::kind::FLOAT_CPU);
+    // A pixel, which 9 of 288 patches have.
+    let _ = mask.narrow(0, 5, 1).narrow(1, 10, 1).fill_(1.0);
+    let seen = Tensor::zeros([20, 18], (Kind::Bool, tch::Device::Cpu));
+    let _ = seen.narrow(0, 3, 5).narrow(1, 8, 5).fill_(1);
+    let some = SinkhornSettings { image_patches: Some(2), ..settings(3, 0.05) };
+    let mut prior = prior(&size, &reference, &some).with_pixel_weights(&mask).unwrap();
+    let changed = x.where_self(&seen, &(&x + 0.5));
+    for step in 0..3 {
+        prior.refresh(step).unwrap();
+        let (value, gradient) = prior.value_and_grad(&x).unwrap();
+        assert_eq!(prior.value(&changed).unwrap(), value);
+        let outside = gradient.where_self(&seen.logical_not(), &gradient.zeros_like());
+        assert_eq!(outside.abs().max().double_value(&[]), 0.0);
+        assert!(gradient.abs().max().double_value(&[]) > 0.0);
+    }
+}
+
 #[test]
 fn relaxation_forgives_what_the_image_does_not_show() {
     // Half of the reference is a grey that the image does not have.

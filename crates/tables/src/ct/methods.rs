@@ -11,7 +11,6 @@ use crate::outcome::TrainingCurve;
 use crate::run::RunOptions;
 use crate::state::{Reconstruction, State};
 use smalti_base::checkpoint::data_hash;
-use smalti_base::tensorboard::EventFile;
 use smalti_base::{Result, Seed};
 use smalti_operators::Operator;
 use smalti_priors::sinkhorn::settings::from_half_cost;
@@ -250,7 +249,7 @@ impl<'a> Methods<'a> {
             ..DipSettings::baguer_2020()
         };
         let folder: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let events = EventFile::create(&self.options.folder.join("tensorboard").join(folder))?;
+        let events = self.state.events(observer, &folder)?;
         let mut dip = Dip::new(problem, wanted, seed)?.with_events(events);
         self.state.go_on(&run(&mut dip, Budget::steps(settings.iterations), observer)?)?;
         Ok(dip.finish()?.image)
@@ -326,8 +325,7 @@ impl<'a> Methods<'a> {
         let size = self.scanner.operator.domain().batch(1);
         let images: Vec<&Tensor> = self.references.iter().collect();
         let mut prior = SinkhornPatchPrior::new(&size, &images, &wanted, seed)?;
-        // Our cost is the full square: twice as large.
-        let weight = weight::from_likelihood_sum(settings.lambda / 2.0, settings.rays)?;
+        let weight = weight::from_likelihood_sum_and_half_cost(settings.lambda, settings.rays)?;
         self.map(task, &mut prior, weight, settings.adam, start, observer)
     }
 

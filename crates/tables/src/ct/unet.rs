@@ -8,7 +8,6 @@ use crate::run::RunOptions;
 use crate::state::State;
 use crate::synthetic::chest;
 use smalti_base::lodopab::{self, Part};
-use smalti_base::tensorboard::EventFile;
 use smalti_base::{Result, Seed};
 use smalti_solvers::{
     Budget, Iteration, Pair, Pairs, UNet, UNetSettings, UNetTraining, UNetTrainingSettings, run,
@@ -80,10 +79,11 @@ pub(super) fn train(
     };
     let shape = UNetSettings { channels: settings.channels.clone(), ..UNetSettings::fbp_unet() };
     let net = UNet::new(shape, seed)?.to(options.device)?;
-    let events = EventFile::create(&options.folder.join("tensorboard").join("fbp_unet"))?;
+    let observer = state.observer("fbp unet", &identity);
+    let events = state.events(&observer, "fbp_unet")?;
     let validation: Option<&dyn Pairs> = (!validation.is_empty()).then_some(&validation as &dyn Pairs);
     let mut iteration = UNetTraining::new(net, pairs, validation, wanted, seed)?.with_events(events);
-    let summary = run(&mut iteration, Budget::steps(settings.steps), &state.observer("fbp unet", &identity))?;
+    let summary = run(&mut iteration, Budget::steps(settings.steps), &observer)?;
     state.go_on(&summary)?;
     let net = iteration.finish()?.net;
     let seconds = summary.elapsed.as_secs_f64();

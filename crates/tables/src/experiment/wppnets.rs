@@ -57,6 +57,9 @@ pub struct Network {
     /// The forward operator that the training knows.
     #[garde(dive)]
     pub operator: Forward,
+    /// The one that observations in files were made with, where it is another; stand-ins for them are made with it.
+    #[garde(dive)]
+    pub observed_with: Option<Forward>,
     /// What it is tested on.
     #[garde(length(min = 1), dive)]
     pub tests: Vec<Test>,
@@ -282,6 +285,11 @@ impl Network {
         self.files()
             .into_iter()
             .find(|file| file.starts_with('/') || file.split('/').any(|part| part.is_empty() || part == ".."))
+    }
+
+    /// The operator that observations were made with.
+    pub(crate) fn observed_with(&self) -> &Forward {
+        self.observed_with.as_ref().unwrap_or(&self.operator)
     }
 
     /// All files that it needs, relative to the data folder.

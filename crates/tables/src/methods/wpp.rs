@@ -1,19 +1,18 @@
 //! Reconstruction with the Wasserstein patch prior.
 
-use super::Task;
+use super::{Task, counted::Counted};
 use crate::data::DataSource;
 use crate::experiment::Experiment;
 use crate::experiment::settings::{Operator as OperatorSettings, Wpp, WppMap};
 use crate::outcome::Transport;
 use crate::run::RunOptions;
 use crate::state::{Reconstruction, State};
-use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::Gaussian;
 use smalti_priors::wpp::{DualMethod, Pyramid, ReferencePatches};
 use smalti_priors::{Regularizer, WassersteinPatchPrior, WppSettings, weight};
 use smalti_solvers::{AdamSettings, Bordered, Budget, Iteration, Map, Observer, Problem, run};
-use std::cell::Cell;
 use std::time::Instant;
 use tch::Tensor;
 
@@ -94,7 +93,7 @@ impl<'a> Learned<'a> {
         let scales = self.settings.scales;
         let bordered = Bordered::new(task.operator, map.border)?;
         let prior = self.prior(bordered.domain(), scales, map.stride, map.dual.into())?;
-        let mut prior = Counted { prior, evaluations: Cell::new(0) };
+        let mut prior = Counted::new(prior);
         // The noise level only sets the scale of the objective: published weights refer to |F(x) - y|^2.
         let sigma = operator.noise.max(1e-3);
         let n = (map.lambda_size / operator.stride).max(1).pow(2);
@@ -115,9 +114,9 @@ impl<'a> Learned<'a> {
         state.go_on(&run(&mut solver, Budget::steps(map.iterations), observer)?)?;
         let image = bordered.cut(&solver.finish()?)?;
         let seconds = start.elapsed().as_secs_f64();
-        let potentials = prior.prior.potentials();
+        let potentials = prior.prior().potentials();
         let measured = self.measure(&image, potentials.get(..1).unwrap_or_default())?;
-        let transport = Some(Transport { evaluations: prior.evaluations.get(), ..measured });
+        let transport = Some(Transport { evaluations: prior.evaluations(), ..measured });
         Ok(Reconstruction { image, seconds, transport })
     }
 
@@ -141,40 +140,5 @@ impl<'a> Learned<'a> {
         let patches = (along(space.height) * along(space.width)) as usize;
         let (references, evaluations) = (report.references, report.evaluations);
         Ok(Transport { distance, gap, patches, references, evaluations })
-    }
-}
-
-/// A prior that counts what its dual problems cost, over interruptions too.
-struct Counted {
-    prior: WassersteinPatchPrior,
-    /// c-transforms of all patches of a scale.
-    evaluations: Cell<usize>,
-}
-
-impl Regularizer for Counted {
-    fn value(&self, x: &Tensor) -> Result<f64> {
-        self.prior.value(x)
-    }
-
-    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
-        let found = self.prior.value_and_grad(x)?;
-        let spent: usize = self.prior.reports().iter().map(|report| report.evaluations).sum();
-        self.evaluations.set(self.evaluations.get() + spent);
-        Ok(found)
-    }
-
-    fn refresh(&mut self, step: u64) -> Result<()> {
-        self.prior.refresh(step)
-    }
-
-    fn save(&self) -> Option<Checkpoint> {
-        let mut state = self.prior.save()?;
-        state.set_meta("evaluations", self.evaluations.get());
-        Some(state)
-    }
-
-    fn restore(&mut self, state: Checkpoint) -> Result<()> {
-        self.evaluations.set(state.meta_parsed("evaluations")?);
-        self.prior.restore(state)
     }
 }

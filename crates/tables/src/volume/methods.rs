@@ -2,12 +2,16 @@
 
 use super::settings::Volume;
 use crate::experiment::{Experiment, settings};
+use crate::methods::counted::Counted;
+use crate::outcome::Transport;
 use crate::run::RunOptions;
 use crate::state::{Reconstruction, State};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Result, Space};
 use smalti_operators::{Gaussian, Operator, VolumeConvolution, interpolate_volume};
-use smalti_priors::wpp::{Blur, DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
+use smalti_priors::wpp::{
+    Blur, DualMethod, ReferencePatches, ScaleReport, WassersteinPatchPrior, WppSettings,
+};
 use smalti_priors::{Regularizer, VolumeVariation};
 use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
 use std::time::Instant;
@@ -36,8 +40,6 @@ pub(super) struct Methods<'a> {
     state: State,
     /// `[1, 1, D, H, W]`.
     reference: Tensor,
-    /// What the last solution of the prior said, for the note.
-    gap: Option<f64>,
 }
 
 impl<'a> Methods<'a> {
@@ -48,11 +50,11 @@ impl<'a> Methods<'a> {
         reference: Tensor,
     ) -> Result<Self> {
         let state = State::of(options);
-        Ok(Self { settings, experiment, options, state, reference: reference.f_unsqueeze(0)?, gap: None })
+        Ok(Self { settings, experiment, options, state, reference: reference.f_unsqueeze(0)? })
     }
 
     /// Reconstructs one volume, `[1, D, H, W]`.
-    pub(super) fn reconstruct(&mut self, method: &str, task: &Task<'_>) -> Result<Reconstruction> {
+    pub(super) fn reconstruct(&self, method: &str, task: &Task<'_>) -> Result<Reconstruction> {
         self.state.check()?;
         let start = Instant::now();
         let initial = interpolate_volume(task.observation, task.operator)?;
@@ -74,23 +76,14 @@ impl<'a> Methods<'a> {
         }
         let observer = self.state.observer(&name, &identity);
         tracing::info!("{method} of {}", task.name);
-        let image = if method == TV {
-            self.tv(task, &initial, &observer)?
+        let (image, transport) = if method == TV {
+            (self.tv(task, &initial, &observer)?, None)
         } else {
             self.wpp(task, &initial, &observer)?
         };
-        let done = Reconstruction { image, seconds: start.elapsed().as_secs_f64(), transport: None };
+        let done = Reconstruction { image, seconds: start.elapsed().as_secs_f64(), transport };
         self.state.keep_reconstruction(&name, &identity, &done)?;
         Ok(done)
-    }
-
-    /// What readers must know about a row.
-    pub(super) fn note(&self, method: &str) -> String {
-        let synthetic = "synthetic volumes, all from one distribution";
-        match (method, self.gap) {
-            (WPP, Some(gap)) => format!("{synthetic}; last dual problems to a relative gap of {gap:.1e}"),
-            _ => synthetic.into(),
-        }
     }
 
     fn tv(&self, task: &Task<'_>, initial: &Tensor, observer: &Observer) -> Result<Tensor> {
@@ -100,7 +93,12 @@ impl<'a> Methods<'a> {
         self.map(task, initial, (&mut prior, tv.weight), adam, observer)
     }
 
-    fn wpp(&mut self, task: &Task<'_>, initial: &Tensor, observer: &Observer) -> Result<Tensor> {
+    fn wpp(
+        &self,
+        task: &Task<'_>,
+        initial: &Tensor,
+        observer: &Observer,
+    ) -> Result<(Tensor, Option<Transport>)> {
         let wpp = self.settings.wpp;
         let Space { channels, height, width } = task.operator.domain();
         let settings = WppSettings {
@@ -113,11 +111,18 @@ impl<'a> Methods<'a> {
         };
         let (size, seed) = ([1, 1, channels, height, width], self.options.seed.derive("references", 0));
         let prior = WassersteinPatchPrior::new(&size, &[&self.reference], &settings, seed)?;
-        let mut prior = Volumes(prior);
+        let mut prior = Volumes(Counted::new(prior));
         let adam = adam(wpp.iterations, wpp.learning_rate, wpp.schedule);
         let image = self.map(task, initial, (&mut prior, wpp.weight), adam, observer)?;
-        self.gap = prior.0.reports().iter().filter_map(|report| report.gap()).reduce(f64::max);
-        Ok(image)
+        let patches = [channels, height, width].iter().map(|n| (n - wpp.patch_size + 1) as usize).product();
+        let transport = |report: ScaleReport| Transport {
+            distance: report.value,
+            gap: report.gap(),
+            patches,
+            references: report.references,
+            evaluations: prior.0.evaluations(),
+        };
+        Ok((image, prior.0.prior().reports().into_iter().next().map(transport)))
     }
 
     fn map(
@@ -152,7 +157,7 @@ fn adam(steps: u64, rate: f64, schedule: settings::Schedule) -> AdamSettings {
 }
 
 /// A prior of volumes `[1, 1, D, H, W]` where slices stand in the place of channels.
-struct Volumes(WassersteinPatchPrior);
+struct Volumes(Counted);
 
 impl Regularizer for Volumes {
     fn value(&self, x: &Tensor) -> Result<f64> {

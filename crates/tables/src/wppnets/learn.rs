@@ -1,6 +1,6 @@
 //! Training a network of the table, or taking it from the state of an interrupted run.
 
-use super::material::{crops, operator, validation};
+use super::material::{Affine, crops, operator, validation};
 use crate::data::DataSource;
 use crate::experiment::settings::Schedule as ScheduleChoice;
 use crate::experiment::wppnets::{Length, Network, Training};
@@ -8,14 +8,13 @@ use crate::methods::precision;
 use crate::run::RunOptions;
 use crate::state::State;
 use smalti_base::checkpoint::data_hash;
-use smalti_base::tensorboard::EventFile;
-use smalti_base::{Result, Space};
+use smalti_base::{Result, Seed, Space};
 use smalti_flows::Precision;
-use smalti_operators::Operator;
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{AcNet, Budget, Iteration, Schedule, WppNetData, WppNetSettings, WppNetTraining, run};
 use std::path::Path;
+use tch::{Device, Tensor};
 
 /// A trained network.
 pub(super) struct Learned {
@@ -44,6 +43,81 @@ impl Learned {
     }
 }
 
+/// What a training takes, loaded.
+struct Inputs {
+    crops: Tensor,
+    validation: Tensor,
+    reference: Tensor,
+    operator: Affine,
+    prior: WppSettings,
+    settings: WppNetSettings,
+}
+
+impl Inputs {
+    fn load(network: &Network, training: &Training, data: &DataSource, options: &RunOptions) -> Result<Self> {
+        let crops = crops(network, data)?;
+        let size = [crops.size()[2], crops.size()[3]];
+        let reference = data.load(&network.reference)?;
+        let validation = validation(network, data, size, training.validation_crops, options.seed)?;
+        let count = crops.size()[0].max(1) as usize;
+        let batch = training.batch.min(count);
+        let steps = match training.length {
+            Length::Steps(steps) => steps,
+            Length::Epochs(epochs) => epochs * (count / batch) as u64,
+        };
+        let settings = WppNetSettings {
+            steps,
+            batch,
+            lambda: training.lambda,
+            rate: training.learning_rate,
+            schedule: match training.schedule {
+                ScheduleChoice::Constant => Schedule::Constant,
+                ScheduleChoice::Cosine => Schedule::Cosine { warmup: training.warmup_steps },
+            },
+            validate_every: training.validation_every,
+            precision: precision(training.precision, options.device),
+        };
+        let prior = WppSettings {
+            patch_size: training.patch_size,
+            stride: training.patch_stride,
+            references: ReferencePatches::Random(training.reference_patches),
+            dual: DualMethod::AveragedSgd { steps: training.psi_steps, step: 1.0 },
+            ..WppNetSettings::prior(network.centred)
+        };
+        let domain = Space::image(1, network.factor * size[0], network.factor * size[1]);
+        let operator = operator(network, training.form, domain, data)?;
+        Ok(Self { crops, validation, reference, operator, prior, settings })
+    }
+
+    /// The training of a new network.
+    fn training(&self, network: &Network, seed: Seed, device: Device) -> Result<WppNetTraining<'_>> {
+        let Self { crops, validation, reference, operator, prior, settings } = self;
+        let inputs = WppNetData { operator, crops, validation: Some(validation), reference, prior };
+        let mut net = AcNet::new(network.factor, seed)?.to(device)?;
+        net.provenance.insert("operator".into(), format!("{:?}", network.operator));
+        WppNetTraining::new(net, inputs, settings.clone(), seed)
+    }
+}
+
+/// Whether the network `name` can be trained with these data: everything but the steps.
+///
+/// # Errors
+/// Those of [`learn`] before its first step.
+pub(super) fn check(
+    name: &str,
+    network: &Network,
+    training: &Training,
+    data: &DataSource,
+    options: &RunOptions,
+) -> Result<()> {
+    let inputs = Inputs::load(network, training, data, options)?;
+    inputs.training(network, seed(name, options), options.device).map(drop)
+}
+
+fn seed(name: &str, options: &RunOptions) -> Seed {
+    options.seed.derive(&format!("WPPNet {name}"), 0)
+}
+
 /// The network `name`.
 pub(super) fn learn(
     name: &str,
@@ -53,19 +127,9 @@ pub(super) fn learn(
     options: &RunOptions,
     state: &State,
 ) -> Result<Learned> {
-    let crops = crops(network, data)?;
-    let size = [crops.size()[2], crops.size()[3]];
-    let reference = data.load(&network.reference)?;
-    let validation = validation(network, data, size, training.validation_crops, options.seed)?;
-    let precision = precision(training.precision, options.device);
-    let batch = training.batch.min(crops.size()[0].max(1) as usize);
-    let epoch = (crops.size()[0] as u64 / batch as u64).max(1);
-    let steps = match training.length {
-        Length::Steps(steps) => steps,
-        Length::Epochs(epochs) => epochs * epoch,
-    };
-    let hash = data_hash(&[&crops, &reference, &validation])?;
-    let seed = options.seed.derive(&format!("WPPNet {name}"), 0);
+    let inputs = Inputs::load(network, training, data, options)?;
+    let WppNetSettings { steps, batch, precision, .. } = inputs.settings;
+    let hash = data_hash(&[&inputs.crops, &inputs.reference, &inputs.validation])?;
     let identity = format!("{hash} {network:?} {training:?} {precision:?} seed {}", options.seed.value());
     let learned = |net: AcNet, seconds: f64| -> Result<Learned> {
         let validation = net.provenance.get("validation_loss").and_then(|v| v.parse().ok());
@@ -85,34 +149,11 @@ pub(super) fn learn(
         let seconds = file.meta_parsed("seconds")?;
         return learned(AcNet::from_checkpoint(file, Path::new("state of the run"))?, seconds);
     }
-    let settings = WppNetSettings {
-        steps,
-        batch,
-        lambda: training.lambda,
-        rate: training.learning_rate,
-        schedule: match training.schedule {
-            ScheduleChoice::Constant => Schedule::Constant,
-            ScheduleChoice::Cosine => Schedule::Cosine { warmup: training.warmup_steps },
-        },
-        validate_every: training.validation_every,
-        precision,
-    };
-    let prior = WppSettings {
-        patch_size: training.patch_size,
-        stride: training.patch_stride,
-        references: ReferencePatches::Random(training.reference_patches),
-        dual: DualMethod::AveragedSgd { steps: training.psi_steps, step: 1.0 },
-        ..WppNetSettings::prior(network.centred)
-    };
-    let domain = Space::image(1, network.factor * size[0], network.factor * size[1]);
-    let operator = operator(network, training.form, domain, data)?;
-    let (operator, validation): (&dyn Operator, _) = (&operator, Some(&validation));
-    let inputs = WppNetData { operator, crops: &crops, validation, reference: &reference, prior: &prior };
-    let mut net = AcNet::new(network.factor, seed)?.to(options.device)?;
-    net.provenance.insert("operator".into(), format!("{:?}", network.operator));
-    let events = EventFile::create(&options.folder.join("tensorboard").join(name))?;
-    let mut iteration = WppNetTraining::new(net, inputs, settings, seed)?.with_events(events);
-    let summary = run(&mut iteration, Budget::steps(steps), &state.observer(&kept, &identity))?;
+    let observer = state.observer(&kept, &identity);
+    let events = state.events(&observer, name)?;
+    let training = inputs.training(network, seed(name, options), options.device)?;
+    let mut iteration = training.with_events(events);
+    let summary = run(&mut iteration, Budget::steps(steps), &observer)?;
     state.go_on(&summary)?;
     let net = iteration.finish()?.net;
     let seconds = summary.elapsed.as_secs_f64();

@@ -31,19 +31,23 @@ pub(crate) type Affine = Biased<Box<dyn LinearOperator>>;
 
 /// The forward operator of a network, on images of `domain` that a Gaussian blur continues as `form` says.
 pub(crate) fn operator(network: &Network, form: Form, domain: Space, data: &DataSource) -> Result<Affine> {
+    affine(&network.operator, network.factor, form, domain, data)
+}
+
+fn affine(forward: &Forward, factor: i64, form: Form, domain: Space, data: &DataSource) -> Result<Affine> {
     let blur = |kernel_size, sigma| {
         let extension = match form {
             Form::WrapAfter => Extension::WrapAfter,
             Form::Valid => Extension::Valid,
             Form::Reflect => Extension::Reflect { before: (kernel_size - 1) / 2, after: kernel_size / 2 },
         };
-        let linear = Convolution::superresolution(domain, kernel_size, sigma, network.factor, extension)?;
+        let linear = Convolution::superresolution(domain, kernel_size, sigma, factor, extension)?;
         Ok(Biased::new(linear, 0.0)?.boxed())
     };
-    match (&network.operator, data) {
+    match (forward, data) {
         (&Forward::Gaussian { kernel_size, sigma }, _) => blur(kernel_size, sigma),
         (Forward::Estimated(file), DataSource::Folder { folder, .. }) => {
-            Ok(Biased::load(&folder.join(file), domain, network.factor)?.boxed())
+            Ok(Biased::load(&folder.join(file), domain, factor)?.boxed())
         }
         // A stand-in of a similar width.
         (
@@ -98,7 +102,7 @@ pub(crate) fn observe(
         let noise = seed.at("observation noise", 0).normal(&exact.size()) * noise;
         Ok::<_, Error>((exact + noise, operator.grid()))
     };
-    let (kernel_size, sigma) = match network.operator {
+    let (kernel_size, sigma) = match *network.observed_with() {
         Forward::Gaussian { kernel_size, sigma } => (kernel_size, sigma),
         Forward::Estimated(_) => (15, 1.0),
     };
@@ -147,7 +151,8 @@ fn names(data: &DataSource, name: &str) -> Vec<String> {
 /// A synthetic observation that stands for the file `name`.
 fn synthetic(name: &str, network: &Network, data: &DataSource) -> Result<Tensor> {
     let image = data.load(name)?;
-    let operator = operator(network, Form::WrapAfter, Space::of(name, &image)?, data)?;
+    let domain = Space::of(name, &image)?;
+    let operator = affine(network.observed_with(), network.factor, Form::WrapAfter, domain, data)?;
     let exact = operator.apply(&image)?;
     let noise = Seed::new(1).derive(name, 0).at("observation noise", 0).normal(&exact.size());
     Ok(exact + noise * SYNTHETIC_NOISE)

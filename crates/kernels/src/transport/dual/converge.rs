@@ -88,8 +88,8 @@ pub(super) fn solve(
     if !found.is_close(climb.best.value) {
         let direct = Direct::new(climb.queries, &masses);
         let from_nothing = nothing_known && climb.left() >= FROM_NOTHING;
-        if let (Some(direct), false) = (&direct, from_nothing) {
-            quickly(&mut climb, &mut found, &masses, direct, &mut lists)?;
+        if !from_nothing {
+            quickly(&mut climb, &mut found, &masses, direct.as_ref(), &mut lists)?;
         }
         if !found.is_close(climb.best.value) && climb.left() >= THOROUGH {
             thoroughly(&mut climb, &mut found, &masses, direct, from_nothing)?;
@@ -139,16 +139,18 @@ fn searched(climb: &mut Climb<'_>) -> Result<(Lists, Vec<f64>), KernelError> {
     climb.spent += LISTS;
     let potential = Potential::at_places(&climb.queries.references, climb.best.psi.clone());
     let mut lists = Lists::search(climb.queries, &potential);
-    let highest = lists.meet(climb.queries, &climb.best.transform.values)?;
+    let active = |&position: &u32| climb.by_position[position as usize] > 0.0;
+    let active: Vec<u32> = (0..climb.queries.len() as u32).filter(active).collect();
+    let highest = lists.meet(climb.queries, &climb.best.transform.values, &active)?;
     Ok((lists, highest))
 }
 
-/// The smoothed ascent, and auctions on its lists: those there are, or new ones.
+/// The smoothed ascent on lists, those there are or new ones, and, where the queries can bid, auctions on them.
 fn quickly(
     climb: &mut Climb<'_>,
     found: &mut Found,
     masses: &Masses,
-    direct: &Direct,
+    direct: Option<&Direct>,
     lists: &mut Option<Lists>,
 ) -> Result<(), KernelError> {
     let mut psi = climb.best.psi.clone();
@@ -182,6 +184,7 @@ fn quickly(
         let missing = lists.admit(climb.queries);
         settled = used < passes && missing <= climb.by_position.len() / 100;
     }
+    let Some(direct) = direct else { return Ok(()) };
     for _ in 0..ATTEMPTS {
         if !settled || climb.left() < QUICK || found.is_close(climb.best.value) {
             break;

@@ -54,20 +54,28 @@ impl Lists {
     }
 
     /// Adds to the lists of queries what is cheapest for the places: the [`LENGTH`] queries that want a place most, given
-    /// the `values` of their c-transform. So every place is on some lists. The highest potential of each place that leaves
-    /// these values as they are.
-    pub(super) fn meet(&mut self, queries: &Queries, values: &[f64]) -> Result<Vec<f64>, KernelError> {
+    /// the `values` of their c-transform, among the `active` ones, which have weight. So every place is on some lists. The
+    /// highest potential of each place that leaves these values as they are.
+    ///
+    /// Copies the active rows, for an index over them.
+    pub(super) fn meet(
+        &mut self,
+        queries: &Queries,
+        values: &[f64],
+        active: &[u32],
+    ) -> Result<Vec<f64>, KernelError> {
         let references = &queries.references;
         let dim = references.dim();
-        let mut x = vec![0.0; queries.len() * dim];
+        let original = |position: u32| queries.order[position as usize] as usize;
+        let mut x = vec![0.0; active.len() * dim];
         x.par_chunks_exact_mut(dim)
-            .zip(&queries.order)
-            .for_each(|(row, &i)| queries.rows.read(i as usize, row));
+            .zip(active)
+            .for_each(|(row, &position)| queries.rows.read(original(position), row));
         let y =
             (0..references.distinct() as u32).flat_map(|p| &references.padded(p)[..dim]).copied().collect();
         let kinds = Arc::new(References::new(&Rows::dense(x, dim)?)?);
         let places = Queries::new(&kinds, Rows::dense(y, dim)?)?;
-        let psi: Vec<f64> = queries.order.iter().map(|&i| values[i as usize]).collect();
+        let psi: Vec<f64> = active.iter().map(|&position| values[original(position)]).collect();
         let potential = Potential::of(&kinds, &psi)?;
         let all: Vec<u32> = (0..places.len() as u32).collect();
         let (found, _) = places.shortlists(&potential, &all, Strategy::Adaptive, |_| LENGTH);
@@ -76,8 +84,8 @@ impl Lists {
             for &(kind, square) in &list.found {
                 let highest = &mut highest[place as usize];
                 *highest = highest.min(square - potential.psi[kind as usize]);
-                for &position in kinds.members(kind as usize).iter().take(LENGTH) {
-                    let offers = &mut self.offers[position as usize];
+                for &member in kinds.members(kind as usize).iter().take(LENGTH) {
+                    let offers = &mut self.offers[active[member as usize] as usize];
                     if offers.iter().all(|offer| offer.place != place) {
                         offers.push(Offer { place, cost: square as f32 });
                     }

@@ -109,6 +109,30 @@ fn a_small_step_is_followed_quickly() -> Result<(), KernelError> {
     Ok(())
 }
 
+/// A few evaluations at a time, with more or fewer queries than references, and with queries without weight.
+#[test]
+fn few_evaluations_at_a_time_come_close() -> Result<(), KernelError> {
+    let mut random = Random(11);
+    for (n, m, every) in [(400, 300, 1), (300, 400, 1), (60, 400, 1), (500, 400, 2)] {
+        let case = Case::new(Kind::Smooth, n, m, 16, &mut random);
+        let weights: Vec<f64> = (0..n).map(|i| if i % every == 0 { 1.0 } else { 0.0 }).collect();
+        let goal = solved(&case, DualMethod::default(), Some(&weights))?.0.value;
+        let mut queries = case.queries()?;
+        let method = DualMethod::Converge { gap: 1e-3, evaluations: 5 };
+        let mut dual = Dual::new(&Arc::clone(queries.references()), method)?;
+        let nearest = queries.c_transform(dual.potential())?.values;
+        let nearest: f64 =
+            nearest.iter().zip(&weights).map(|(v, w)| v * w).sum::<f64>() / weights.iter().sum::<f64>();
+        let mut values = vec![nearest];
+        for _ in 0..8 {
+            values.push(dual.solve(&mut queries, Some(&weights))?.value);
+        }
+        assert!(values.is_sorted() && nearest < 0.9 * goal, "{n} x {m}: {values:?}");
+        assert!(values[8] > 0.9 * goal, "{n} x {m}: {values:?} of {goal}");
+    }
+    Ok(())
+}
+
 #[test]
 fn threads_change_no_bit() -> Result<(), Box<dyn std::error::Error>> {
     let case = Case::new(Kind::Smooth, 900, 350, 20, &mut Random(5));

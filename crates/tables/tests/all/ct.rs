@@ -10,8 +10,8 @@ use smalti_tables::run::{RunOptions, run_ct};
 use std::path::Path;
 use tch::Tensor;
 
-const LOW_DOSE: &str = include_str!("../../../experiments/ct_low_dose.toml");
-const LIMITED_ANGLE: &str = include_str!("../../../experiments/ct_limited_angle.toml");
+const LOW_DOSE: &str = include_str!("../../../../experiments/ct_low_dose.toml");
+const LIMITED_ANGLE: &str = include_str!("../../../../experiments/ct_limited_angle.toml");
 
 fn parse(text: &str) -> Result<Ct, String> {
     Ct::parse("ct_low_dose", "ct.toml", text).map_err(|e| e.to_string())

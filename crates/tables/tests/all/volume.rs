@@ -4,7 +4,7 @@
 use smalti_tables::experiment::{Experiment, ExperimentKind, ProfileName};
 use std::process::Command;
 
-const TEXT: &str = include_str!("../../../experiments/superres_volume.toml");
+const TEXT: &str = include_str!("../../../../experiments/superres_volume.toml");
 
 fn parse(text: &str) -> Result<Experiment, String> {
     Experiment::parse("volume", "volume.toml", text).map_err(|e| e.to_string())

@@ -5,7 +5,7 @@ use smalti_tables::experiment::settings::{AveragedSgd, Converge, Dual, Form, Pat
 use smalti_tables::experiment::{Experiment, Failure, FileError, Method, ProfileName};
 
 const FILE: &str = "experiments/superres_sic.toml";
-const TEXT: &str = include_str!("../../../experiments/superres_sic.toml");
+const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
 /// The error for the shipped file after replacing the first `from` by `to`.
 fn fault(from: &str, to: &str) -> Box<FileError> {

@@ -1,9 +1,7 @@
 //! WPPFlows learn to sample from observations and a reference image alone.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-mod pieces;
-
-use pieces::in_pieces;
+use crate::pieces::in_pieces;
 use smalti_base::metrics::psnr;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed, Space};

@@ -1,9 +1,7 @@
 //! A run that is cancelled and resumed ends with the very bits of an uninterrupted one.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-mod pieces;
-
-use pieces::in_pieces;
+use crate::pieces::in_pieces;
 use smalti_base::{Seed, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Convolution, Extension, Gaussian, Operator, Poisson};

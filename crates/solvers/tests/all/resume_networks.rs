@@ -1,9 +1,7 @@
 //! Networks that are trained, or fitted to one observation, in several runs end with the very bits of one run.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-mod pieces;
-
-use pieces::in_pieces;
+use crate::pieces::in_pieces;
 use smalti_base::{Seed, Space};
 use smalti_operators::{Convolution, Extension, Gaussian, Operator};
 use smalti_solvers::{

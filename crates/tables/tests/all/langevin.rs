@@ -10,8 +10,8 @@ use smalti_tables::outcome::{Look, Outcome};
 use smalti_tables::run::{RunOptions, run_langevin};
 use std::path::Path;
 
-const CT: &str = include_str!("../../../experiments/langevin_ct.toml");
-const INPAINTING: &str = include_str!("../../../experiments/langevin_inpainting.toml");
+const CT: &str = include_str!("../../../../experiments/langevin_ct.toml");
+const INPAINTING: &str = include_str!("../../../../experiments/langevin_inpainting.toml");
 
 fn parse(text: &str) -> Result<LangevinTable, String> {
     LangevinTable::parse("langevin", "langevin.toml", text).map_err(|e| e.to_string())

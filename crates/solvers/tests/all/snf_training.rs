@@ -1,9 +1,7 @@
 //! Training of conditional flows: what it finds, and resumption.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-mod pieces;
-
-use pieces::in_pieces;
+use crate::pieces::in_pieces;
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::stochastic::{
     ConditionalEnergy, ConditionalSnf, FlowShape, GaussianMixture, Mala, MarkovKernel, MixtureProblem,

@@ -1,5 +1,7 @@
 //! A run that is cancelled and resumed.
 
+#![allow(clippy::unwrap_used)]
+
 use smalti_base::Result;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_solvers::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, run};

@@ -11,8 +11,8 @@ use smalti_tables::run::{RunOptions, run_mixture, run_scatterometry};
 use smalti_tables::{mixture, scatterometry, table};
 use std::path::{Path, PathBuf};
 
-const MIXTURE: &str = include_str!("../../../experiments/mixture.toml");
-const SCATTEROMETRY: &str = include_str!("../../../experiments/scatterometry.toml");
+const MIXTURE: &str = include_str!("../../../../experiments/mixture.toml");
+const SCATTEROMETRY: &str = include_str!("../../../../experiments/scatterometry.toml");
 
 fn of_mixture(text: &str) -> Result<Samplers<Mixture>, String> {
     Samplers::parse("mixture", "m.toml", text).map_err(|e| e.to_string())

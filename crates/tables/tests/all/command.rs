@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-const TEXT: &str = include_str!("../../../experiments/superres_sic.toml");
+const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
 /// A folder with an experiment of one bicubic row.
 fn checkout() -> tempfile::TempDir {

@@ -1,9 +1,7 @@
 //! Langevin chains: a Gaussian posterior in closed form, the bias of ULA, resumption, divergence, bad input.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-mod pieces;
-
-use pieces::in_pieces;
+use crate::pieces::in_pieces;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Convolution, Extension, Gaussian, Identity, Operator};
 use smalti_priors::Regularizer;

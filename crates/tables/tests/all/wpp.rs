@@ -15,7 +15,7 @@ use smalti_tables::superres::{Score, observe};
 use std::path::Path;
 use tch::Tensor;
 
-const TEXT: &str = include_str!("../../../experiments/superres_sic.toml");
+const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
 fn options(folder: &Path) -> RunOptions {
     RunOptions {

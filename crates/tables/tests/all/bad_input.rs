@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const TEXT: &str = include_str!("../../../experiments/superres_sic.toml");
+const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
 /// A folder with the shipped experiment, changed by `edit`, and a data folder with three synthetic images.
 fn checkout(edit: impl Fn(&str) -> String) -> tempfile::TempDir {

@@ -13,8 +13,8 @@ use smalti_tables::outcome::Outcome;
 use smalti_tables::run::{RunOptions, run_wppflow};
 use std::path::Path;
 
-const X4: &str = include_str!("../../../experiments/wppflow_x4.toml");
-const X8: &str = include_str!("../../../experiments/wppflow_x8.toml");
+const X4: &str = include_str!("../../../../experiments/wppflow_x4.toml");
+const X8: &str = include_str!("../../../../experiments/wppflow_x8.toml");
 
 fn parse(text: &str) -> Result<WppFlowTable, String> {
     WppFlowTable::parse("wppflow_x4", "wppflow.toml", text).map_err(|e| e.to_string())

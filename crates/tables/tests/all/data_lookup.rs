@@ -7,7 +7,7 @@ use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::synthetic::microstructure;
 use std::path::{Path, PathBuf};
 
-const TEXT: &str = include_str!("../../../experiments/superres_sic.toml");
+const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
 /// A folder with small images under the names of the quick profile.
 fn fill(folder: &Path) -> PathBuf {

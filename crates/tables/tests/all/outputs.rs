@@ -13,7 +13,7 @@ use smalti_tables::synthetic::microstructure;
 use smalti_tables::table;
 use std::path::Path;
 
-const TEXT: &str = include_str!("../../../experiments/superres_sic.toml");
+const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
 fn rows() -> Vec<Row> {
     let ours = Figures { psnr: Figure::over(&[28.0, 29.0]), ssim: Figure::over(&[0.75, 0.8]), lpips: None };

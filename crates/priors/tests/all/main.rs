@@ -1,0 +1,6 @@
+//! Tests of the crate from outside, in one program: linking libtorch takes longer than most of them.
+
+mod patch_prior;
+mod patches;
+mod total_variation;
+mod weight;

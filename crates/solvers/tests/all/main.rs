@@ -1,0 +1,21 @@
+//! Tests of the crate from outside, in one program: linking libtorch takes longer than most of them.
+
+mod acnet;
+mod adam;
+mod border;
+mod dip;
+mod langevin;
+mod langevin_wpp;
+mod map;
+mod patchnr_training;
+mod pieces;
+mod resume;
+mod resume_networks;
+mod run;
+mod snf_training;
+mod tv;
+mod tv_poisson;
+mod unet;
+mod unet_training;
+mod wppflow_training;
+mod wppnet_training;

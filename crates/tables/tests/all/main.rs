@@ -1,0 +1,15 @@
+//! Tests of the crate from outside, in one program: linking libtorch takes longer than most of them.
+
+mod bad_input;
+mod command;
+mod ct;
+mod data_lookup;
+mod experiment_file;
+mod langevin;
+mod outputs;
+mod samplers;
+mod synthetic;
+mod volume;
+mod wpp;
+mod wppflow;
+mod wppnets;

@@ -1,0 +1,9 @@
+//! Tests of the crate from outside, in one program: linking libtorch takes longer than most of them.
+
+mod flows;
+mod image_flows;
+mod likelihoods;
+mod operators;
+mod priors;
+mod stochastic;
+mod wasserstein;
