@@ -91,7 +91,9 @@ pub fn run(
 fn note(transports: &[Transport]) -> String {
     let synthetic = "synthetic volumes, all from one distribution";
     match transports.iter().filter_map(|transport| transport.gap).reduce(f64::max) {
-        Some(gap) => format!("{synthetic}; last dual problems to a relative gap of at most {gap:.1e}"),
+        Some(gap) => format!(
+            "{synthetic}; last dual problems on the finest scale to a relative gap of at most {gap:.1e}"
+        ),
         None => synthetic.into(),
     }
 }

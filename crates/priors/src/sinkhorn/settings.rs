@@ -8,8 +8,8 @@ use smalti_kernels::transport::SinkhornMethod;
 pub struct SinkhornSettings {
     /// Which patches are compared on which scales. The solver in it ([`WppSettings::dual`]) is not used.
     pub patches: WppSettings,
-    /// So many patches of the image at distinct random positions, on every scale and anew at every refresh, or all
-    /// where there are no more; none: all.
+    /// So many patches of the image (of those with weight) at distinct random positions, on every scale and anew at every
+    /// refresh, or all where there are no more; none: all.
     pub image_patches: Option<usize>,
     /// Smoothing, relaxation, iterations and tolerance.
     pub method: SinkhornMethod,

@@ -2,5 +2,7 @@
 
 mod patch_prior;
 mod patches;
+mod sinkhorn;
 mod total_variation;
 mod weight;
+mod wpp;

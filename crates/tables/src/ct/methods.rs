@@ -249,8 +249,7 @@ impl<'a> Methods<'a> {
             ..DipSettings::baguer_2020()
         };
         let folder: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let events = self.state.events(observer, &folder)?;
-        let mut dip = Dip::new(problem, wanted, seed)?.with_events(events);
+        let mut dip = Dip::new(problem, wanted, seed)?.with_events(self.state.events(observer, &folder)?);
         self.state.go_on(&run(&mut dip, Budget::steps(settings.iterations), observer)?)?;
         Ok(dip.finish()?.image)
     }

@@ -80,9 +80,9 @@ pub(super) fn train(
     let shape = UNetSettings { channels: settings.channels.clone(), ..UNetSettings::fbp_unet() };
     let net = UNet::new(shape, seed)?.to(options.device)?;
     let observer = state.observer("fbp unet", &identity);
-    let events = state.events(&observer, "fbp_unet")?;
     let validation: Option<&dyn Pairs> = (!validation.is_empty()).then_some(&validation as &dyn Pairs);
-    let mut iteration = UNetTraining::new(net, pairs, validation, wanted, seed)?.with_events(events);
+    let iteration = UNetTraining::new(net, pairs, validation, wanted, seed)?;
+    let mut iteration = iteration.with_events(state.events(&observer, "fbp_unet")?);
     let summary = run(&mut iteration, Budget::steps(settings.steps), &observer)?;
     state.go_on(&summary)?;
     let net = iteration.finish()?.net;

@@ -57,7 +57,8 @@ pub struct Network {
     /// The forward operator that the training knows.
     #[garde(dive)]
     pub operator: Forward,
-    /// The one that observations in files were made with, where it is another; stand-ins for them are made with it.
+    /// The one that observations in files were made with, where it is another: says where their pixels lie, and stand-ins
+    /// for them are made with it.
     #[garde(dive)]
     pub observed_with: Option<Forward>,
     /// What it is tested on.
@@ -298,8 +299,10 @@ impl Network {
         match &self.crops {
             Crops::File(file) | Crops::Cut { image: file, .. } => files.push(file.clone()),
         }
-        if let Forward::Estimated(file) = &self.operator {
-            files.push(file.clone());
+        for forward in [Some(&self.operator), self.observed_with.as_ref()] {
+            if let Some(Forward::Estimated(file)) = forward {
+                files.push(file.clone());
+            }
         }
         for test in &self.tests {
             files.push(test.truth.clone());

@@ -110,8 +110,8 @@ pub(super) fn learn(
     flow.to(options.device, kind)?;
     flow.provenance.insert("operator".into(), format!("{:?}", data.operator));
     let observer = state.observer(kept, &identity);
-    let events = state.events(&observer, &experiment.name)?;
-    let mut iteration = WppFlowTraining::new(flow, inputs, settings, seed)?.with_events(events);
+    let iteration = WppFlowTraining::new(flow, inputs, settings, seed)?;
+    let mut iteration = iteration.with_events(state.events(&observer, &experiment.name)?);
     let summary = run(&mut iteration, Budget::steps(steps), &observer)?;
     state.go_on(&summary)?;
     let flow = iteration.finish()?.flow;

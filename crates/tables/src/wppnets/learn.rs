@@ -99,10 +99,10 @@ impl Inputs {
     }
 }
 
-/// Whether the network `name` can be trained with these data: everything but the steps.
+/// Whether the network `name` can be trained with these data.
 ///
 /// # Errors
-/// Those of [`learn`] before its first step.
+/// Those that data and settings cause in [`learn`] before its first step.
 pub(super) fn check(
     name: &str,
     network: &Network,
@@ -150,9 +150,8 @@ pub(super) fn learn(
         return learned(AcNet::from_checkpoint(file, Path::new("state of the run"))?, seconds);
     }
     let observer = state.observer(&kept, &identity);
-    let events = state.events(&observer, name)?;
     let training = inputs.training(network, seed(name, options), options.device)?;
-    let mut iteration = training.with_events(events);
+    let mut iteration = training.with_events(state.events(&observer, name)?);
     let summary = run(&mut iteration, Budget::steps(steps), &observer)?;
     state.go_on(&summary)?;
     let net = iteration.finish()?.net;

@@ -117,7 +117,8 @@ pub(crate) fn observe(
             )
         }
         (Observed::File(name), DataSource::Folder { .. }) => {
-            let grid = operator(network, Form::WrapAfter, domain, data)?.grid();
+            let of = network.observed_with();
+            let grid = affine(of, network.factor, Form::WrapAfter, domain, data)?.grid();
             (data.load(name)?, grid, data.label(std::slice::from_ref(name)))
         }
         (

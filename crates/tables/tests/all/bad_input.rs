@@ -4,6 +4,7 @@
 use smalti_base::{Seed, image_file};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_tables::synthetic::microstructure;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -145,7 +146,10 @@ fn an_interrupted_run_goes_on_to_the_same_figures() {
     assert!(with_data(whole.path()).status.success());
     let root = checkout(same);
     let mut child = command(root.path(), &["--data", "images"]).stderr(Stdio::piped()).spawn().unwrap();
-    // As soon as the training has begun.
+    // Requests to stop are heard from its first line on; then as soon as the training has begun.
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    told.read_line(&mut String::new()).unwrap();
+    let told = std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
     std::thread::sleep(Duration::from_millis(700));
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
@@ -157,6 +161,7 @@ fn an_interrupted_run_goes_on_to_the_same_figures() {
         assert!(start.elapsed() < Duration::from_secs(60), "the request to stop was not heard");
         std::thread::sleep(Duration::from_millis(20));
     };
+    told.join().unwrap().unwrap();
     // A very fast machine may have finished before the signal.
     if !status.success() {
         assert_eq!(status.code(), Some(130));

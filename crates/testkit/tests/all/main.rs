@@ -1,5 +1,6 @@
 //! Tests of the crate from outside, in one program: linking libtorch takes longer than most of them.
 
+mod closed_form;
 mod flows;
 mod image_flows;
 mod likelihoods;

@@ -153,6 +153,11 @@ fn quickly(
     direct: Option<&Direct>,
     lists: &mut Option<Lists>,
 ) -> Result<(), KernelError> {
+    // What an auction with searches takes is left to it where there is no other.
+    let reserve = if direct.is_none() && climb.left() >= THOROUGH { THOROUGH } else { 0.0 };
+    if climb.left() < reserve + REFRESH + PASS + 1.0 {
+        return Ok(());
+    }
     let mut psi = climb.best.psi.clone();
     let current = match lists.take() {
         Some(mut lists) => {
@@ -160,7 +165,6 @@ fn quickly(
             climb.spent += REFRESH;
             lists
         }
-        None if climb.left() < PASS + 1.0 => return Ok(()),
         None => {
             let (lists, highest) = searched(climb)?;
             // Later solutions live on these: what they cost comes on top of the limit, once.
@@ -170,9 +174,10 @@ fn quickly(
         }
     };
     let lists = lists.insert(current);
+    let active = climb.by_position.iter().filter(|weight| **weight > 0.0).count();
     let mut settled = false;
     for _ in 0..ROUNDS {
-        let passes = (((climb.left() - 1.0) / PASS) as usize).min(PASSES);
+        let passes = (((climb.left() - reserve - 1.0) / PASS) as usize).min(PASSES);
         if passes == 0 || settled {
             break;
         }
@@ -181,8 +186,8 @@ fn quickly(
         let used = smooth.ascend(&mut psi, ERROR, passes);
         climb.spent += PASS * used as f64;
         climb.evaluate(&psi)?;
-        let missing = lists.admit(climb.queries);
-        settled = used < passes && missing <= climb.by_position.len() / 100;
+        let missing = lists.admit(climb.queries, &climb.by_position);
+        settled = used < passes && missing <= active / 100;
     }
     let Some(direct) = direct else { return Ok(()) };
     for _ in 0..ATTEMPTS {
@@ -198,7 +203,7 @@ fn quickly(
         let (psi, spent) = (market.psi(), market.evaluations());
         climb.spent += spent;
         climb.evaluate(&psi)?;
-        lists.admit(climb.queries);
+        lists.admit(climb.queries, &climb.by_position);
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ impl Lists {
     /// the `values` of their c-transform, among the `active` ones, which have weight. So every place is on some lists. The
     /// highest potential of each place that leaves these values as they are.
     ///
-    /// Copies the active rows, for an index over them.
+    /// For lists as [`Lists::search`] leaves them. Copies the active rows and the references, for an index over the former.
     pub(super) fn meet(
         &mut self,
         queries: &Queries,
@@ -86,7 +86,8 @@ impl Lists {
                 *highest = highest.min(square - potential.psi[kind as usize]);
                 for &member in kinds.members(kind as usize).iter().take(LENGTH) {
                     let offers = &mut self.offers[active[member as usize] as usize];
-                    if offers.iter().all(|offer| offer.place != place) {
+                    // Places come once each, so only what the search found can be there already.
+                    if offers.iter().take(LENGTH).all(|offer| offer.place != place) {
                         offers.push(Offer { place, cost: square as f32 });
                     }
                 }
@@ -129,13 +130,13 @@ impl Lists {
         Self { floors: vec![f64::INFINITY; self.floors.len()], ..self.clone() }
     }
 
-    /// Adds the last winners to their lists. How many there were not.
-    pub(super) fn admit(&mut self, queries: &Queries) -> usize {
+    /// Adds the last winners of the queries with weight to their lists. How many there were not.
+    pub(super) fn admit(&mut self, queries: &Queries, weights: &[f64]) -> usize {
         let mut missing = 0;
         let mut row = vec![0.0; queries.references.stride()];
         let winners = queries.order.iter().zip(&queries.winners);
-        for (offers, (&i, &place)) in self.offers.iter_mut().zip(winners) {
-            if offers.iter().all(|offer| offer.place != place) {
+        for ((offers, (&i, &place)), &weight) in self.offers.iter_mut().zip(winners).zip(weights) {
+            if weight > 0.0 && offers.iter().all(|offer| offer.place != place) {
                 missing += 1;
                 queries.rows.read(i as usize, &mut row);
                 let cost = squared_distance(&row, queries.references.padded(place)) as f32;

@@ -133,6 +133,24 @@ fn few_evaluations_at_a_time_come_close() -> Result<(), KernelError> {
     Ok(())
 }
 
+/// What is left to the auction of the references ends with a certificate.
+#[test]
+fn fewer_queries_keep_their_certificate() -> Result<(), KernelError> {
+    let mut random = Random(17);
+    let case = Case::new(Kind::Smooth, 200, 500, 16, &mut random);
+    let mut queries = case.queries()?;
+    let references = Arc::clone(queries.references());
+    let mut cold = Dual::new(&references, DualMethod::Converge { gap: 1e-2, evaluations: 400 })?;
+    assert!(cold.solve(&mut queries, None)?.converged);
+    for evaluations in 17..40 {
+        let mut dual = Dual::new(&references, DualMethod::Converge { gap: 1e-3, evaluations })?;
+        dual.set_potential(cold.potential())?;
+        let solution = dual.solve(&mut queries, None)?;
+        assert!(solution.gap() < Some(0.05), "{evaluations}: {:?}", solution.gap());
+    }
+    Ok(())
+}
+
 #[test]
 fn threads_change_no_bit() -> Result<(), Box<dyn std::error::Error>> {
     let case = Case::new(Kind::Smooth, 900, 350, 20, &mut Random(5));

@@ -1,6 +1,6 @@
 //! The laws of bijections accept flows known in closed form and reject their broken twins.
 
-use crate::reference::{Conditional, Curved};
+use super::reference::{Conditional, Curved};
 use smalti_base::Seed;
 use smalti_flows::Bijection;
 use smalti_testkit::{broken, laws};

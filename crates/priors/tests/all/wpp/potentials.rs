@@ -1,6 +1,6 @@
 //! One function between two refreshes, warm starts, fixed potentials.
 
-use crate::{draw, prior, tight};
+use super::{draw, prior, tight};
 use smalti_base::Seed;
 use smalti_priors::Regularizer;
 use smalti_priors::wpp::{DualMethod, WassersteinPatchPrior, WppSettings};

@@ -1,4 +1,4 @@
-"""Golden values of entropic and semi-unbalanced transport by POT, for `tests/sinkhorn`.
+"""Golden values of entropic and semi-unbalanced transport by POT, for `tests/all/sinkhorn`.
 
 Two images [1, 5, H, W] whose pixels are rows of 5 values, weights of the pixels of the first, and for several (eps, rho)
 in the full-square convention the value sum P C + eps KL(P | a b^T) + rho KL(P^T 1 | b) and its gradient in the first

@@ -1,6 +1,6 @@
 //! Values against exact assignments, and how they scale.
 
-use crate::{GAP, coarser, draw, exact, patches, prior, tight};
+use super::{GAP, coarser, draw, exact, patches, prior, tight};
 use smalti_base::Seed;
 use smalti_priors::Regularizer;
 use smalti_priors::wpp::{DualMethod, ReferencePatches, ScaleReport, WassersteinPatchPrior, WppSettings};

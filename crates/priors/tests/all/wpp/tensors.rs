@@ -1,6 +1,6 @@
 //! The c-transform and the prior on tensors, as on CUDA devices, against brute force and the kernels.
 
-use crate::{draw, patches, prior, tight};
+use super::{draw, patches, prior, tight};
 use smalti_base::Error;
 use smalti_kernels::rows::Rows;
 use smalti_kernels::transport::{Queries, References};

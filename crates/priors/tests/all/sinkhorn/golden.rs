@@ -1,6 +1,6 @@
 //! Values and gradients of POT, made by `golden/pot.py`: patches of one pixel with five channels.
 
-use crate::settings;
+use super::settings;
 use smalti_base::Seed;
 use smalti_priors::Regularizer;
 use smalti_priors::sinkhorn::{SinkhornMethod, SinkhornPatchPrior, SinkhornSettings};
@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 
 #[test]
 fn values_and_gradients_are_those_of_pot() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sinkhorn/golden/pot.safetensors");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all/sinkhorn/golden/pot.safetensors");
     let arrays = Tensor::read_safetensors(path).unwrap();
     let array = |name: &str| arrays.iter().find(|(n, _)| n == name).unwrap().1.shallow_clone();
     let (x, y) = (array("x"), array("y"));

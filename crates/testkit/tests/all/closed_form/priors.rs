@@ -1,6 +1,6 @@
 //! The laws of densities and regularizers accept priors known in closed form and reject their broken twins.
 
-use crate::reference::{Conditional, Curved, Normal, Quadratic};
+use super::reference::{Conditional, Curved, Normal, Quadratic};
 use smalti_base::Seed;
 use smalti_priors::{PatchDensity, Regularizer};
 use smalti_testkit::{broken, laws};

@@ -1,6 +1,6 @@
 //! Whatever users give: a finite value that is right within bounds, or one line that says what to mend.
 
-use crate::{draw, line};
+use super::{draw, line};
 use proptest::prelude::*;
 use smalti_base::{Result, Seed};
 use smalti_priors::Regularizer;

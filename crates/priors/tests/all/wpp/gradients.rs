@@ -1,6 +1,6 @@
 //! Value and gradient at given potentials against autograd over all pairs, dtypes.
 
-use crate::{coarser, draw, patches, prior, tight};
+use super::{coarser, draw, patches, prior, tight};
 use smalti_priors::Regularizer;
 use smalti_priors::wpp::WppSettings;
 use tch::{Kind, Tensor};

@@ -1,6 +1,6 @@
 //! What cannot be used is refused in one line; what is unusual is right.
 
-use crate::{draw, line, prior, tight};
+use super::{draw, line, prior, tight};
 use smalti_base::{Error, Seed};
 use smalti_priors::Regularizer;
 use smalti_priors::wpp::{Blur, DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
@@ -126,8 +126,8 @@ fn constant_images_and_identical_patches_are_right() {
     let settings = WppSettings { patch_size: 2, scales: 1, ..tight(2) };
     let value = prior(&size, &[&reference], &settings).value(&x).unwrap();
     let expected =
-        crate::exact::uniform(&crate::patches(&x, 2, 1, false), &crate::patches(&reference, 2, 1, false));
-    assert!((value / expected - 1.0).abs() < 2.0 * crate::GAP, "{value} {expected}");
+        super::exact::uniform(&super::patches(&x, 2, 1, false), &super::patches(&reference, 2, 1, false));
+    assert!((value / expected - 1.0).abs() < 2.0 * super::GAP, "{value} {expected}");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn weights_and_potentials_that_do_not_fit_are_refused() {
         assert!(weights(&broken).contains("finite numbers >= 0"));
     }
     let equal = new().with_pixel_weights(&(&ones * 7.0)).unwrap().value(&x).unwrap();
-    assert!((equal / new().value(&x).unwrap() - 1.0).abs() < 3.0 * crate::GAP);
+    assert!((equal / new().value(&x).unwrap() - 1.0).abs() < 3.0 * super::GAP);
 
     let mut prior = new();
     for wrong in [vec![], vec![vec![0.0; 79]], vec![vec![f64::NAN; 80]], vec![vec![0.0; 80]; 2]] {
