@@ -62,7 +62,8 @@ fn steps(root: &Path, clock: &mut Clock) -> Result {
     Ok(())
 }
 
-/// One experiment in its smoke profile on the synthetic data, into a folder that goes away.
+/// One experiment in its smoke profile on the synthetic data, into a folder that goes away: by the program that the tests
+/// have built. A build of it alone has other features of other packages, and begins with libtorch's.
 fn smoke(root: &Path, libtorch: &Libtorch, experiment: &str) -> Result {
     let out = tempfile::tempdir().map_err(|e| Failure::file(&std::env::temp_dir(), "making a folder", &e))?;
     let options = tables::Options {
@@ -71,7 +72,8 @@ fn smoke(root: &Path, libtorch: &Libtorch, experiment: &str) -> Result {
         out: Some(out.path().to_owned()),
         ..tables::Options::default()
     };
-    let mut command = tables::command(root, libtorch, &options)?;
+    let mut command = libtorch.program(root, "smalti-tables")?;
+    command.args(tables::arguments(&options));
     child::run(command.env_remove("SMALTI_DATA").current_dir(root))
 }
 

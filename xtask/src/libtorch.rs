@@ -95,12 +95,25 @@ impl Libtorch {
             Wanted::Folder(_) => command.env("LIBTORCH", &self.folder),
             Wanted::Python => command.env("LIBTORCH_USE_PYTORCH", "1"),
         };
+        self.found_by(&mut command, root)?;
+        Ok(command)
+    }
+
+    /// The program `name` as the release profile has built it.
+    pub(crate) fn program(&self, root: &Path, name: &str) -> Result<Command> {
+        let mut command = Command::new(target_folder(root)?.join("release").join(name));
+        self.found_by(&mut command, root)?;
+        Ok(command)
+    }
+
+    /// Lets what a command runs find libtorch.
+    fn found_by(&self, command: &mut Command, root: &Path) -> Result {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         if needs_library_path(&self.wanted, root, &target_folder(root)?, set) {
             let old = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
             command.env("LD_LIBRARY_PATH", library_path(&self.folder, old)?);
         }
-        Ok(command)
+        Ok(())
     }
 
     /// The folder that Python needs in PYTHONPATH to import this torch; none for the user's own Python.

@@ -3,14 +3,12 @@
 use crate::{
     child,
     failure::{Failure, Result},
-    libtorch::Libtorch,
     setup::setup,
     workspace,
 };
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// How much work a table may be.
@@ -63,15 +61,10 @@ fn device(text: &str) -> Result<String, &'static str> {
 pub(crate) fn reproduce_tables(root: &Path, options: &Options) -> Result {
     check_names(&workspace::experiments(root)?, &options.experiment)?;
     let libtorch = setup(root)?;
-    Err(child::replace(command(root, &libtorch, options)?))
-}
-
-/// The command that makes the tables.
-pub(crate) fn command(root: &Path, libtorch: &Libtorch, options: &Options) -> Result<Command> {
     let mut cargo = libtorch
         .cargo(root, &["run", "--release", "--package", "smalti-tables", "--bin", "smalti-tables", "--"])?;
     cargo.args(arguments(options));
-    Ok(cargo)
+    Err(child::replace(cargo))
 }
 
 fn check_names(there: &[String], asked: &[String]) -> Result {
@@ -85,7 +78,7 @@ fn check_names(there: &[String], asked: &[String]) -> Result {
 }
 
 /// The options as `smalti-tables` takes them; what is not given is left to its defaults.
-fn arguments(options: &Options) -> Vec<OsString> {
+pub(crate) fn arguments(options: &Options) -> Vec<OsString> {
     let profile = options.profile.map(|profile| match profile {
         Profile::Smoke => "smoke",
         Profile::Quick => "quick",
