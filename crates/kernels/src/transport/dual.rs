@@ -64,8 +64,8 @@ pub enum DualMethod {
         gap: f64,
         /// Most evaluations of the c-transform to spend, at least 1, see [`Solution::evaluations`]; the first solution may
         /// take eight more for lists that later ones go on with. About five let the potential follow rows that move a
-        /// little from solution to solution, too few for a certified gap; to keep that takes about ten, of fewer queries than
-        /// references twice as many, and from nothing to a small gap about a hundred.
+        /// little from solution to solution, too few for a certified gap; to keep that takes about ten, with fewer queries than
+        /// references twenty to thirty, and from nothing to a small gap about a hundred.
         evaluations: usize,
     },
 }
