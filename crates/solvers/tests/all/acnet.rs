@@ -1,6 +1,7 @@
 //! The ACNet is the network of its definition, on images of any size, and survives its file.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
+use crate::measures::largest;
 use smalti_base::{Seed, checkpoint::Checkpoint};
 use smalti_flows::Precision;
 use smalti_solvers::AcNet;
@@ -9,10 +10,6 @@ use tch::{Kind, Tensor};
 
 fn image(b: i64, h: i64, w: i64) -> Tensor {
     Seed::new(5).at("observation", 0).uniform(&[b, 1, h, w])
-}
-
-fn largest(x: &Tensor) -> f64 {
-    x.abs().max().double_value(&[])
 }
 
 #[test]

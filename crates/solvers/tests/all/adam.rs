@@ -1,6 +1,7 @@
 //! Adam: libtorch's steps, parts of a gradient, large parameters, its state.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
+use crate::measures::largest;
 use smalti_base::Seed;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_flows::{ClampForm, Gradients, PatchNr, PatchNrShape, Precision, SoftClamp};
@@ -10,10 +11,6 @@ use tch::{Device, Kind, Tensor};
 
 fn draw(name: &str, shape: &[i64]) -> Tensor {
     Seed::new(11).at(name, 0).normal(shape).to_kind(Kind::Double)
-}
-
-fn largest(t: &Tensor) -> f64 {
-    t.abs().max().double_value(&[])
 }
 
 /// A loss that is neither quadratic nor convex in the matrix `a: [3, 4]` and the vector `b: [3]`.

@@ -1,6 +1,7 @@
 //! MAP estimation: descent, a closed form, fresh patches, bad input.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
+use crate::measures::largest;
 use smalti_base::metrics::psnr;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{
@@ -13,10 +14,6 @@ use tch::{Device, Kind, Tensor};
 
 fn image(name: &str, domain: Space) -> Tensor {
     Seed::new(6).at(name, 0).uniform(&domain.batch(1)).to_kind(Kind::Double)
-}
-
-fn largest(t: &Tensor) -> f64 {
-    t.abs().max().double_value(&[])
 }
 
 /// `R(x) = mean (x - m)^2 / 2`, which notes its refreshes.

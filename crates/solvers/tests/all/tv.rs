@@ -1,6 +1,7 @@
 //! L2-TV by the primal-dual method: duality, optimality, the stopping rule, limits, bad input.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
+use crate::measures::{largest, lengths, sum};
 use smalti_base::{Seed, Space};
 use smalti_operators::{
     Convolution, Extension, Gaussian, Gradient, Identity, LinearOperator, Mask, Operator,
@@ -22,20 +23,6 @@ fn truth(domain: Space) -> Tensor {
 
 fn noise(y: &Tensor, sigma: f64) -> Tensor {
     y + Seed::new(8).at("noise", 0).normal(&y.size()).to_kind(y.kind()) * sigma
-}
-
-fn sum(t: &Tensor) -> f64 {
-    t.sum(Kind::Double).double_value(&[])
-}
-
-fn largest(t: &Tensor) -> f64 {
-    t.abs().max().double_value(&[])
-}
-
-/// `[1, 2 C, H, W]` to the length of every pixel's gradient, written anew.
-fn lengths(q: &Tensor) -> Tensor {
-    let halves = q.chunk(2, 1);
-    (halves[0].square() + halves[1].square()).sqrt()
 }
 
 fn objective(a: &dyn Operator, y: &Tensor, alpha: f64, x: &Tensor) -> f64 {

@@ -1,6 +1,7 @@
 //! Poisson-TV by the primal-dual method: optimality, its weight's convention, restarts, x >= 0, limits, bad input.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
+use crate::measures::{largest, lengths, sum};
 use smalti_base::{Error, Seed, Space};
 use smalti_operators::{Gradient, Grid, Likelihood, LinearOperator, Operator, Poisson, low_dose};
 use smalti_priors::TotalVariation;
@@ -84,20 +85,6 @@ fn noise() -> Poisson {
 fn observed(a: &Rays) -> Tensor {
     tch::set_num_threads(1);
     low_dose(&a.apply(&truth()).unwrap(), &noise(), Seed::new(5)).unwrap()
-}
-
-fn sum(t: &Tensor) -> f64 {
-    t.sum(Kind::Double).double_value(&[])
-}
-
-fn largest(t: &Tensor) -> f64 {
-    t.abs().max().double_value(&[])
-}
-
-/// `[1, 2, H, W]` to the length of every pixel's gradient.
-fn lengths(q: &Tensor) -> Tensor {
-    let halves = q.chunk(2, 1);
-    (halves[0].square() + halves[1].square()).sqrt()
 }
 
 /// The objective of the documentation: two means.

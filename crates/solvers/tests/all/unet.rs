@@ -1,6 +1,7 @@
 //! The U-Net has its published shape, works on images of any size, and survives its file.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
+use crate::measures::largest;
 use smalti_base::{Seed, checkpoint::Checkpoint};
 use smalti_flows::Precision;
 use smalti_solvers::{Statistics, UNet, UNetSettings};
@@ -12,10 +13,6 @@ fn small() -> UNetSettings {
 
 fn image(b: i64, h: i64, w: i64) -> Tensor {
     Seed::new(5).at("image", 0).normal(&[b, 1, h, w])
-}
-
-fn largest(x: &Tensor) -> f64 {
-    x.abs().max().double_value(&[])
 }
 
 #[test]

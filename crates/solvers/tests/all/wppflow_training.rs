@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // in helpers, too
 
 use crate::pieces::in_pieces;
+use crate::stripes::texture;
 use smalti_base::metrics::psnr;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed, Space};
@@ -22,19 +23,6 @@ const NOISE: f64 = 0.02;
 fn operator(side: i64) -> Convolution {
     let domain = Space::image(1, FACTOR * side, FACTOR * side);
     Convolution::superresolution(domain, 4, 1.0, FACTOR, Extension::WrapAfter).unwrap()
-}
-
-/// Stripes of two grey values and random directions: images whose patches are of a kind.
-fn texture(name: &str, n: i64, side: i64) -> Tensor {
-    let mut stream = Seed::new(7).at(name, 0);
-    let index = Tensor::arange(side, tch::kind::FLOAT_CPU);
-    let stripes = |_| {
-        let v: Vec<f64> = Vec::try_from(stream.uniform(&[2])).unwrap();
-        let (angle, phase) = (std::f64::consts::PI * v[0], 6.3 * v[1]);
-        let t = index.unsqueeze(1) * angle.cos() + index.unsqueeze(0) * angle.sin();
-        (((t * 0.8 + phase).sin() * 4.0).tanh() * 0.3 + 0.5).view([1, 1, side, side])
-    };
-    Tensor::cat(&(0..n).map(stripes).collect::<Vec<_>>(), 0)
 }
 
 fn settings(steps: u64) -> WppFlowSettings {

@@ -1,12 +1,12 @@
 //! Experiments of computed tomography: the files, their faults, and a whole run on synthetic data.
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
+use crate::smoke::options;
 use smalti_base::{Seed, image_file};
-use smalti_solvers::Cancel;
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::ct::{Ct, CtMethod, PairSource};
 use smalti_tables::experiment::{Experiment, ProfileName};
-use smalti_tables::run::{RunOptions, run_ct};
+use smalti_tables::run::run_ct;
 use std::path::Path;
 use tch::Tensor;
 
@@ -15,18 +15,6 @@ const LIMITED_ANGLE: &str = include_str!("../../../../experiments/ct_limited_ang
 
 fn parse(text: &str) -> Result<Ct, String> {
     Ct::parse("ct_low_dose", "ct.toml", text).map_err(|e| e.to_string())
-}
-
-fn options(folder: &Path) -> RunOptions {
-    RunOptions {
-        profile: ProfileName::Smoke,
-        seed: Seed::new(4),
-        device: tch::Device::Cpu,
-        threads: 1,
-        cancel: Cancel::default(),
-        folder: folder.to_owned(),
-        command_line: "smalti-tables".into(),
-    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Experiments with Langevin chains: the files, their faults, and whole runs on synthetic data.
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
+use crate::smoke::options;
 use smalti_base::{Seed, image_file};
-use smalti_solvers::Cancel;
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::ProfileName;
 use smalti_tables::experiment::langevin::{Inverse, LangevinTable, Transition};
@@ -15,18 +15,6 @@ const INPAINTING: &str = include_str!("../../../../experiments/langevin_inpainti
 
 fn parse(text: &str) -> Result<LangevinTable, String> {
     LangevinTable::parse("langevin", "langevin.toml", text).map_err(|e| e.to_string())
-}
-
-fn options(folder: &Path) -> RunOptions {
-    RunOptions {
-        profile: ProfileName::Smoke,
-        seed: Seed::new(4),
-        device: tch::Device::Cpu,
-        threads: 1,
-        cancel: Cancel::default(),
-        folder: folder.to_owned(),
-        command_line: "smalti-tables".into(),
-    }
 }
 
 fn smoke(text: &str, data: &DataSource, options: &RunOptions) -> smalti_base::Result<Outcome> {

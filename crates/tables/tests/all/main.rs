@@ -8,6 +8,7 @@ mod experiment_file;
 mod langevin;
 mod outputs;
 mod samplers;
+mod smoke;
 mod synthetic;
 mod volume;
 mod wpp;

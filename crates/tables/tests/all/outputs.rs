@@ -1,6 +1,7 @@
 //! Table and report: exact header, quoting, and a page that needs nothing else.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use crate::smoke::options;
 use smalti_base::Seed;
 use smalti_operators::Grid;
 use smalti_tables::data::DataSource;
@@ -11,7 +12,6 @@ use smalti_tables::report::{Facts, add};
 use smalti_tables::run::{RunOptions, run};
 use smalti_tables::synthetic::microstructure;
 use smalti_tables::table;
-use std::path::Path;
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
@@ -73,18 +73,6 @@ fn readers_see_rounded_figures_and_notes() {
     assert!(table::markdown(&barred).contains("a\\|b"));
 }
 
-fn options(folder: &Path) -> RunOptions {
-    RunOptions {
-        profile: ProfileName::Smoke,
-        seed: Seed::new(4),
-        device: tch::Device::Cpu,
-        threads: 1,
-        cancel: smalti_solvers::Cancel::default(),
-        folder: folder.to_owned(),
-        command_line: "smalti-tables --experiment <b>&".into(),
-    }
-}
-
 fn outcome() -> Outcome {
     let truth = microstructure(160, 200, Seed::new(9), 0).unwrap();
     let observation = truth.avg_pool2d([4, 4], [4, 4], [0, 0], false, true, None::<i64>);
@@ -119,7 +107,7 @@ fn the_report_holds_all_that_it_shows() {
     let folder = root.path().join("results");
     let experiment = Experiment::parse("superres_sic", "superres_sic.toml", TEXT).unwrap();
     let (profile, data) = (experiment.profile(ProfileName::Smoke), DataSource::Synthetic);
-    let options = options(&folder);
+    let options = RunOptions { command_line: "smalti-tables --experiment <b>&".into(), ..options(&folder) };
     let facts = Facts::superresolution(&experiment, profile, &data, &options);
     let mut staged = Staged::beside(&folder).unwrap();
     add(&mut staged, &facts, &outcome()).unwrap();

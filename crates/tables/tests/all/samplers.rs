@@ -1,7 +1,7 @@
 //! Experiments that compare samplers of known posteriors: the files, their faults, and whole runs on small problems.
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
-use smalti_base::Seed;
+use crate::smoke::options;
 use smalti_solvers::Cancel;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::ProfileName;
@@ -76,18 +76,6 @@ fn faults_are_shown_where_they_are() {
     ] {
         assert!(SCATTEROMETRY.contains(from), "{from}");
         told(of_scatterometry(&SCATTEROMETRY.replacen(from, to, 1)).unwrap_err(), found);
-    }
-}
-
-fn options(folder: &Path) -> RunOptions {
-    RunOptions {
-        profile: ProfileName::Smoke,
-        seed: Seed::new(4),
-        device: tch::Device::Cpu,
-        threads: 1,
-        cancel: Cancel::default(),
-        folder: folder.to_owned(),
-        command_line: "smalti-tables".into(),
     }
 }
 

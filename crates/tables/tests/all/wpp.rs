@@ -1,33 +1,20 @@
 //! Rows with the Wasserstein patch prior: what they report, and that the report survives an interruption.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use smalti_base::{Error, Seed};
+use crate::smoke::options;
+use smalti_base::Error;
 use smalti_priors::wpp::SquaredDistance;
-use smalti_solvers::Cancel;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::settings::{AveragedSgd, Dual};
 use smalti_tables::experiment::{Experiment, Method, Profile, ProfileName};
 use smalti_tables::methods::{Methods, Task};
 use smalti_tables::outcome::Transport;
-use smalti_tables::run::{RunOptions, run};
+use smalti_tables::run::run;
 use smalti_tables::state::{Reconstruction, State};
 use smalti_tables::superres::{Score, observe};
-use std::path::Path;
 use tch::Tensor;
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
-
-fn options(folder: &Path) -> RunOptions {
-    RunOptions {
-        profile: ProfileName::Smoke,
-        seed: Seed::new(4),
-        device: tch::Device::Cpu,
-        threads: 1,
-        cancel: Cancel::default(),
-        folder: folder.to_owned(),
-        command_line: String::new(),
-    }
-}
 
 fn experiment() -> Experiment {
     Experiment::parse("superres_sic", "superres_sic.toml", TEXT).unwrap()

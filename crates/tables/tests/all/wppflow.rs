@@ -1,6 +1,7 @@
 //! Experiments with WPPFlows: the files, their faults, and a whole run on synthetic data.
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
+use crate::smoke::options;
 use smalti_base::Seed;
 use smalti_flows::{Bijection, DataConsistency, WppFlow};
 use smalti_operators::{Convolution, Extension, PseudoInverse};
@@ -62,15 +63,7 @@ fn smoke(folder: &Path, cancel: Cancel) -> smalti_base::Result<Outcome> {
 
 fn smoke_of(text: &str, folder: &Path, cancel: Cancel) -> smalti_base::Result<Outcome> {
     let experiment = parse(text).unwrap();
-    let options = RunOptions {
-        profile: ProfileName::Smoke,
-        seed: Seed::new(4),
-        device: tch::Device::Cpu,
-        threads: 1,
-        cancel,
-        folder: folder.to_owned(),
-        command_line: "smalti-tables".into(),
-    };
+    let options = RunOptions { cancel, ..options(folder) };
     run_wppflow(&experiment, experiment.profile(ProfileName::Smoke), &DataSource::Synthetic, &options)
 }
 

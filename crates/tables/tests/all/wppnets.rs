@@ -1,6 +1,7 @@
 //! Experiments with WPPNets: the file, its faults, and a whole run on synthetic data.
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
+use crate::smoke::options;
 use smalti_base::{Seed, image_file};
 use smalti_solvers::{AcNet, Cancel};
 use smalti_tables::data::{DataSource, NamedBy};
@@ -67,18 +68,6 @@ fn faults_are_shown_where_they_are() {
     assert!(Experiment::parse("wppnets", "wppnets.toml", TEXT).is_err());
 }
 
-fn options(folder: &Path, cancel: Cancel) -> RunOptions {
-    RunOptions {
-        profile: ProfileName::Smoke,
-        seed: Seed::new(4),
-        device: tch::Device::Cpu,
-        threads: 1,
-        cancel,
-        folder: folder.to_owned(),
-        command_line: "smalti-tables".into(),
-    }
-}
-
 /// The smallest run: one test image, two steps.
 fn small() -> WppNets {
     parse(&TEXT.replacen("{ steps = 6 }", "{ steps = 2 }", 1)).unwrap()
@@ -89,7 +78,7 @@ fn a_run_writes_table_network_and_log() {
     let root = tempfile::tempdir().unwrap();
     let experiment = small();
     let profile = experiment.profile(ProfileName::Smoke);
-    let options = options(root.path(), Cancel::default());
+    let options = options(root.path());
     let outcome = run_wppnets(&experiment, profile, &DataSource::Synthetic, &options).unwrap();
     let csv = std::fs::read_to_string(root.path().join("table.csv")).unwrap();
     assert!(csv.starts_with(smalti_tables::table::CSV_HEADER));
@@ -124,7 +113,7 @@ fn other_networks_run_as_well() {
     let experiment = parse(&text).unwrap();
     let profile = experiment.profile(ProfileName::Smoke);
     let root = tempfile::tempdir().unwrap();
-    let options = options(root.path(), Cancel::default());
+    let options = options(root.path());
     let outcome = run_wppnets(&experiment, profile, &DataSource::Synthetic, &options).unwrap();
     let tests: usize = experiment.networks(profile).map(|(_, network)| network.tests.len()).sum();
     assert!(tests > 3 && outcome.rows.len() == 4 * tests, "{tests} {}", outcome.rows.len());
@@ -156,7 +145,7 @@ fn logs_begin_anew_and_faults_come_first() {
     let experiment = small();
     let profile = experiment.profile(ProfileName::Smoke);
     for _ in 0..2 {
-        let options = options(root.path(), Cancel::default());
+        let options = options(root.path());
         run_wppnets(&experiment, profile, &DataSource::Synthetic, &options).unwrap();
         assert_eq!(events(), 1);
     }
@@ -166,7 +155,7 @@ fn logs_begin_anew_and_faults_come_first() {
     let experiment = parse(&text).unwrap();
     let profile = experiment.profile(ProfileName::Smoke);
     let other = tempfile::tempdir().unwrap();
-    let options = options(other.path(), Cancel::default());
+    let options = options(other.path());
     let line = run_wppnets(&experiment, profile, &DataSource::Synthetic, &options).unwrap_err().to_string();
     assert!(line.contains("at least 999 x 999"), "{line}");
     assert!(!other.path().join("tensorboard").exists());
@@ -190,8 +179,7 @@ fn the_published_operator_is_trained_with() {
     };
     let root = tempfile::tempdir().unwrap();
     let source = DataSource::of_files(Some(folder), None, root.path(), &network.files()).unwrap();
-    let outcome =
-        run_wppnets(&experiment, profile, &source, &options(root.path(), Cancel::default())).unwrap();
+    let outcome = run_wppnets(&experiment, profile, &source, &options(root.path())).unwrap();
     assert_eq!(outcome.rows.len(), 4);
     let net = AcNet::load(&root.path().join("FS_registered.safetensors")).unwrap();
     assert!(net.provenance["operator"].contains("estimated_operator.pt"), "{}", net.provenance["operator"]);
@@ -205,8 +193,9 @@ fn a_cancelled_run_says_where_it_goes_on() {
     cancel.request();
     let profile = experiment.profile(ProfileName::Smoke);
     let data = DataSource::Synthetic;
-    let error =
-        run_wppnets(&experiment, profile, &data, &options(root.path(), cancel)).unwrap_err().to_string();
+    let error = run_wppnets(&experiment, profile, &data, &RunOptions { cancel, ..options(root.path()) })
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("the same command goes on") && root.path().join("state").exists(), "{error}");
     assert!(!root.path().join("table.csv").exists());
 }
@@ -231,8 +220,6 @@ fn missing_files_are_named_before_any_training() {
     // An observation of the wrong size is noticed before the training.
     let folder = root.path().join("results");
     let profile = experiment.profile(ProfileName::Smoke);
-    let line = run_wppnets(&experiment, profile, &data, &options(&folder, Cancel::default()))
-        .unwrap_err()
-        .to_string();
+    let line = run_wppnets(&experiment, profile, &data, &options(&folder)).unwrap_err().to_string();
     assert!(line.contains("observation of wppnets/test_img/hr_SiC.png") && line.contains("12, 12"), "{line}");
 }

@@ -1,0 +1,20 @@
+//! Options of a short run.
+
+use smalti_base::Seed;
+use smalti_solvers::Cancel;
+use smalti_tables::experiment::ProfileName;
+use smalti_tables::run::RunOptions;
+use std::path::Path;
+
+/// Of the smoke profile, on one thread, into `folder`.
+pub(crate) fn options(folder: &Path) -> RunOptions {
+    RunOptions {
+        profile: ProfileName::Smoke,
+        seed: Seed::new(4),
+        device: tch::Device::Cpu,
+        threads: 1,
+        cancel: Cancel::default(),
+        folder: folder.to_owned(),
+        command_line: "smalti-tables".into(),
+    }
+}
