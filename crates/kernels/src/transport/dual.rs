@@ -34,6 +34,7 @@ mod converge;
 mod lists;
 mod market;
 mod masses;
+mod paths;
 mod plan;
 mod smooth;
 #[cfg(test)]

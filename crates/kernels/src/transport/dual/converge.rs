@@ -80,7 +80,7 @@ pub(super) fn solve(
     let mut climb = Climb::new(queries, psi, weights, goal.evaluations as f64)?;
     let (plan, mut lists) = match kept {
         Some(kept) => (kept.plan, kept.lists),
-        None => (plan::settled(climb.queries, &masses, plan::to_winners(climb.queries, &masses), None), None),
+        None => (plan::settled(climb.queries, &masses, plan::to_winners(climb.queries, &masses)), None),
     };
     let least = NONE * plan::farthest(climb.queries);
     let upper = plan::cost(climb.queries, &masses, &plan);
@@ -199,7 +199,7 @@ fn quickly(
         let mut market = direct.rushed(queries, lists, &climb.best.psi);
         let limit = QUICK_MOST.min(climb.left() - 1.0);
         settled = BIDS.iter().all(|share| market.sell(share * enough, limit));
-        found.offer(direct.plan(&market, queries, masses), queries, masses);
+        found.offer(direct.plan(&mut market, queries, masses, 0.0), queries, masses);
         let (psi, spent) = (market.psi(), market.evaluations());
         climb.spent += spent;
         climb.evaluate(&psi)?;
@@ -224,8 +224,8 @@ fn thoroughly(
         Some(direct) => {
             let queries: &Queries = climb.queries;
             let mut market = direct.market(queries, &climb.best.psi);
-            sell(&mut market, first, enough, limit, |market| {
-                found.offer(direct.plan(market, queries, masses), queries, masses);
+            sell(&mut market, first, enough, limit, |market, most| {
+                found.offer(direct.plan(market, queries, masses, most), queries, masses);
                 found.is_close(market.value().max(value))
             });
             (market.psi(), market.evaluations())
@@ -234,8 +234,8 @@ fn thoroughly(
             let queries: &Queries = climb.queries;
             let mut exchanged = Exchanged::new(queries, masses)?;
             let mut market = exchanged.market(queries, masses, &climb.best.transform.values);
-            sell(&mut market, first, enough, limit, |market| {
-                found.offer(exchanged.plan(market, queries, masses), queries, masses);
+            sell(&mut market, first, enough, limit, |market, most| {
+                found.offer(exchanged.plan(market, queries, masses, most), queries, masses);
                 found.is_close(market.value().max(value))
             });
             let (prices, spent) = (market.psi(), market.evaluations());
@@ -248,22 +248,31 @@ fn thoroughly(
 }
 
 /// Sells with smaller and smaller bids until it is `enough`, or too much was spent, or bids are below what rounding of costs
-/// allows.
+/// allows. `done` is told how many c-transforms a plan may take.
 fn sell(
     market: &mut Market<'_>,
     first: f64,
     enough: f64,
     limit: f64,
-    mut done: impl FnMut(&Market<'_>) -> bool,
+    mut done: impl FnMut(&mut Market<'_>, f64) -> bool,
 ) {
     let mut eps = first;
-    while market.sell(eps, limit) && !done(market) && eps > SMALLEST * enough {
+    loop {
+        let sold = market.sell(eps, limit);
+        // A gap may be as large as a bid, but most are far smaller.
+        let near = if eps <= NEAR * enough { PATHS.min(limit - market.evaluations()).max(0.0) } else { 0.0 };
+        if done(market, near) || !sold || eps <= SMALLEST * enough {
+            return;
+        }
         let last = 0.9 * enough;
         eps = if eps > last { (eps / FACTOR).max(last) } else { eps / FACTOR };
     }
-    done(market);
 }
 
 /// How much smaller the bids of the next auction are, and the smallest ones, in shares of the gap.
 const FACTOR: f64 = 5.0;
 const SMALLEST: f64 = 1e-3;
+
+/// The bids from which on a plan is worth paths, in shares of the gap, and what they may take, in c-transforms.
+const NEAR: f64 = 30.0;
+const PATHS: f64 = 20.0;

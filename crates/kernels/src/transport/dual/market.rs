@@ -4,8 +4,8 @@
 //! the rooms would outbid themselves. Where the references bid, they search an index over the queries, and the
 //! potential follows from the prices of the queries by a c-transform.
 //!
-//! Masses are rounded to few units for each bidder, so that none is split again and again; what the plan then lacks is
-//! settled afterwards.
+//! Masses are rounded to few units for each bidder, so that none is split again and again; what rounding has displaced then finds
+//! its way along shortest [`paths`](super::paths).
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::{
     auction::{Auction, Pause},
     lists::Lists,
     masses::{Masses, whole},
+    paths::Paths,
     plan::{self, Transfer},
 };
 use crate::{
@@ -28,7 +29,7 @@ pub(super) const SEARCH: f64 = 4.0;
 const BIDS: f64 = 5.0;
 
 /// The share of the mass that may be elsewhere in an auction, and units that bidders are not split further for.
-const CLOSE: f64 = 1e-5;
+const CLOSE: f64 = 2e-3;
 const MOST: u64 = 1 << 20;
 
 /// Queries that bid for the places of their references, and what they have done.
@@ -99,18 +100,22 @@ impl<'a> Market<'a> {
     }
 
     /// The sum of the supplies.
-    pub(super) fn units(&self) -> u64 {
+    fn units(&self) -> u64 {
         self.auction.supply.iter().sum()
     }
 
-    /// Lists of the bidders.
-    pub(super) fn lists(&self) -> &Lists {
-        &self.auction.lists
-    }
-
-    /// What was sold to whom: positions of bidders, places, masses.
-    pub(super) fn placed(&self) -> impl Iterator<Item = (u32, u32, u64)> + '_ {
-        self.auction.placed()
+    /// What goes to whom where masses and rooms are the exact ones: positions of bidders, places, masses. Paths for what
+    /// rounding has displaced may take `most` c-transforms; something may be left over.
+    pub(super) fn placed(&mut self, supply: Vec<u64>, rooms: Vec<u64>, most: f64) -> Vec<(u32, u32, u64)> {
+        let (total, units) = (supply.iter().sum(), self.units());
+        let mut paths = Paths::new(&self.auction.lists, &self.auction.prices, supply, rooms);
+        for (bidder, object, mass) in self.auction.placed() {
+            paths.place(bidder, object, scaled(mass, total, units));
+        }
+        paths.fill((most * BIDS * self.active as f64) as usize);
+        let placed = paths.placed().collect();
+        self.auction.bids += paths.steps;
+        placed
     }
 }
 
@@ -170,16 +175,22 @@ impl Direct {
         Market::on(queries, lists.trusted(), self.supply.clone(), &self.rooms, potential)
     }
 
-    /// The plan of the auction.
-    pub(super) fn plan(&self, market: &Market<'_>, queries: &Queries, masses: &Masses) -> Vec<Transfer> {
-        let units: u64 = self.supply.iter().sum();
+    /// The plan of the auction; paths may take `most` c-transforms.
+    pub(super) fn plan(
+        &self,
+        market: &mut Market<'_>,
+        queries: &Queries,
+        masses: &Masses,
+        most: f64,
+    ) -> Vec<Transfer> {
+        let supply = queries.order.iter().map(|&i| masses.supply[i as usize]).collect();
+        let placed = market.placed(supply, plan::rooms(queries, masses), most);
         let transfer = |(bidder, place, mass): (u32, u32, u64)| Transfer {
             query: queries.order[bidder as usize],
             place,
-            mass: scaled(mass, masses.total, units),
+            mass,
         };
-        let psi = market.psi();
-        plan::settled(queries, masses, market.placed().map(transfer), Some((market.lists(), &psi)))
+        plan::settled(queries, masses, placed.into_iter().map(transfer))
     }
 }
 
@@ -207,15 +218,24 @@ impl Exchanged {
 
     /// The auction. `values` are those of the c-transform of the queries: the potential on their side.
     pub(super) fn market(&self, queries: &Queries, masses: &Masses, values: &[f64]) -> Market<'_> {
-        let rooms = plan::rooms(queries, masses);
-        let supply: Vec<u64> = self.places.order.iter().map(|&place| rooms[place as usize]).collect();
-        let kinds = &self.places.references;
-        let members = |kind| kinds.members(kind).iter().map(|&member| self.active[member as usize] as usize);
-        let rooms: Vec<u64> =
-            (0..kinds.distinct()).map(|kind| members(kind).map(|i| masses.supply[i]).sum()).collect();
-        let psi = (0..kinds.distinct()).map(|kind| members(kind).map(|i| values[i]).fold(f64::MIN, f64::max));
+        let kinds = 0..self.places.references.distinct();
+        let highest = |kind| self.members(kind).map(|i| values[i]).fold(f64::MIN, f64::max);
+        let (supply, rooms) = self.masses(queries, masses);
         let (supply, rooms) = in_units(&supply, &rooms);
-        Market::new(&self.places, supply, &rooms, psi.collect())
+        Market::new(&self.places, supply, &rooms, kinds.map(highest).collect())
+    }
+
+    /// What the places take, and what there is of each kind of queries.
+    fn masses(&self, queries: &Queries, masses: &Masses) -> (Vec<u64>, Vec<u64>) {
+        let rooms = plan::rooms(queries, masses);
+        let kinds = 0..self.places.references.distinct();
+        let sum = |kind| self.members(kind).map(|i| masses.supply[i]).sum();
+        (self.places.order.iter().map(|&place| rooms[place as usize]).collect(), kinds.map(sum).collect())
+    }
+
+    /// The queries of a kind.
+    fn members(&self, kind: usize) -> impl Iterator<Item = usize> + '_ {
+        self.places.references.members(kind).iter().map(|&member| self.active[member as usize] as usize)
     }
 
     /// The potential on the side of the references that the prices give, by place.
@@ -225,25 +245,35 @@ impl Exchanged {
         Ok(self.places.c_transform(&psi)?.values)
     }
 
-    /// The plan of the auction with the sides changed back. What goes to equal queries is dealt out in turn.
-    pub(super) fn plan(&self, market: &Market<'_>, queries: &Queries, masses: &Masses) -> Vec<Transfer> {
-        let index = &self.places.references;
-        let units = market.units();
+    /// The plan of the auction with the sides changed back; paths may take `most` c-transforms. What goes to equal queries is dealt
+    /// out in turn.
+    pub(super) fn plan(
+        &self,
+        market: &mut Market<'_>,
+        queries: &Queries,
+        masses: &Masses,
+        most: f64,
+    ) -> Vec<Transfer> {
+        let (rooms, kinds) = self.masses(queries, masses);
+        let mut placed = market.placed(rooms, kinds, most);
+        placed.sort_by_key(|&(_, kind, _)| kind);
         let mut supply = masses.supply.clone();
-        let mut turn = vec![0; index.distinct()];
         let mut wanted = Vec::with_capacity(2 * supply.len());
-        for (bidder, kind, mass) in market.placed() {
-            let mut left = scaled(mass, masses.total, units);
-            let members = index.members(kind as usize);
-            while let (Some(&member), true) = (members.get(turn[kind as usize]), left > 0) {
-                let query = self.active[member as usize];
-                let mass = left.min(supply[query as usize]);
-                supply[query as usize] -= mass;
-                left -= mass;
-                turn[kind as usize] += usize::from(supply[query as usize] == 0);
-                wanted.push(Transfer { query, place: self.places.order[bidder as usize], mass });
+        for sold in placed.chunk_by(|a, b| a.1 == b.1) {
+            let mut members = self.members(sold[0].1 as usize).peekable();
+            for &(bidder, _, mut left) in sold {
+                while let (Some(&query), true) = (members.peek(), left > 0) {
+                    let mass = left.min(supply[query]);
+                    supply[query] -= mass;
+                    left -= mass;
+                    if supply[query] == 0 {
+                        members.next();
+                    }
+                    let place = self.places.order[bidder as usize];
+                    wanted.push(Transfer { query: query as u32, place, mass });
+                }
             }
         }
-        plan::settled(queries, masses, wanted, None)
+        plan::settled(queries, masses, wanted)
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{lists::Lists, masses::Masses};
+use super::masses::Masses;
 use crate::transport::{Queries, bounds::squared_distance};
 
 /// What one task sums up: a fixed number, so that threads change no bit.
@@ -17,13 +17,11 @@ pub(super) struct Transfer {
 }
 
 /// A plan with the right marginals near one that may have others: transfers are done one after the other as far as there
-/// is supply and room. What is left over goes to the cheapest places on the lists with room, under the potential
-/// beside them, and where there is none, fills the gaps in the order of the index.
+/// is supply and room. What is left over fills the gaps in the order of the index.
 pub(super) fn settled(
     queries: &Queries,
     masses: &Masses,
     wanted: impl IntoIterator<Item = Transfer>,
-    lists: Option<(&Lists, &[f64])>,
 ) -> Vec<Transfer> {
     let mut supply = masses.supply.clone();
     let mut rooms = rooms(queries, masses);
@@ -38,19 +36,6 @@ pub(super) fn settled(
     };
     for Transfer { query, place, mass } in wanted {
         send(query, place, mass, &mut supply, &mut rooms);
-    }
-    if let Some((lists, psi)) = lists {
-        for (position, &query) in queries.order.iter().enumerate() {
-            if supply[query as usize] == 0 {
-                continue;
-            }
-            let price = |place: u32, cost: f32| f64::from(cost) - psi[place as usize];
-            let mut offers: Vec<_> = lists.of(position).iter().collect();
-            offers.sort_by(|a, b| price(a.place, a.cost).total_cmp(&price(b.place, b.cost)));
-            for offer in offers {
-                send(query, offer.place, u64::MAX, &mut supply, &mut rooms);
-            }
-        }
     }
     let mut place = 0;
     for &query in &queries.order {

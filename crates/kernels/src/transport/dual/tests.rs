@@ -151,6 +151,18 @@ fn fewer_queries_keep_their_certificate() -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Masses that an auction can only take rounded: what rounding puts elsewhere goes to near places, too.
+#[test]
+fn masses_without_a_common_divisor_converge() -> Result<(), KernelError> {
+    for (n, m) in [(500, 4099), (1999, 2503), (2503, 1999), (2501, 2503), (9001, 800)] {
+        let case = Case::new(Kind::Smooth, n, m, 16, &mut Random(23));
+        let solution = solved(&case, DualMethod::default(), None)?.0;
+        println!("{n} x {m}: gap {:?} after {}", solution.gap(), solution.evaluations);
+        assert!(solution.converged, "{n} x {m}: gap {:?} after {}", solution.gap(), solution.evaluations);
+    }
+    Ok(())
+}
+
 #[test]
 fn threads_change_no_bit() -> Result<(), Box<dyn std::error::Error>> {
     let case = Case::new(Kind::Smooth, 900, 350, 20, &mut Random(5));
