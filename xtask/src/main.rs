@@ -55,7 +55,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
-    /// Set up, then train patchNR here and in PyTorch and write both validation curves (25 minutes)
+    /// Set up, then train patchNR here and in PyTorch and write both validation curves (half an hour)
     BenchTraining {
         /// What `bench-training` gets, e.g. `-- --images data/sic/ref.png data/sic/val.png`
         #[arg(last = true)]

@@ -16,7 +16,7 @@ use std::{
 pub(crate) enum Profile {
     /// Less than a minute: does it run?
     Smoke,
-    /// At most 20 minutes on 2 cores.
+    /// 15 to 70 minutes on 2 cores, by what they do in bfloat16.
     Quick,
     /// The authors' settings.
     Paper,
