@@ -18,14 +18,17 @@ pub(super) struct Paths<'a> {
     left: Vec<u64>,
     /// The room left at each object.
     rooms: Vec<u64>,
-    /// By object: bidders and their masses.
+    /// By object: bidders and their masses, of one bidder also several.
     parts: Vec<Vec<(u32, u64)>>,
-    /// The search that a bidder or an object was last seen in, the distance of the object, and where each was reached from.
-    seen: [Vec<u32>; 2],
+    /// The number of the present search, from 1.
+    search: u32,
+    /// By bidder: the search that it was last seen in, and the object that it made way at.
+    seen: Vec<u32>,
+    from_object: Vec<u32>,
+    /// By object: the search that it was last reached in, how far it is, and from which bidder.
+    reached: Vec<u32>,
     distance: Vec<f64>,
     from_bidder: Vec<u32>,
-    from_object: Vec<u32>,
-    search: u32,
     /// Bidders looked at in all searches.
     pub(super) steps: usize,
 }
@@ -58,11 +61,12 @@ impl<'a> Paths<'a> {
             left: supply,
             rooms,
             parts: vec![Vec::new(); objects],
-            seen: [vec![0; bidders], vec![0; objects]],
+            search: 0,
+            seen: vec![0; bidders],
+            from_object: vec![0; bidders],
+            reached: vec![0; objects],
             distance: vec![0.0; objects],
             from_bidder: vec![0; objects],
-            from_object: vec![0; bidders],
-            search: 0,
             steps: 0,
         }
     }
@@ -74,7 +78,7 @@ impl<'a> Paths<'a> {
         if mass > 0 {
             self.left[b] -= mass;
             self.rooms[o] -= mass;
-            self.add(bidder, object, mass);
+            self.parts[o].push((bidder, mass));
         }
     }
 
@@ -105,7 +109,7 @@ impl<'a> Paths<'a> {
         self.search += 1;
         let mut any = false;
         let mut heap = BinaryHeap::new();
-        self.seen[0][bidder as usize] = self.search;
+        self.seen[bidder as usize] = self.search;
         self.reach(bidder, 0.0, &mut heap);
         while let Some(Reverse(Key(distance, object))) = heap.pop() {
             let o = object as usize;
@@ -125,8 +129,8 @@ impl<'a> Paths<'a> {
             }
             for k in 0..self.parts[o].len() {
                 let (other, _) = self.parts[o][k];
-                if self.seen[0][other as usize] < self.search {
-                    self.seen[0][other as usize] = self.search;
+                if self.seen[other as usize] < self.search {
+                    self.seen[other as usize] = self.search;
                     self.from_object[other as usize] = object;
                     self.reach(other, distance, &mut heap);
                 }
@@ -147,8 +151,8 @@ impl<'a> Paths<'a> {
         for offer in offers {
             let o = offer.place as usize;
             let distance = distance + (dear(offer.place, offer.cost) - least);
-            if self.seen[1][o] < self.search || distance < self.distance[o] {
-                self.seen[1][o] = self.search;
+            if self.reached[o] < self.search || distance < self.distance[o] {
+                self.reached[o] = self.search;
                 self.distance[o] = distance;
                 self.from_bidder[o] = bidder;
                 heap.push(Reverse(Key(distance, offer.place)));
