@@ -1,6 +1,9 @@
 //! Times soft minima and Sinkhorn's iteration on windows of synthetic images.
 //!
-//! `cargo run --release -p smalti-kernels --example sinkhorn`; threads by `RAYON_NUM_THREADS`.
+//! `cargo run --release -p smalti-kernels --example sinkhorn -- [SIDE]`; threads by `RAYON_NUM_THREADS`.
+//!
+//! Images have `SIDE` x `SIDE` pixels (35 unless told, at least 6), so `(SIDE - 5)^2` windows of 6 x 6: 105 gives the 10,000 of
+//! docs/performance.md.
 
 use std::time::Instant;
 
@@ -10,19 +13,19 @@ use smalti_kernels::{
     transport::{Side, Sinkhorn, SinkhornMethod, softmin},
 };
 
-const SIDE: usize = 105;
 const WINDOW: usize = 6;
 
 fn main() -> Result<(), KernelError> {
-    let rows = |phase: f32| Rows::windows(image(phase), &[SIDE; 2], &[WINDOW; 2], &[1; 2]);
+    let side = std::env::args().nth(1).and_then(|side| side.parse().ok()).unwrap_or(35);
+    let rows = |phase: f32| Rows::windows(image(side, phase), &[side; 2], &[WINDOW; 2], &[1; 2]);
     let (x, y) = (rows(0.0)?, rows(0.4)?);
     let pairs = (x.len() * y.len()) as f64;
     for eps in [2e-4, 0.05] {
         let potential = vec![0.0; y.len()];
-        let side = Side { rows: &y, weights: None, potential: &potential };
-        softmin(&x, side, eps)?;
+        let target = Side { rows: &y, weights: None, potential: &potential };
+        softmin(&x, target, eps)?;
         let clock = Instant::now();
-        let values = softmin(&x, side, eps)?;
+        let values = softmin(&x, target, eps)?;
         let seconds = clock.elapsed().as_secs_f64();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         println!(
@@ -51,15 +54,15 @@ fn main() -> Result<(), KernelError> {
 }
 
 /// Waves with a little noise, seeded.
-fn image(phase: f32) -> Vec<f32> {
+fn image(side: usize, phase: f32) -> Vec<f32> {
     let mut state = 1_u64 + (phase * 100.0) as u64;
     let mut noise = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
-    (0..SIDE * SIDE)
+    (0..side * side)
         .map(|i| {
-            let (r, c) = ((i / SIDE) as f32, (i % SIDE) as f32);
+            let (r, c) = ((i / side) as f32, (i % side) as f32);
             0.5 + 0.2 * (0.31 * r + phase).sin() * (0.23 * c + 0.05 * r).cos() + 0.04 * noise()
         })
         .collect()

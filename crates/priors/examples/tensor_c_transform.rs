@@ -1,7 +1,8 @@
-//! Seconds for the Wasserstein patch prior on tensors: 10,000 patches of 6 x 6 against 10,000.
+//! Seconds for the Wasserstein patch prior on tensors: as many patches of 6 x 6 against as many references.
 //!
-//! `cargo run --release -p smalti-priors --example tensor_c_transform -- cuda:0` (or `cpu`)
+//! `cargo run --release -p smalti-priors --example tensor_c_transform -- [DEVICE [POSITIONS]]`, for instance `cuda:0 100` or `cpu 30`
 //!
+//! There are `POSITIONS^2` patches (30 unless told: 900; 100 gives 10,000).
 //! A c-transform, one with the gradient in the pixels, and ten averaged steps with the gradient, each the median of
 //! some runs. Nothing is skipped, so that the values of the patches do not matter: uniform noise.
 
@@ -12,7 +13,6 @@ use smalti_priors::wpp::{ReferencePatches, WassersteinPatchPrior, WppSettings, c
 use std::time::Instant;
 use tch::{Cuda, Device, Kind, Tensor};
 
-const COUNT: i64 = 10_000;
 const RUNS: usize = 5;
 
 /// Waits until the device has done all it was asked to.
@@ -39,24 +39,25 @@ fn seconds(device: Device, mut run: impl FnMut() -> Result<()>) -> Result<f64> {
 
 fn main() -> Result<()> {
     let asked = std::env::args().nth(1).unwrap_or_else(|| "auto".to_owned());
+    let positions: i64 = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(30);
+    let count = positions * positions;
     let device = asked.parse::<DeviceChoice>()?.resolve()?;
     let draw = |name, size: &[i64]| Seed::new(1).at(name, 0).uniform(size);
-    println!("{COUNT} patches of 36 against {COUNT}, float32, on {device:?}");
+    println!("{count} patches of 36 against {count}, float32, on {device:?}");
 
-    let [x, y] = ["x", "y"].map(|name| draw(name, &[COUNT, 36]).to_device(device));
-    let psi = Tensor::zeros([COUNT], (Kind::Double, device));
+    let [x, y] = ["x", "y"].map(|name| draw(name, &[count, 36]).to_device(device));
+    let psi = Tensor::zeros([count], (Kind::Double, device));
     let time = seconds(device, || c_transform(&x, &y, &psi).map(drop))?;
-    let rate = 2.0 * 36.0 * (COUNT * COUNT) as f64 / time / 1e9;
+    let rate = 2.0 * 36.0 * (count * count) as f64 / time / 1e9;
     println!("c-transform                       {time:.5} s, {rate:.0} GFLOP/s");
 
-    // 100 x 100 positions of patches.
-    let size = [1, 1, 105, 105];
+    let size = [1, 1, positions + 5, positions + 5];
     let settings = WppSettings {
-        references: ReferencePatches::Random(COUNT as usize),
+        references: ReferencePatches::Random(count as usize),
         scales: 1,
         ..WppSettings::hertrich_2022()
     };
-    let reference = draw("reference", &[1, 1, 200, 200]);
+    let reference = draw("reference", &[1, 1, 2 * positions, 2 * positions]);
     let prior = WassersteinPatchPrior::new(&size, &[&reference], &settings, Seed::new(2))?;
     let mut prior = prior.with_tensor_search();
     let image = draw("image", &size).to_device(device);

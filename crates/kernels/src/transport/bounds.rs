@@ -78,6 +78,12 @@ impl Margins {
 }
 
 impl Margin {
+    /// The margin for bounds that may be too high by as much.
+    #[inline(always)]
+    pub(crate) fn widened(self, by: f64) -> Self {
+        Self { shift: self.shift + by, ..self }
+    }
+
     /// The limits that cost up to and including `cutoff` stays below.
     #[inline(always)]
     pub(crate) fn limits(&self, cutoff: f64) -> Limits {

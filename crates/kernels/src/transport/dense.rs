@@ -1,5 +1,6 @@
-//! The search that looks at every pair, for data that no bound can prune (noise): a register-blocked product of
-//! queries and references whose results are compared in registers and never stored.
+//! The searches that look at every pair, for data that no bound can prune (noise): a register-blocked product of
+//! queries and references whose results are compared in registers and never stored. It is one in float32 here, and one
+//! of bytes in [`super::bytes`].
 
 use super::{
     bounds::{Limits, Margin},
@@ -8,56 +9,154 @@ use super::{
 };
 use crate::lanes::{Group, LANES, Lanes};
 
+/// How bounds on all pairs are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Products {
+    /// In float32.
+    Floats,
+    /// Of bytes.
+    Bytes,
+}
+
+/// What a search that looks at all pairs needs of one potential.
+pub(crate) struct AllPairs {
+    pub(crate) products: Products,
+    /// For each panel `|y|^2 + top - psi`, rounded down.
+    offsets: Vec<Group>,
+}
+
+impl AllPairs {
+    pub(crate) fn new(references: &References, potential: &Potential, products: Products) -> Self {
+        let share = references.dense_margins.kept_share();
+        let mut offsets = vec![[f32::INFINITY; LANES]; references.distinct().div_ceil(LANES)];
+        for (place, (psi, square)) in potential.psi.iter().zip(references.squares()).enumerate() {
+            offsets[place / LANES][place % LANES] = (square + (potential.top - psi) * share) as f32;
+        }
+        Self { products, offsets }
+    }
+
+    /// Offers the sink of each query every place whose cost is at most its cutoff, and counts the places that bounds did
+    /// not exclude.
+    #[inline(always)]
+    pub(crate) fn nearest<L: Lanes, S: Sink>(
+        &self,
+        search: &Search<'_, L>,
+        queries: &[Query<'_>],
+        sinks: &mut [S],
+    ) -> usize {
+        let references = search.references;
+        match self.products {
+            Products::Bytes => tiles(search, references.bytes(), &self.offsets, queries, sinks),
+            // As many accumulators as fit into the registers.
+            Products::Floats if L::WIDE => {
+                tiles::<_, _, _, 12, 2>(search, references.panels(), &self.offsets, queries, sinks)
+            }
+            Products::Floats => {
+                tiles::<_, _, _, 5, 1>(search, references.panels(), &self.offsets, queries, sinks)
+            }
+        }
+    }
+}
+
+/// `X` queries side by side.
+pub(super) struct Tile<V, const X: usize> {
+    pub(super) values: V,
+    pub(super) margins: [Margin; X],
+}
+
+/// Bounds on the costs of `X` queries and the rows of `Y` panels.
+pub(super) trait Bound<const X: usize, const Y: usize> {
+    /// The values of `X` queries.
+    type Values;
+
+    /// Of at least one and at most `X` queries; the last one fills up the tile.
+    fn tile<L: Lanes>(&self, search: &Search<'_, L>, queries: &[Query<'_>]) -> Tile<Self::Values, X>;
+
+    /// Which of the rows come within the limits, and whether any does.
+    fn close<L: Lanes>(
+        &self,
+        lanes: L,
+        values: &Self::Values,
+        panels: [usize; Y],
+        offsets: [&Group; Y],
+        limits: &[Limits; X],
+        close: &mut [[u16; Y]; X],
+    ) -> bool;
+}
+
+#[inline(always)]
+fn tiles<L: Lanes, S: Sink, B: Bound<X, Y>, const X: usize, const Y: usize>(
+    search: &Search<'_, L>,
+    bound: &B,
+    offsets: &[Group],
+    queries: &[Query<'_>],
+    sinks: &mut [S],
+) -> usize {
+    let mut count = 0;
+    for (queries, sinks) in queries.chunks(X).zip(sinks.chunks_mut(X)) {
+        let tile = bound.tile(search, queries);
+        let mut limits = [Limits::default(); X];
+        for (x, (limits, margin)) in limits.iter_mut().zip(&tile.margins).enumerate() {
+            *limits = margin.limits(sinks[x.min(sinks.len() - 1)].cutoff());
+        }
+        let mut close = [[0; Y]; X];
+        for first in (0..offsets.len()).step_by(Y) {
+            // Where there is one less, the last one counts twice.
+            let there = (offsets.len() - first).min(Y);
+            let panels = std::array::from_fn(|y| first + y.min(there - 1));
+            let offsets = panels.map(|panel| &offsets[panel]);
+            if !bound.close(search.lanes, &tile.values, panels, offsets, &limits, &mut close) {
+                continue;
+            }
+            for (x, query) in queries.iter().enumerate() {
+                for (&panel, &close) in panels.iter().zip(&close[x]).take(there) {
+                    if close != 0 {
+                        let query = Query { margin: tile.margins[x], ..*query };
+                        search.leaf(query, panel, close, &mut sinks[x], &mut limits[x]);
+                        count += close.count_ones() as usize;
+                    }
+                }
+            }
+        }
+    }
+    count
+}
+
 /// Centred reference rows, sixteen to a panel, value by value.
 #[derive(Debug)]
-pub(crate) struct Panels {
-    groups: Vec<Aligned>,
-    /// `|y - m|^2` of each row as stored.
-    squares: Vec<f64>,
-}
+pub(crate) struct Panels(Vec<Aligned>);
 
 impl Panels {
     pub(crate) fn of(references: &References) -> Self {
         let (dim, count) = (references.dim(), references.distinct());
         let mut groups = vec![Aligned([0.0; LANES]); count.div_ceil(LANES) * dim];
-        let mut squares = vec![f64::INFINITY; count.next_multiple_of(LANES)];
-        for (place, square) in squares.iter_mut().enumerate().take(count) {
-            let row = centred(references, references.padded(place as u32));
-            *square = 0.0;
-            for (k, v) in row.enumerate() {
+        for place in 0..count {
+            for (k, v) in centred(references, references.padded(place as u32)).enumerate() {
                 groups[place / LANES * dim + k].0[place % LANES] = v;
-                *square += f64::from(v) * f64::from(v);
             }
         }
-        Self { groups, squares }
+        Self(groups)
     }
+}
 
-    /// For each panel `|y|^2 + top - psi`, rounded down.
-    pub(crate) fn offsets(&self, references: &References, potential: &Potential) -> Vec<Group> {
-        let share = references.dense_margins.kept_share();
-        let mut offsets = vec![[f32::INFINITY; LANES]; self.squares.len() / LANES];
-        for (place, (psi, square)) in potential.psi.iter().zip(&self.squares).enumerate() {
-            offsets[place / LANES][place % LANES] = (square + (potential.top - psi) * share) as f32;
-        }
-        offsets
-    }
+/// `|y - m|^2` of each row, centred in float32.
+pub(crate) fn squares(references: &References) -> Vec<f64> {
+    let row = |place| centred(references, references.padded(place as u32));
+    let square = |place| row(place).map(|v| f64::from(v) * f64::from(v)).sum();
+    (0..references.distinct()).map(square).collect()
 }
 
 /// A row less the mean of the references, in float32.
-fn centred<'a>(references: &'a References, row: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+pub(super) fn centred<'a>(references: &'a References, row: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
     row.iter().zip(references.axes().mean()).map(|(&x, m)| (f64::from(x) - m) as f32)
 }
 
-/// `X` queries side by side.
-struct Tile<const X: usize> {
+impl<const X: usize, const Y: usize> Bound<X, Y> for Panels {
     /// -2 times the centred rows, value by value.
-    values: Vec<[f32; X]>,
-    margins: [Margin; X],
-}
+    type Values = Vec<[f32; X]>;
 
-impl<const X: usize> Tile<X> {
-    /// Of at least one and at most `X` queries; the last one fills up the tile.
-    fn of(search: &Search<'_, impl Lanes>, queries: &[Query<'_>]) -> Self {
+    #[inline(always)]
+    fn tile<L: Lanes>(&self, search: &Search<'_, L>, queries: &[Query<'_>]) -> Tile<Self::Values, X> {
         let references = search.references;
         let mut values = vec![[0.0; X]; references.dim()];
         let mut margins = [queries[0].margin; X];
@@ -70,91 +169,38 @@ impl<const X: usize> Tile<X> {
             }
             *margin = references.dense_margins.of(query.point.length, square, search.potential.top);
         }
-        Self { values, margins }
+        Tile { values, margins }
     }
-}
 
-/// Offers the sink of each query every place whose cost is at most its cutoff.
-#[inline(always)]
-pub(crate) fn nearest<L: Lanes, S: Sink>(
-    search: &Search<'_, L>,
-    offsets: &[Group],
-    queries: &[Query<'_>],
-    sinks: &mut [S],
-) {
-    // As many accumulators as fit into the registers.
-    if L::WIDE {
-        blocks::<L, S, 12, 2>(search, offsets, queries, sinks)
-    } else {
-        blocks::<L, S, 5, 1>(search, offsets, queries, sinks)
-    }
-}
-
-#[inline(always)]
-fn blocks<L: Lanes, S: Sink, const X: usize, const Y: usize>(
-    search: &Search<'_, L>,
-    offsets: &[Group],
-    queries: &[Query<'_>],
-    sinks: &mut [S],
-) {
-    let dim = search.references.dim();
-    let groups = &search.references.panels().groups;
-    for (queries, sinks) in queries.chunks(X).zip(sinks.chunks_mut(X)) {
-        let tile = Tile::<X>::of(search, queries);
-        let mut limits = [Limits::default(); X];
-        for (x, (limits, margin)) in limits.iter_mut().zip(&tile.margins).enumerate() {
-            *limits = margin.limits(sinks[x.min(sinks.len() - 1)].cutoff());
-        }
-        let mut close = [[0; Y]; X];
-        for (p, (groups, offsets)) in groups.chunks(Y * dim).zip(offsets.chunks(Y)).enumerate() {
-            product(search.lanes, &tile.values, groups, offsets, &limits, &mut close);
-            for (x, query) in queries.iter().enumerate() {
-                for (y, &close) in close[x].iter().enumerate().take(offsets.len()) {
-                    if close != 0 {
-                        let query = Query { margin: tile.margins[x], ..*query };
-                        search.leaf(query, p * Y + y, close, &mut sinks[x], &mut limits[x]);
-                    }
+    #[inline(always)]
+    fn close<L: Lanes>(
+        &self,
+        lanes: L,
+        values: &Self::Values,
+        panels: [usize; Y],
+        offsets: [&Group; Y],
+        limits: &[Limits; X],
+        close: &mut [[u16; Y]; X],
+    ) -> bool {
+        let dim = values.len();
+        let panels = panels.map(|panel| &self.0[panel * dim..][..dim]);
+        let mut sums = [offsets.map(|offsets| lanes.load(offsets)); X];
+        for (k, values) in values.iter().enumerate() {
+            let rows = panels.map(|panel| lanes.load(&panel[k].0));
+            for (sums, &value) in sums.iter_mut().zip(values) {
+                let value = lanes.splat(value);
+                for (sum, &row) in sums.iter_mut().zip(&rows) {
+                    *sum = lanes.mul_add(value, row, *sum);
                 }
             }
         }
-    }
-}
-
-/// Which of the rows of `Y` panels (where there is one less, the last one counts twice) come within the limits of `X` queries.
-#[inline(always)]
-fn product<L: Lanes, const X: usize, const Y: usize>(
-    lanes: L,
-    values: &[[f32; X]],
-    groups: &[Aligned],
-    offsets: &[Group],
-    limits: &[Limits; X],
-    close: &mut [[u16; Y]; X],
-) {
-    let dim = values.len();
-    let mut panel = [groups; Y];
-    let mut sums = [[lanes.splat(0.0); Y]; X];
-    for y in 0..Y {
-        let there = y.min(offsets.len() - 1);
-        panel[y] = &groups[there * dim..][..dim];
-        for sums in &mut sums {
-            sums[y] = lanes.load(&offsets[there]);
-        }
-    }
-    for (k, values) in values.iter().enumerate() {
-        let mut rows = [lanes.splat(0.0); Y];
-        for (row, panel) in rows.iter_mut().zip(&panel) {
-            *row = lanes.load(&panel[k].0);
-        }
-        for (sums, &value) in sums.iter_mut().zip(values) {
-            let value = lanes.splat(value);
-            for (sum, &row) in sums.iter_mut().zip(&rows) {
-                *sum = lanes.mul_add(value, row, *sum);
+        let mut any = 0;
+        for ((close, sums), limits) in close.iter_mut().zip(&sums).zip(limits) {
+            for (close, &sum) in close.iter_mut().zip(sums) {
+                *close = lanes.at_most(sum, lanes.splat(limits.points));
+                any |= *close;
             }
         }
-    }
-    for ((close, sums), limits) in close.iter_mut().zip(&sums).zip(limits) {
-        for (close, &sum) in close.iter_mut().zip(sums) {
-            *close = lanes.at_most(sum, lanes.splat(limits.points));
-        }
+        any != 0
     }
 }

@@ -3,14 +3,16 @@
 use std::sync::OnceLock;
 
 use super::{
-    dense, first,
+    bytes,
+    dense::{AllPairs, Products},
+    first,
     pairs::Lists,
     queries::{Queries, UNKNOWN},
     references::{Aligned, Potential, References},
     search::{Best, Query, Search, Sink},
     sixteen::{Sixteen, Work},
 };
-use crate::lanes::{Group, Isa, Kernel, LANES, Lanes, dispatch};
+use crate::lanes::{Isa, Kernel, LANES, Lanes, dispatch};
 
 /// Runs of queries, and queries in each, that show whether pruning pays.
 const PROBES: (usize, usize) = (3, LANES);
@@ -23,7 +25,7 @@ pub(crate) enum Strategy {
     /// By bounds.
     Pruned,
     /// All pairs.
-    Dense,
+    Dense(Products),
 }
 
 /// A query to search, by its position in the order of the searches.
@@ -41,8 +43,8 @@ pub(crate) struct Plan<'a> {
     strategy: Strategy,
     isa: Isa,
     probes: Vec<Vec<Open>>,
-    /// Where all pairs are looked at: what [`dense`] needs of the potential. Decided when the first query is searched.
-    dense: OnceLock<Option<Vec<Group>>>,
+    /// What a search of all pairs needs, where that is done. Decided when the first query is searched.
+    all: OnceLock<Option<AllPairs>>,
 }
 
 impl<'a> Plan<'a> {
@@ -59,7 +61,7 @@ impl<'a> Plan<'a> {
             run.map(|(position, &start)| Open { position: position as u32, start }).collect()
         };
         let probes = (0..runs).map(|r| probe(r * starts.len() / runs)).collect();
-        Self { queries, potential, strategy, isa, probes, dense: OnceLock::new() }
+        Self { queries, potential, strategy, isa, probes, all: OnceLock::new() }
     }
 
     /// Searches some queries (best neighbours, one after the other): each starts with a known place, from which `sink`
@@ -68,50 +70,65 @@ impl<'a> Plan<'a> {
         if open.is_empty() {
             return Vec::new();
         }
-        let offsets = self.dense.get_or_init(|| {
-            self.looks_at_all()
-                .then(|| self.queries.references.panels().offsets(&self.queries.references, self.potential))
+        let all = self.all.get_or_init(|| match self.strategy {
+            Strategy::Adaptive => self.cheapest(),
+            Strategy::Pruned => None,
+            Strategy::Dense(products) => Some(self.all_pairs(products)),
         });
-        self.dispatch(open, offsets.as_deref(), sink).0
+        self.dispatch(open, all.as_ref(), f64::INFINITY, sink).0
     }
 
     /// How queries were searched, once some were.
     pub(crate) fn decided(&self) -> Strategy {
-        match self.dense.get() {
+        match self.all.get() {
             None => self.strategy,
             Some(None) => Strategy::Pruned,
-            Some(Some(_)) => Strategy::Dense,
+            Some(Some(all)) => Strategy::Dense(all.products),
         }
+    }
+
+    fn all_pairs(&self, products: Products) -> AllPairs {
+        AllPairs::new(&self.queries.references, self.potential, products)
     }
 
     fn dispatch<S: Sink>(
         &self,
         open: &[Open],
-        offsets: Option<&[Group]>,
+        all: Option<&AllPairs>,
+        enough: f64,
         sink: impl Fn(&Open, Best<'a>) -> S,
     ) -> (Vec<S>, Work) {
         let (queries, potential) = (self.queries, self.potential);
-        dispatch(self.isa, Task { queries, potential, open, offsets, sink })
+        dispatch(self.isa, Task { queries, potential, open, all, enough, sink })
     }
 
-    /// Whether looking at all pairs is cheaper. Searches a few queries by bounds to find out.
-    fn looks_at_all(&self) -> bool {
-        match self.strategy {
-            Strategy::Pruned => return false,
-            Strategy::Dense => return true,
-            Strategy::Adaptive => {}
-        }
+    /// What looks cheapest on a few queries: by bounds, or over all pairs.
+    fn cheapest(&self) -> Option<AllPairs> {
         let references = &self.queries.references;
+        let count = self.probes.iter().map(Vec::len).sum::<usize>() as f64;
         // Cycles, about: what matters is a factor of two, and data are mostly on one side by ten.
-        let row = 40.0 + references.stride() as f64 / 4.0;
-        let all = (references.leaves.boxes.len() * LANES * references.dim()) as f64 * 0.6;
-        let (mut pruned, mut dense) = (0.0, 0.0);
-        for probe in &self.probes {
-            let work = self.dispatch(probe, None, |_, best| best).1;
-            pruned += 10.0 * work.boxes as f64 + 6.0 * work.points as f64 + row * work.rows as f64;
-            dense += all * probe.len() as f64;
+        let all = count * references.distinct().div_ceil(LANES) as f64;
+        let floats = all * 0.6 * references.dim() as f64;
+        let bytes = all * (2.5 + 0.15 * references.dim() as f64);
+        let probed = |all: Option<&AllPairs>| {
+            let mut cycles = 0.0;
+            for probe in &self.probes {
+                let work = self.dispatch(probe, all, 2.0 * floats, |_, best| best).1;
+                cycles += work.cycles(references.stride());
+                if cycles > 2.0 * floats {
+                    break;
+                }
+            }
+            cycles
+        };
+        let pruned = probed(None);
+        if pruned > bytes && bytes::quick(references.dim()) {
+            let all = self.all_pairs(Products::Bytes);
+            if bytes + probed(Some(&all)) < pruned.min(floats) {
+                return Some(all);
+            }
         }
-        pruned > dense
+        (pruned > floats).then(|| self.all_pairs(Products::Floats))
     }
 }
 
@@ -120,7 +137,9 @@ struct Task<'a, 't, F> {
     queries: &'a Queries,
     potential: &'a Potential,
     open: &'t [Open],
-    offsets: Option<&'t [Group]>,
+    all: Option<&'t AllPairs>,
+    /// Cycles, about, after which a search by bounds stops.
+    enough: f64,
     sink: F,
 }
 
@@ -173,12 +192,12 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
                 look_ahead(&search, *query, start as usize / LANES, &mut sink);
                 sinks.push(sink);
             }
-            if self.offsets.is_none() {
-                work += search.sixteen(&Sixteen::new(queries), &mut sinks[first..], &mut lists);
+            if self.all.is_none() {
+                work += search.sixteen(&Sixteen::new(queries), &mut sinks[first..], &mut lists, self.enough);
             }
         }
-        if let Some(offsets) = self.offsets {
-            dense::nearest(&search, offsets, &queries, &mut sinks);
+        if let Some(all) = self.all {
+            work.rows += all.nearest(&search, &queries, &mut sinks);
         }
         (sinks, work)
     }

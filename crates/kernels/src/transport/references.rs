@@ -7,7 +7,8 @@ use rayon::{join, prelude::*};
 use super::{
     axes::{Axes, KEPT},
     bounds::Margins,
-    dense::Panels,
+    bytes::Bytes,
+    dense::{Panels, squares},
     leaves::{Boxes, Dealt, Leaves},
     queries::project,
     tree::Tree,
@@ -48,7 +49,9 @@ pub struct References {
     pub(crate) margins: Margins,
     /// For distances between full rows in float32.
     pub(crate) dense_margins: Margins,
+    squares: OnceLock<Vec<f64>>,
     panels: OnceLock<Panels>,
+    bytes: OnceLock<Bytes>,
 }
 
 impl References {
@@ -88,7 +91,9 @@ impl References {
             upper: leaves.upper(),
             variance: leaves.variance(order.len()),
             leaves,
+            squares: OnceLock::new(),
             panels: OnceLock::new(),
+            bytes: OnceLock::new(),
         })
     }
 
@@ -150,9 +155,25 @@ impl References {
         (u32::MAX >> (32 - count)) as u16
     }
 
-    /// The full rows for the search that looks at all of them; laid out when first asked for.
+    /// The squared lengths of the centred rows, computed when first asked for, as is what follows.
+    pub(crate) fn squares(&self) -> &[f64] {
+        self.squares.get_or_init(|| squares(self))
+    }
+
+    /// The full rows for a search that looks at all of them.
     pub(crate) fn panels(&self) -> &Panels {
         self.panels.get_or_init(|| Panels::of(self))
+    }
+
+    /// The same as bytes.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        self.bytes.get_or_init(|| Bytes::of(self))
+    }
+
+    /// Takes others, to show that they decide.
+    #[cfg(test)]
+    pub(crate) fn set_bytes(&mut self, bytes: Bytes) {
+        self.bytes = OnceLock::from(bytes);
     }
 
     /// The original indices of the rows at a place.

@@ -33,6 +33,15 @@ pub(crate) struct Work {
     pub(crate) rows: usize,
 }
 
+impl Work {
+    /// Cycles that it took, about, where rows have `stride` values in memory.
+    #[inline(always)]
+    pub(crate) fn cycles(&self, stride: usize) -> f64 {
+        let row = 40.0 + stride as f64 / 4.0;
+        10.0 * self.boxes as f64 + 6.0 * self.points as f64 + row * self.rows as f64
+    }
+}
+
 impl std::ops::AddAssign for Work {
     fn add_assign(&mut self, other: Self) {
         self.boxes += other.boxes;
@@ -120,13 +129,15 @@ impl Together {
 impl<L: Lanes> Search<'_, L> {
     /// Offers the sink of each query every place whose cost is at most its cutoff, which may sink meanwhile.
     ///
-    /// Each step is done for many before the next one, and what it finds is listed without a branch.
+    /// Each step is done for many before the next one, and what it finds is listed without a branch. Once it took more than
+    /// `enough` cycles, about, it stops, and what it found may not be the cheapest.
     #[inline(always)]
     pub(crate) fn sixteen<S: Sink>(
         &self,
         group: &Sixteen<'_, '_>,
         sinks: &mut [S],
         lists: &mut Lists,
+        enough: f64,
     ) -> Work {
         let (references, potential) = (self.references, self.potential);
         let mut limits = Together::new(group.queries, sinks);
@@ -140,7 +151,7 @@ impl<L: Lanes> Search<'_, L> {
         // The nearest first: what they hold lowers the cutoffs for the others.
         blocks.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         for &(bound, b) in &blocks {
-            if bound > limits.most {
+            if bound > limits.most || work.cycles(references.stride()) > enough {
                 break;
             }
             self.block(group, b as usize, sinks, &mut limits, lists, &mut work);

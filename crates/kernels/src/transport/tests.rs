@@ -8,12 +8,18 @@ use proptest::prelude::*;
 
 use super::{
     bounds::{Margins, squared_distance},
+    bytes::Bytes,
+    dense::Products,
     plan::Strategy as How,
     *,
 };
 use crate::{error::KernelError, lanes::Isa, rows::Rows};
 
 use cases::{Case, KINDS, Kind, PSIS, Psi, Random, potential, rows};
+
+const FLOATS: How = How::Dense(Products::Floats);
+const BYTES: How = How::Dense(Products::Bytes);
+const HOWS: [How; 4] = [How::Pruned, FLOATS, BYTES, How::Adaptive];
 
 type Outcome = Result<(), KernelError>;
 
@@ -38,7 +44,7 @@ fn equals_the_search_over_all_pairs() -> Outcome {
             for psi_kind in PSIS {
                 let psi = potential(psi_kind, &case, &mut random);
                 let exact = case.oracle(&psi);
-                for how in [How::Pruned, How::Dense, How::Adaptive] {
+                for how in HOWS {
                     for isa in [Isa::V4, Isa::V3, Isa::Plain] {
                         let mut queries = case.queries()?;
                         let cold = queries.transform(&psi, (how, isa))?;
@@ -212,11 +218,12 @@ fn bounds_without_margins_do_not_pass() -> Outcome {
         let mut queries = Queries::new(&Arc::new(references), Rows::dense(case.x.clone(), 36)?)?;
         Ok(queries.transform(&psi, (how, Isa::V4))? == exact)
     };
-    for how in [How::Pruned, How::Dense] {
+    for how in [How::Pruned, FLOATS, BYTES] {
         assert!(run(&|_| (), how)?, "{how:?}");
     }
     assert!(!run(&|r| r.margins = Margins::none(), How::Pruned)?);
-    assert!(!run(&|r| r.dense_margins = Margins::none(), How::Dense)?);
+    assert!(!run(&|r| r.dense_margins = Margins::none(), FLOATS)?);
+    assert!(!run(&|r| r.set_bytes(Bytes::of(r).without_margins()), BYTES)?);
     Ok(())
 }
 
@@ -338,17 +345,16 @@ proptest! {
         (seed, kind, psi_kind) in (any::<u64>(), 0..KINDS.len(), 0..PSIS.len()),
         (n, m, dim) in (1_usize..90, 1_usize..320, 1_usize..40),
         (scale, offset) in (-35_i32..13, -3_f32..3.0),
-        dense in any::<bool>(),
+        how in 0_usize..3,
     ) {
         let mut random = Random(seed);
         let mut case = Case::new(KINDS[kind], n, m, dim, &mut random);
         let scale = 10_f32.powi(scale);
         case.x.iter_mut().chain(&mut case.y).for_each(|v| *v = (*v + offset) * scale);
         let psi = potential(PSIS[psi_kind], &case, &mut random);
-        let how = if dense { How::Dense } else { How::Pruned };
         let start: Vec<u32> = (0..n).map(|_| random.below(m) as u32).collect();
         let mut queries = case.queries().unwrap();
         queries.start_from(&start).unwrap();
-        prop_assert_eq!(queries.transform(&psi, (how, Isa::V4)).unwrap(), case.oracle(&psi));
+        prop_assert_eq!(queries.transform(&psi, (HOWS[how], Isa::V4)).unwrap(), case.oracle(&psi));
     }
 }
