@@ -11,7 +11,8 @@
 //! `t^2 + h <= (cutoff + top + e^2 / eta) / (1 - eta) =: reach`.
 //!
 //! `t^2 + h` itself is computed as `(|q|^2 + h) - 2 p.q + |p|^2` in float32, off by at most
-//! `noise = gamma ((|p| + |q|)^2 + h)`; the part with `h` is taken off `h` beforehand.
+//! `noise = gamma ((|p| + |q|)^2 + h)`; the part with `h` is taken off `h` beforehand. Products of bytes are off by more, by
+//! which the limits of their queries are raised ([`Margin::widened`]).
 
 /// Share of a squared distance that is given away for rounding.
 const ETA: f64 = 1.0 / 65536.0;

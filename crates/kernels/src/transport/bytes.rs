@@ -8,8 +8,6 @@
 //! The product `a.b` is exact, and with the largest `|y|` and `|v|` the last term depends on the query alone: it widens
 //! its margin. Where bytes are too coarse, as for clusters that are far apart, too many pairs come within it.
 
-use rayon::prelude::*;
-
 use super::{
     bounds::Limits,
     dense::{Bound, Tile, centred},
@@ -54,41 +52,33 @@ pub(crate) struct Bytes {
 /// Whether these products are quick here: AVX-512 VNNI, and rows of at most 512 values.
 pub(crate) fn quick(dim: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
-    return {
+    let there = {
         use std::arch::is_x86_feature_detected as has;
-        dim <= LONGEST && has!("avx512f") && has!("avx512vnni")
+        has!("avx512f") && has!("avx512vnni")
     };
     #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = dim;
-        false
-    }
+    let there = false;
+    there && dim <= LONGEST
 }
 
 impl Bytes {
+    // On one thread: others wait for it, who must not be given parts of it to do.
     pub(crate) fn of(references: &References) -> Self {
         let (quads, count) = (references.dim().div_ceil(4), references.distinct());
         let row = |place: usize| centred(references, references.padded(place as u32));
-        let largest = (0..count).flat_map(row).fold(0.0_f32, |largest, v| largest.max(v.abs()));
-        let grid = Grid::to(largest);
+        let grid = Grid::to((0..count).flat_map(row).fold(0.0, |largest, v| v.abs().max(largest)));
         let mut groups = vec![Quads([LIFT as u8; 4 * LANES]); count.div_ceil(LANES) * quads];
-        let panels = groups.par_chunks_exact_mut(quads).with_min_len(16).enumerate();
-        let squares = panels.map(|(panel, groups)| {
-            let first = panel * LANES;
-            let mut most = (0.0_f64, 0.0_f64);
-            for place in first..count.min(first + LANES) {
-                let (mut off, mut square) = (0.0, 0.0);
-                for (k, v) in row(place).enumerate() {
-                    let (whole, rest) = grid.round(v);
-                    groups[k / 4].0[(place - first) * 4 + k % 4] = (whole + LIFT) as u8;
-                    off += rest * rest;
-                    square += f64::from(v) * f64::from(v);
-                }
-                most = (most.0.max(off), most.1.max(square));
+        let mut error = 0.0_f64;
+        for place in 0..count {
+            let mut off = 0.0;
+            for (k, v) in row(place).enumerate() {
+                let (whole, rest) = grid.round(v);
+                groups[place / LANES * quads + k / 4].0[place % LANES * 4 + k % 4] = (whole + LIFT) as u8;
+                off += rest * rest;
             }
-            most
-        });
-        let (error, radius) = squares.reduce(|| (0.0, 0.0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+            error = error.max(off);
+        }
+        let radius = references.squares().iter().copied().fold(0.0, f64::max);
         let quick = quick(references.dim());
         Self { groups, unit: grid.unit, error: error.sqrt(), radius: radius.sqrt(), quick }
     }
@@ -97,6 +87,12 @@ impl Bytes {
     #[cfg(test)]
     pub(crate) fn without_margins(self) -> Self {
         Self { error: 0.0, radius: 0.0, ..self }
+    }
+
+    /// The same without special instructions.
+    #[cfg(test)]
+    pub(crate) fn plain(self) -> Self {
+        Self { quick: false, ..self }
     }
 }
 
@@ -195,13 +191,13 @@ impl Bound<X, Y> for Bytes {
     ) -> bool {
         let quads = values.quads.len();
         let panels = panels.map(|panel| &self.groups[panel * quads..][..quads]);
-        #[cfg(target_arch = "x86_64")]
-        if self.quick {
+        match self.quick {
             // SAFETY: the processor has the instructions.
+            #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code)]
-            return unsafe { vnni(values, panels, offsets, limits, close) };
+            true => unsafe { vnni(values, panels, offsets, limits, close) },
+            _ => portable(values, panels, offsets, limits, close),
         }
-        portable(values, panels, offsets, limits, close)
     }
 }
 

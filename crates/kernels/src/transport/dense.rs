@@ -21,8 +21,8 @@ pub(crate) enum Products {
 /// What a search that looks at all pairs needs of one potential.
 pub(crate) struct AllPairs {
     pub(crate) products: Products,
-    /// For each panel `|y|^2 + top - psi`, rounded down.
-    offsets: Vec<Group>,
+    /// For each panel `|y|^2 + top - psi`, the potential's part less its rounding errors.
+    pub(crate) offsets: Vec<Group>,
 }
 
 impl AllPairs {
@@ -35,24 +35,25 @@ impl AllPairs {
         Self { products, offsets }
     }
 
-    /// Offers the sink of each query every place whose cost is at most its cutoff, and counts the places that bounds did
-    /// not exclude.
+    /// Offers the sink of each query every place whose cost is at most its cutoff, and counts the pairs that bounds did not
+    /// exclude. Once these are more than `enough` it stops, and what it found may not be the cheapest.
     #[inline(always)]
     pub(crate) fn nearest<L: Lanes, S: Sink>(
         &self,
         search: &Search<'_, L>,
         queries: &[Query<'_>],
         sinks: &mut [S],
+        enough: f64,
     ) -> usize {
-        let references = search.references;
+        let (references, offsets) = (search.references, &self.offsets);
         match self.products {
-            Products::Bytes => tiles(search, references.bytes(), &self.offsets, queries, sinks),
+            Products::Bytes => tiles(search, references.bytes(), offsets, queries, sinks, enough),
             // As many accumulators as fit into the registers.
             Products::Floats if L::WIDE => {
-                tiles::<_, _, _, 12, 2>(search, references.panels(), &self.offsets, queries, sinks)
+                tiles::<_, _, _, 12, 2>(search, references.panels(), offsets, queries, sinks, enough)
             }
             Products::Floats => {
-                tiles::<_, _, _, 5, 1>(search, references.panels(), &self.offsets, queries, sinks)
+                tiles::<_, _, _, 5, 1>(search, references.panels(), offsets, queries, sinks, enough)
             }
         }
     }
@@ -91,6 +92,7 @@ fn tiles<L: Lanes, S: Sink, B: Bound<X, Y>, const X: usize, const Y: usize>(
     offsets: &[Group],
     queries: &[Query<'_>],
     sinks: &mut [S],
+    enough: f64,
 ) -> usize {
     let mut count = 0;
     for (queries, sinks) in queries.chunks(X).zip(sinks.chunks_mut(X)) {
@@ -116,6 +118,9 @@ fn tiles<L: Lanes, S: Sink, B: Bound<X, Y>, const X: usize, const Y: usize>(
                         count += close.count_ones() as usize;
                     }
                 }
+            }
+            if count as f64 > enough {
+                return count;
             }
         }
     }
@@ -184,9 +189,17 @@ impl<const X: usize, const Y: usize> Bound<X, Y> for Panels {
     ) -> bool {
         let dim = values.len();
         let panels = panels.map(|panel| &self.0[panel * dim..][..dim]);
-        let mut sums = [offsets.map(|offsets| lanes.load(offsets)); X];
+        let mut sums = [[lanes.splat(0.0); Y]; X];
+        for sums in &mut sums {
+            for (sum, offsets) in sums.iter_mut().zip(offsets) {
+                *sum = lanes.load(offsets);
+            }
+        }
         for (k, values) in values.iter().enumerate() {
-            let rows = panels.map(|panel| lanes.load(&panel[k].0));
+            let mut rows = [lanes.splat(0.0); Y];
+            for (row, panel) in rows.iter_mut().zip(panels) {
+                *row = lanes.load(&panel[k].0);
+            }
             for (sums, &value) in sums.iter_mut().zip(values) {
                 let value = lanes.splat(value);
                 for (sum, &row) in sums.iter_mut().zip(&rows) {

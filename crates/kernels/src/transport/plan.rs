@@ -122,13 +122,16 @@ impl<'a> Plan<'a> {
             cycles
         };
         let pruned = probed(None);
-        if pruned > bytes && bytes::quick(references.dim()) {
-            let all = self.all_pairs(Products::Bytes);
-            if bytes + probed(Some(&all)) < pruned.min(floats) {
-                return Some(all);
-            }
+        let least = pruned.min(floats);
+        let bytes = if bytes::quick(references.dim()) { bytes } else { f64::INFINITY };
+        if pruned <= floats.min(bytes) {
+            return None;
         }
-        (pruned > floats).then(|| self.all_pairs(Products::Floats))
+        let all = self.all_pairs(Products::Bytes);
+        if bytes < least && bytes + probed(Some(&all)) < least {
+            return Some(all);
+        }
+        (pruned > floats).then_some(AllPairs { products: Products::Floats, ..all })
     }
 }
 
@@ -138,7 +141,7 @@ struct Task<'a, 't, F> {
     potential: &'a Potential,
     open: &'t [Open],
     all: Option<&'t AllPairs>,
-    /// Cycles, about, after which a search by bounds stops.
+    /// Cycles, about, after which a search stops.
     enough: f64,
     sink: F,
 }
@@ -197,7 +200,8 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
             }
         }
         if let Some(all) = self.all {
-            work.rows += all.nearest(&search, &queries, &mut sinks);
+            let enough = self.enough / Work::row(stride);
+            work.rows += all.nearest(&search, &queries, &mut sinks, enough);
         }
         (sinks, work)
     }

@@ -37,8 +37,13 @@ impl Work {
     /// Cycles that it took, about, where rows have `stride` values in memory.
     #[inline(always)]
     pub(crate) fn cycles(&self, stride: usize) -> f64 {
-        let row = 40.0 + stride as f64 / 4.0;
-        10.0 * self.boxes as f64 + 6.0 * self.points as f64 + row * self.rows as f64
+        10.0 * self.boxes as f64 + 6.0 * self.points as f64 + Self::row(stride) * self.rows as f64
+    }
+
+    /// Cycles for a row.
+    #[inline(always)]
+    pub(crate) fn row(stride: usize) -> f64 {
+        40.0 + stride as f64 / 4.0
     }
 }
 
