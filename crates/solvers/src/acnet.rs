@@ -1,5 +1,6 @@
 //! The small asymmetric convolutional network (ACNet) that WPPNets train.
 
+use crate::convolution::laid_out;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result, Seed, parallel};
 use smalti_flows::Precision;
@@ -294,10 +295,6 @@ fn stages(factor: i64) -> Result<Vec<i64>> {
 }
 
 /// A 3x3 convolution with zeros around the image.
-///
-/// Channels of a pixel lie side by side in memory, which saves libtorch from rearranging every image on CPUs: results
-/// have the layout of the kernel.
 fn convolve(x: &Tensor, kernel: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let kernel = kernel.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?;
-    Ok(x.f_conv2d(&kernel, bias, [1, 1], [1, 1], [1, 1], 1)?)
+    Ok(x.f_conv2d(&laid_out(kernel)?, bias, [1, 1], [1, 1], [1, 1], 1)?)
 }

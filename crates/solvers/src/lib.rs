@@ -38,6 +38,7 @@ pub mod adam;
 pub mod border;
 pub mod calibration;
 mod check;
+mod convolution;
 mod crops;
 pub mod dip;
 pub mod distances;

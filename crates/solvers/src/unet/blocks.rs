@@ -1,5 +1,6 @@
 //! What the U-Net is put together from.
 
+use crate::convolution::laid_out;
 use smalti_base::Result;
 use tch::{Device, Kind, Tensor};
 
@@ -69,11 +70,9 @@ impl Convolution {
         })
     }
 
-    /// The convolution in the dtype of `x`. Channels of a pixel lie side by side in memory, which saves libtorch from
-    /// rearranging every image on CPUs: results have the layout of the kernel.
+    /// The convolution in the dtype of `x`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let kernel = self.kernel.f_to_kind(x.kind())?.f_permute([0, 2, 3, 1])?.f_contiguous()?;
-        let kernel = kernel.f_permute([0, 3, 1, 2])?;
+        let kernel = laid_out(&self.kernel.f_to_kind(x.kind())?)?;
         let (bias, zeros) = (self.bias.f_to_kind(x.kind())?, kernel.size()[2] / 2);
         Ok(x.f_conv2d(&kernel, Some(&bias), [self.stride; 2], [zeros; 2], [1, 1], 1)?)
     }
