@@ -57,7 +57,8 @@ mod tests {
         let chosen = convolved(&|kernel| laid_out(kernel).unwrap());
         let last = convolved(&|kernel| in_layout(kernel, true).unwrap());
         let first = convolved(&|kernel| in_layout(kernel, false).unwrap());
-        assert_eq!((first.0, last.0), (vec![210, 42, 6, 1], vec![210, 1, 30, 5]));
+        assert_eq!(first.0.as_slice(), [210, 42, 6, 1]);
+        assert_eq!(last.0.as_slice(), [210, 1, 30, 5]);
         for (_, y, gradient) in [&chosen, &last] {
             assert!(y.allclose(&plain.1, 1e-5, 1e-5, false));
             assert!(gradient.allclose(&plain.2, 1e-5, 1e-4, false));
