@@ -3,11 +3,11 @@
 use smalti_base::Result;
 use tch::{Device, Tensor};
 
-/// The kernel `[outputs, inputs, h, w]` in the memory layout that is the fastest where it is; results of a convolution
-/// of an image of either layout with one channel, and of what follows, have the layout of the kernel.
+/// The kernel `[outputs, inputs, h, w]` in the memory layout that is the fastest where it is. Results of a convolution of
+/// an image with one channel, and of convolutions that follow, have the layout of the kernels.
 ///
 /// Channels of a pixel lie side by side, which saves libtorch from rearranging every image, but not on x86 processors
-/// without AVX-512: there its gradient in a kernel of that layout runs at a third of the speed of the rest
+/// without AVX-512: there the gradient in a kernel of that layout runs at half the speed or less
 /// (`docs/performance.md`).
 ///
 /// # Errors
