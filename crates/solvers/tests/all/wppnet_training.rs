@@ -112,7 +112,7 @@ fn it_beats_interpolation_without_having_seen_an_image() {
 fn both_terms_count() {
     let set = set();
     let data = |lambda| {
-        let TrainedWppNet { net, curve } = trained(&set, WppNetSettings { lambda, ..settings(120) }).unwrap();
+        let TrainedWppNet { net, curve } = trained(&set, WppNetSettings { lambda, ..settings(60) }).unwrap();
         let x = net.infer(&set.validation, 1 << 30).unwrap();
         let y = set.validation.narrow(2, 0, set.operator.range().height);
         let residual = set.operator.apply(&x).unwrap() - y.narrow(3, 0, set.operator.range().width);
