@@ -75,7 +75,7 @@ impl<'a> Plan<'a> {
             Strategy::Pruned => None,
             Strategy::Dense(products) => Some(self.all_pairs(products)),
         });
-        self.dispatch(open, all.as_ref(), f64::INFINITY, sink).0
+        self.dispatch(open, all.as_ref(), f64::INFINITY, &sink).0
     }
 
     /// How queries were searched, once some were.
@@ -96,7 +96,7 @@ impl<'a> Plan<'a> {
         open: &[Open],
         all: Option<&AllPairs>,
         enough: f64,
-        sink: impl Fn(&Open, Best<'a>) -> S,
+        sink: &dyn Fn(&Open, Best<'a>) -> S,
     ) -> (Vec<S>, Work) {
         let (queries, potential) = (self.queries, self.potential);
         dispatch(self.isa, Task { queries, potential, open, all, enough, sink })
@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
         let probed = |all: Option<&AllPairs>| {
             let mut cycles = 0.0;
             for probe in &self.probes {
-                let work = self.dispatch(probe, all, 2.0 * floats, |_, best| best).1;
+                let work = self.dispatch(probe, all, 2.0 * floats, &|_, best| best).1;
                 cycles += work.cycles(references.stride());
                 if cycles > 2.0 * floats {
                     break;
@@ -135,18 +135,18 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The search of some queries, compiled for each kind of processor.
-struct Task<'a, 't, F> {
+/// The search of some queries, compiled for each kind of processor and of sink.
+struct Task<'a, 't, S> {
     queries: &'a Queries,
     potential: &'a Potential,
     open: &'t [Open],
     all: Option<&'t AllPairs>,
     /// Cycles, about, after which a search stops.
     enough: f64,
-    sink: F,
+    sink: &'t dyn Fn(&Open, Best<'a>) -> S,
 }
 
-impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Kernel for Task<'a, '_, F> {
+impl<S: Sink> Kernel for Task<'_, '_, S> {
     type Output = (Vec<S>, Work);
 
     #[inline(always)]
@@ -158,7 +158,7 @@ impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Kernel for Task<'a, '_, F> {
     }
 }
 
-impl<'a, S: Sink, F: Fn(&Open, Best<'a>) -> S> Task<'a, '_, F> {
+impl<'a, S: Sink> Task<'a, '_, S> {
     // Loops, not closures handed to iterators: those would be compiled for any processor.
     #[inline(always)]
     fn search<L: Lanes>(self, lanes: L) -> (Vec<S>, Work) {
