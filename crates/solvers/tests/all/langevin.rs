@@ -170,8 +170,7 @@ fn mala_recovers_mean_and_covariance_of_a_gaussian_posterior() {
     assert!(near(distances(&found)), "{:?}", distances(&found));
     assert!((found.mean.flatten(0, -1) - mean).abs().max().double_value(&[]) < 0.1);
 
-    // The target does not depend on the gradient that proposals are made with.
-    // These mix slowly.
+    // The target does not depend on the gradient that proposals are made with. (With a wrong one chains mix slowly.)
     let mut careless = Quadratic { slope: 0.2, refreshed: Vec::new() };
     let longer = LangevinSettings { thin: 3, ..settings(mala, 1e-4) };
     let found = sampled(&mut careless, longer, None).unwrap();
