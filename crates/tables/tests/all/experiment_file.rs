@@ -131,9 +131,8 @@ fn values_out_of_range_are_refused() {
 fn parts_must_fit_together() {
     shows("size = 120", "size = 122", "size", "not a multiple of the stride 4");
     shows("size = 120", "size = 80", "size", "a crop of 40");
-    let start = TEXT.find("[profile.quick.patchnr.authors]").unwrap();
-    let end = start + TEXT[start..].find("[profile.quick.wpp]").unwrap();
-    let error = fault(&TEXT[start..end], "");
+    let smoke = "\"patchnr\", \"wpp\"], published = \"example\", show = 1 }]";
+    let error = fault(smoke, &smoke.replace("\"patchnr\"", "\"patchnr_authors\""));
     assert!(error.to_string().contains("patchnr_authors has no section patchnr.authors"), "{error}");
     let (from, to) = ("published = \"example\", show = 1 }]", "published = \"exmaple\", show = 1 }]");
     let error = fault(from, to);
