@@ -35,8 +35,9 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     /// Bit `l` tells whether `a_l <= b_l`.
     fn at_most(self, a: Self::F, b: Self::F) -> u16;
     fn sum(self, a: Self::F) -> f32;
-    /// `first` plus the positions of the bits that are set, ascending; what follows these has no meaning.
-    fn positions(self, mask: u16, first: u32) -> [u32; LANES];
+    /// Writes `first` plus the positions of the bits that are set, ascending, into sixteen numbers; what follows these has
+    /// no meaning.
+    fn positions(self, mask: u16, first: u32, to: &mut [u32]);
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn indices(self, v: &[u32; LANES]) -> Self::Index;
     /// Positions `start + offsets` in units of `2^-23`, below `2^9`: their whole places, and 1 plus their fractions.
@@ -92,9 +93,10 @@ impl Lanes for V4 {
         self.reduce_sum_f32s(a)
     }
     #[inline(always)]
-    fn positions(self, mask: u16, first: u32) -> [u32; LANES] {
+    fn positions(self, mask: u16, first: u32, to: &mut [u32]) {
         let all = self.add_u32s(self.splat_u32s(first), pulp::cast(POSITIONS));
-        pulp::cast(self.avx512f._mm512_maskz_compress_epi32(mask, pulp::cast(all)))
+        let set: [u32; LANES] = pulp::cast(self.avx512f._mm512_maskz_compress_epi32(mask, pulp::cast(all)));
+        to.copy_from_slice(&set);
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -175,8 +177,15 @@ impl Lanes for V3 {
         self.reduce_sum_f32s(self.add_f32s(a[0], a[1]))
     }
     #[inline(always)]
-    fn positions(self, mask: u16, first: u32) -> [u32; LANES] {
-        positions(mask, first)
+    fn positions(self, mask: u16, first: u32, to: &mut [u32]) {
+        let half = |mask: u16, first: u32| -> [u32; HALF] {
+            let bytes = pulp::cast([PACKED[mask as usize % PACKED.len()], 0]);
+            let bits = pulp::cast(self.avx2._mm256_cvtepu8_epi32(bytes));
+            pulp::cast(self.add_u32s(self.splat_u32s(first), bits))
+        };
+        let lower = (mask as u8).count_ones() as usize;
+        to[..HALF].copy_from_slice(&half(mask, first));
+        to[lower..lower + HALF].copy_from_slice(&half(mask >> HALF, first + HALF as u32));
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -258,8 +267,12 @@ impl Lanes for Plain {
         a.iter().sum()
     }
     #[inline(always)]
-    fn positions(self, mask: u16, first: u32) -> [u32; LANES] {
-        positions(mask, first)
+    fn positions(self, mask: u16, first: u32, to: &mut [u32]) {
+        let mut count = 0;
+        for l in POSITIONS {
+            to[count % LANES] = first + l;
+            count += usize::from(mask >> l & 1);
+        }
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -293,16 +306,28 @@ impl Lanes for Plain {
 /// The positions of sixteen bits.
 const POSITIONS: [u32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// [`Lanes::positions`] without special instructions.
-#[inline(always)]
-fn positions(mask: u16, first: u32) -> [u32; LANES] {
-    let (mut all, mut count) = ([0; LANES], 0);
-    for l in POSITIONS {
-        all[count % LANES] = first + l;
-        count += usize::from(mask >> l & 1);
+/// Half of the lanes: a register of AVX2.
+#[cfg(target_arch = "x86_64")]
+const HALF: usize = LANES / 2;
+
+/// For each mask of eight bits the positions of those that are set, ascending, one in each byte from the lowest on.
+#[cfg(target_arch = "x86_64")]
+static PACKED: [i64; 1 << HALF] = {
+    let mut all = [0; 1 << HALF];
+    let mut mask = 0;
+    while mask < all.len() {
+        let (mut count, mut l) = (0, 0);
+        while l < HALF {
+            if mask >> l & 1 == 1 {
+                all[mask] |= (l as i64) << (8 * count);
+                count += 1;
+            }
+            l += 1;
+        }
+        mask += 1;
     }
     all
-}
+};
 
 /// A computation that is compiled for each kind of processor.
 pub(crate) trait Kernel {

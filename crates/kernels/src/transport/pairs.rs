@@ -75,7 +75,7 @@ impl<L: Lanes> Search<'_, L> {
         let mut count = lists.count;
         for (&mask, &place) in masks.iter().zip(near) {
             lists.places[count..count + LANES].fill(place);
-            lists.lanes[count..count + LANES].copy_from_slice(&self.lanes.positions(mask, 0));
+            self.lanes.positions(mask, 0, &mut lists.lanes[count..count + LANES]);
             count += mask.count_ones() as usize;
         }
         lists.count = count;
@@ -103,8 +103,7 @@ impl<L: Lanes> Search<'_, L> {
                 sum = lanes.mul_add(lanes.splat(twice.0[l]), z, sum);
             }
             let close = lanes.at_most(sum, lanes.splat(limits.points.0[l]));
-            lists.places[count..count + LANES]
-                .copy_from_slice(&lanes.positions(close, (LANES * leaf) as u32));
+            lanes.positions(close, (LANES * leaf) as u32, &mut lists.places[count..count + LANES]);
             lists.lanes[count..count + LANES].fill(l as u32);
             count += close.count_ones() as usize;
         }

@@ -190,8 +190,7 @@ impl<L: Lanes> Search<'_, L> {
         for &(leaf, who) in &leaves[..entered] {
             if who.count_ones() >= MANY {
                 let mask = self.points(group, leaf, limits.most);
-                lists.near[near..near + LANES]
-                    .copy_from_slice(&self.lanes.positions(mask, (LANES * leaf) as u32));
+                self.lanes.positions(mask, (LANES * leaf) as u32, &mut lists.near[near..near + LANES]);
                 near += mask.count_ones() as usize;
                 work.points += LOOK;
             } else {
