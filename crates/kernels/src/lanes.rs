@@ -360,3 +360,30 @@ pub(crate) fn dispatch<K: Kernel>(most: Isa, kernel: K) -> K::Output {
     }
     kernel.run(Plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Positions(u16);
+
+    impl Kernel for Positions {
+        type Output = [u32; LANES];
+
+        fn run<L: Lanes>(self, lanes: L) -> Self::Output {
+            let mut to = [0; LANES];
+            lanes.positions(self.0, 100, &mut to);
+            to
+        }
+    }
+
+    #[test]
+    fn positions_of_all_masks() {
+        for mask in 0..=u16::MAX {
+            let set: Vec<u32> = (0..16).filter(|l| mask >> l & 1 == 1).map(|l| 100 + l).collect();
+            for isa in [Isa::V4, Isa::V3, Isa::Plain] {
+                assert_eq!(dispatch(isa, Positions(mask))[..set.len()], set, "{mask:b} {isa:?}");
+            }
+        }
+    }
+}

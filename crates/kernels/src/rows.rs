@@ -2,6 +2,9 @@
 
 use crate::error::{KernelError, check_finite};
 
+/// Values that are copied together where runs are no longer.
+const SHORT: usize = 8;
+
 /// `len` rows of `dim` values each over a flat float32 array: value `k` of row `i` is `data[base_i + offset_k]`.
 ///
 /// Overlapping windows of an image are rows without ever being copied side by side: a 600 x 600 image and its
@@ -149,9 +152,16 @@ impl Rows {
         let window = &self.data[base..base + self.span];
         let mut rest = &mut *row;
         for &(offset, length) in &self.runs {
-            let (run, behind) = rest.split_at_mut(length);
-            run.copy_from_slice(&window[offset..offset + length]);
-            rest = behind;
+            // Short runs as a whole number of registers where what is too much is written over by the next ones.
+            if let (Some(to), Some(from)) =
+                (rest.first_chunk_mut::<SHORT>(), window[offset..].first_chunk::<SHORT>())
+                && length <= SHORT
+            {
+                *to = *from;
+            } else {
+                rest[..length].copy_from_slice(&window[offset..offset + length]);
+            }
+            rest = &mut rest[length..];
         }
         if self.centred {
             let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / row.len() as f64;
@@ -218,6 +228,24 @@ mod tests {
         assert_eq!((rows.len(), rows.dim()), (6, 6));
         assert_eq!(all(&rows)[1], [1., 2., 3., 6., 7., 8.]);
         assert_eq!(all(&rows)[3], [10., 11., 12., 15., 16., 17.]);
+        Ok(())
+    }
+
+    #[test]
+    fn runs_of_any_lengths_are_read_and_nothing_behind_the_row() -> Result<(), KernelError> {
+        let data: Vec<f32> = (0..200).map(|v| v as f32).collect();
+        for lengths in [[6, 6, 6], [1, 9, 3], [8, 8, 8], [7, 1, 8], [20, 2, 1], [3, 4, 30]] {
+            let starts = lengths.iter().enumerate().map(|(run, &length)| (31 * run, length));
+            let offsets: Vec<usize> = starts.flat_map(|(first, length)| first..first + length).collect();
+            let rows = Rows::listed(data.clone(), vec![0, 50, 200 - 62 - lengths[2]], offsets.clone())?;
+            for (i, base) in [0, 50, 200 - 62 - lengths[2]].into_iter().enumerate() {
+                let mut row = vec![-1.0; rows.dim() + 16];
+                rows.read(i, &mut row);
+                let expected: Vec<f32> = offsets.iter().map(|offset| (base + offset) as f32).collect();
+                assert_eq!(row[..rows.dim()], expected, "{lengths:?}");
+                assert_eq!(row[rows.dim()..], [-1.0; 16], "{lengths:?}");
+            }
+        }
         Ok(())
     }
 

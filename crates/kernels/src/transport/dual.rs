@@ -109,7 +109,7 @@ pub struct Dual {
     references: Arc<References>,
     method: DualMethod,
     psi: Vec<f64>,
-    memory: Option<converge::Memory>,
+    memory: Option<Arc<converge::Memory>>,
 }
 
 impl Dual {

@@ -8,7 +8,7 @@ use super::{
 use crate::lanes::{LANES, Lanes};
 
 /// Points that are compared with all queries before the rows behind what is close are looked at, so that cutoffs follow.
-pub(super) const BATCH: usize = 48;
+pub(super) const BATCH: usize = 32;
 
 /// With more pairs of points and queries that are close, their rows are looked at.
 pub(super) const FULL: usize = 64;
@@ -51,7 +51,8 @@ impl<L: Lanes> Search<'_, L> {
         lists: &mut Lists,
     ) {
         let near = &lists.near[batch];
-        let mut masks = [0_u16; BATCH];
+        let mut hits = [(0_u16, 0_u32); BATCH];
+        let mut found = 0;
         // A function of its own, so that its few numbers stay in registers.
         self.lanes.run(
             #[inline(always)]
@@ -62,18 +63,21 @@ impl<L: Lanes> Search<'_, L> {
                 for (twice, group) in twice.iter_mut().zip(&group.twice) {
                     *twice = lanes.load(&group.0);
                 }
-                for (mask, &place) in masks.iter_mut().zip(near) {
+                for &place in near {
                     let (leaf, p) = (place as usize / LANES, place as usize % LANES);
                     let mut sum = lanes.splat(self.potential.offsets[leaf].0[p]);
                     for (&twice, z) in twice.iter().zip(&self.leaves.all[leaf].z) {
                         sum = lanes.mul_add(twice, lanes.splat(z[p]), sum);
                     }
-                    *mask = lanes.at_most(sum, limits);
+                    let mask = lanes.at_most(sum, limits);
+                    // Most points that are near the box are close to no query.
+                    hits[found % BATCH] = (mask, place);
+                    found += usize::from(mask != 0);
                 }
             },
         );
         let mut count = lists.count;
-        for (&mask, &place) in masks.iter().zip(near) {
+        for &(mask, place) in &hits[..found] {
             lists.places[count..count + LANES].fill(place);
             self.lanes.positions(mask, 0, &mut lists.lanes[count..count + LANES]);
             count += mask.count_ones() as usize;

@@ -237,6 +237,10 @@ impl<L: Lanes> Search<'_, L> {
         *count = 0;
         for &i in &open[..left] {
             let (place, l) = (places[i as usize], lanes[i as usize] as usize);
+            // One before it may have lowered the cutoff.
+            if self.lower(distances[i as usize], place) > sinks[l].cutoff() {
+                continue;
+            }
             let mut new = limits.of(l);
             self.weigh(group.queries[l], place, &mut sinks[l], &mut new);
             limits.set(l, new);

@@ -8,6 +8,8 @@
 //!
 //! Values are those of exact c-transforms, plans have exact marginals: nothing on the way can make a bound wrong.
 
+use std::sync::Arc;
+
 use super::{
     Solution,
     climb::Climb,
@@ -69,14 +71,14 @@ pub(super) struct Goal {
 /// Improves `psi`.
 pub(super) fn solve(
     psi: &mut Vec<f64>,
-    memory: &mut Option<Memory>,
+    memory: &mut Option<Arc<Memory>>,
     queries: &mut Queries,
     weights: Option<&[f64]>,
     goal: Goal,
 ) -> Result<Solution, KernelError> {
     let nothing_known = psi.iter().all(|v| *v == psi[0]);
     let masses = Masses::new(queries.len(), psi.len(), weights);
-    let kept = memory.take().filter(|kept| kept.masses == masses);
+    let kept = memory.take().filter(|kept| kept.masses == masses).map(Arc::unwrap_or_clone);
     let mut climb = Climb::new(queries, psi, weights, goal.evaluations as f64)?;
     let (plan, mut lists) = match kept {
         Some(kept) => (kept.plan, kept.lists),
@@ -102,7 +104,7 @@ pub(super) fn solve(
     let converged = found.is_close(climb.best.value);
     *psi = climb.potential();
     let evaluations = climb.spent.ceil() as usize;
-    *memory = Some(Memory { masses, plan: found.plan, lists });
+    *memory = Some(Arc::new(Memory { masses, plan: found.plan, lists }));
     let (value, transform) = (climb.best.value, climb.best.transform);
     Ok(Solution { value, upper: Some(found.upper), transform, evaluations, converged })
 }
