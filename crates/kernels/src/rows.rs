@@ -1,6 +1,9 @@
 //! Rows of values read out of a flat slice: a matrix, windows of an image or of a volume, listed positions.
 
-use crate::error::{KernelError, check_finite};
+use crate::{
+    error::{KernelError, check_finite},
+    prefetch::prefetch,
+};
 
 /// Values that are copied together where runs are no longer.
 const SHORT: usize = 8;
@@ -168,6 +171,16 @@ impl Rows {
             for value in row {
                 *value = (f64::from(*value) - mean) as f32;
             }
+        }
+    }
+
+    /// Asks for row `i`, if there is one, to be brought into the second-level cache: neighbours in an order of their values
+    /// are anywhere in an image.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, i: Option<u32>) {
+        let Some(&base) = i.and_then(|i| self.bases.get(i as usize)) else { return };
+        for &(offset, length) in &self.runs {
+            prefetch(&self.data[base + offset..], length);
         }
     }
 

@@ -41,9 +41,18 @@ impl<L: Lanes> Search<'_, L> {
     fn across(&self, rows: &[Aligned], place: u32) -> L::F {
         let lanes = self.lanes;
         let mut sums = [lanes.splat(0.0); 4];
-        for (k, (x, &y)) in rows.iter().zip(self.references.padded(place)).enumerate() {
+        let (rows, rest) = rows.as_chunks::<4>();
+        let (y, behind) = self.references.padded(place).split_at(4 * rows.len());
+        // Sums of a fixed number stay in registers.
+        for (rows, y) in rows.iter().zip(y.as_chunks::<4>().0) {
+            for ((sum, x), &y) in sums.iter_mut().zip(rows).zip(y) {
+                let gap = lanes.sub(lanes.load(&x.0), lanes.splat(y));
+                *sum = lanes.mul_add(gap, gap, *sum);
+            }
+        }
+        for ((sum, x), &y) in sums.iter_mut().zip(rest).zip(behind) {
             let gap = lanes.sub(lanes.load(&x.0), lanes.splat(y));
-            sums[k % 4] = lanes.mul_add(gap, gap, sums[k % 4]);
+            *sum = lanes.mul_add(gap, gap, *sum);
         }
         lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3]))
     }

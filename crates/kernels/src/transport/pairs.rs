@@ -52,9 +52,8 @@ impl<L: Lanes> Search<'_, L> {
     ) {
         let near = &lists.near[batch];
         let mut hits = [(0_u16, 0_u32); BATCH];
-        let mut found = 0;
         // A function of its own, so that its few numbers stay in registers.
-        self.lanes.run(
+        let found = self.lanes.run(
             #[inline(always)]
             || {
                 let lanes = self.lanes;
@@ -63,10 +62,13 @@ impl<L: Lanes> Search<'_, L> {
                 for (twice, group) in twice.iter_mut().zip(&group.twice) {
                     *twice = lanes.load(&group.0);
                 }
+                let leaves = &self.leaves.all[..];
+                let offsets = &self.potential.offsets[..leaves.len()];
+                let mut found = 0;
                 for &place in near {
                     let (leaf, p) = (place as usize / LANES, place as usize % LANES);
-                    let mut sum = lanes.splat(self.potential.offsets[leaf].0[p]);
-                    for (&twice, z) in twice.iter().zip(&self.leaves.all[leaf].z) {
+                    let mut sum = lanes.splat(offsets[leaf].0[p]);
+                    for (&twice, z) in twice.iter().zip(&leaves[leaf].z) {
                         sum = lanes.mul_add(twice, lanes.splat(z[p]), sum);
                     }
                     let mask = lanes.at_most(sum, limits);
@@ -74,6 +76,7 @@ impl<L: Lanes> Search<'_, L> {
                     hits[found % BATCH] = (mask, place);
                     found += usize::from(mask != 0);
                 }
+                found
             },
         );
         let mut count = lists.count;

@@ -167,8 +167,10 @@ impl<'a, S: Sink> Task<'a, '_, S> {
         let (stride, dim, count) = (references.stride(), references.dim(), self.open.len());
         let mut rows = vec![0.0; count * stride];
         let mut queries = Vec::with_capacity(count);
-        for (row, open) in rows.chunks_exact_mut(stride).zip(self.open) {
+        for (k, (row, open)) in rows.chunks_exact_mut(stride).zip(self.open).enumerate() {
             let position = open.position as usize;
+            let ahead = self.open.get(k + 16).map(|open| self.queries.order[open.position as usize]);
+            self.queries.rows.prefetch(ahead);
             self.queries.rows.read(self.queries.order[position] as usize, row);
             let point = &self.queries.points[position];
             let square = point.z.iter().map(|&z| f64::from(z) * f64::from(z)).sum();

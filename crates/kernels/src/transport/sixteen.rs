@@ -293,9 +293,8 @@ impl<L: Lanes> Search<'_, L> {
         let mut sum = lanes.load(&self.potential.drops[leaf].0);
         for (k, z) in self.leaves.all[leaf].z.iter().enumerate() {
             let z = lanes.load(z);
-            let above = lanes.sub(z, lanes.splat(group.high[k]));
-            let below = lanes.sub(lanes.splat(group.low[k]), z);
-            let gap = lanes.max(lanes.max(above, below), lanes.splat(0.0));
+            let nearest = lanes.max(lanes.min(z, lanes.splat(group.high[k])), lanes.splat(group.low[k]));
+            let gap = lanes.sub(z, nearest);
             sum = lanes.mul_add(gap, gap, sum);
         }
         lanes.at_most(sum, lanes.splat(most))
