@@ -168,19 +168,17 @@ impl Kernel for Part<'_> {
                 let mut arrived = vec![0.0; self.psi.len()];
                 let eps = self.smooth.eps as f32;
                 let mut sum = 0.0;
-                let mut costs: Vec<f32> = Vec::new();
+                let (mut costs, mut shares) = (Vec::new(), Vec::new());
                 for (k, &weight) in self.weights.iter().enumerate() {
                     let offers = self.smooth.lists.of(self.first + k);
                     costs.clear();
                     for offer in offers {
                         costs.push(offer.cost - self.psi[offer.place as usize]);
                     }
-                    costs.resize(offers.len().next_multiple_of(WIDTH), f32::INFINITY);
-                    let (minimum, total) = soft_minimum(costs.as_chunks_mut().0, eps);
-                    sum += weight * minimum;
-                    let (weight, negligible) = (weight / f64::from(total), NEGLIGIBLE * total);
-                    for (offer, &share) in offers.iter().zip(&costs) {
-                        if share > negligible {
+                    shares.resize(costs.len(), 0.0);
+                    sum += weight * soft_minimum(&costs, eps, &mut shares);
+                    for (offer, &share) in offers.iter().zip(&shares) {
+                        if share > NEGLIGIBLE {
                             arrived[offer.place as usize] += weight * f64::from(share);
                         }
                     }
@@ -191,30 +189,24 @@ impl Kernel for Part<'_> {
     }
 }
 
-/// Costs that are looked at together. Where there are fewer, infinite ones follow.
-const WIDTH: usize = 8;
-
-/// The smoothed minimum of some costs, which become their shares times the total that is returned with it.
+/// The smoothed minimum of some costs, and the share of each.
 #[inline(always)]
-fn soft_minimum(costs: &mut [[f32; WIDTH]], eps: f32) -> (f64, f32) {
-    let mut low = [f32::INFINITY; WIDTH];
-    for costs in &*costs {
-        for (low, &cost) in low.iter_mut().zip(costs) {
-            *low = if cost < *low { cost } else { *low };
-        }
+fn soft_minimum(costs: &[f32], eps: f32, shares: &mut [f32]) -> f64 {
+    let mut least = f32::INFINITY;
+    for &cost in costs {
+        least = least.min(cost);
     }
-    let least = low.iter().copied().fold(f32::INFINITY, f32::min);
-    // Finite, so that it leaves a cost of zero at zero.
-    let scale = (1.0 / eps).min(f32::MAX);
-    let mut totals = [0.0_f32; WIDTH];
-    for costs in &mut *costs {
-        for (total, cost) in totals.iter_mut().zip(costs) {
-            *cost = elementary::exp((least - *cost) * scale);
-            *total += *cost;
-        }
+    let mut total = 0.0;
+    for (share, &cost) in shares.iter_mut().zip(costs) {
+        *share = elementary::exp((least - cost) / eps);
     }
-    let total: f32 = totals.iter().sum();
-    (f64::from(least) - f64::from(eps) * f64::from(total).ln(), total)
+    for &share in &*shares {
+        total += share;
+    }
+    for share in &mut *shares {
+        *share /= total;
+    }
+    f64::from(least) - f64::from(eps) * f64::from(total).ln()
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
