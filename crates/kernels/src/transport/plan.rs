@@ -17,6 +17,9 @@ use crate::lanes::{Isa, Kernel, LANES, Lanes, dispatch};
 /// Runs of queries, and queries in each, that show whether pruning pays.
 const PROBES: (usize, usize) = (3, LANES);
 
+/// How many queries before it is read a row is asked for.
+const AHEAD: usize = 16;
+
 /// How pairs are searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strategy {
@@ -169,7 +172,7 @@ impl<'a, S: Sink> Task<'a, '_, S> {
         let mut queries = Vec::with_capacity(count);
         for (k, (row, open)) in rows.chunks_exact_mut(stride).zip(self.open).enumerate() {
             let position = open.position as usize;
-            let ahead = self.open.get(k + 16).map(|open| self.queries.order[open.position as usize]);
+            let ahead = self.open.get(k + AHEAD).map(|open| self.queries.order[open.position as usize]);
             self.queries.rows.prefetch(ahead);
             self.queries.rows.read(self.queries.order[position] as usize, row);
             let point = &self.queries.points[position];
