@@ -5,9 +5,6 @@ use crate::{
     prefetch::prefetch,
 };
 
-/// Values that are copied together where runs are no longer.
-const SHORT: usize = 8;
-
 /// `len` rows of `dim` values each over a flat float32 array: value `k` of row `i` is `data[base_i + offset_k]`.
 ///
 /// Overlapping windows of an image are rows without ever being copied side by side: a 600 x 600 image and its
@@ -155,16 +152,9 @@ impl Rows {
         let window = &self.data[base..base + self.span];
         let mut rest = &mut *row;
         for &(offset, length) in &self.runs {
-            // Short runs as a whole number of registers where what is too much is written over by the next ones.
-            if let (Some(to), Some(from)) =
-                (rest.first_chunk_mut::<SHORT>(), window[offset..].first_chunk::<SHORT>())
-                && length <= SHORT
-            {
-                *to = *from;
-            } else {
-                rest[..length].copy_from_slice(&window[offset..offset + length]);
-            }
-            rest = &mut rest[length..];
+            let (run, behind) = rest.split_at_mut(length);
+            run.copy_from_slice(&window[offset..offset + length]);
+            rest = behind;
         }
         if self.centred {
             let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / row.len() as f64;
