@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::rows::Rows;
+use crate::{memory::zeros, rows::Rows};
 
 /// Parts that are summed up at once: a fixed number, so that threads change no bit.
 const PARTS: usize = 16;
@@ -43,7 +43,7 @@ impl Rows {
         turns: usize,
         fill: impl Fn(Range<usize>, usize, &mut [f64]) -> R + Sync,
     ) -> (Vec<R>, Vec<f64>) {
-        let mut sum = vec![0.0; self.data().len()];
+        let mut sum = zeros(self.data().len());
         let mut results = Vec::with_capacity(parts.len());
         for turn in 0..turns {
             let mut rest = &mut sum[..];
@@ -68,11 +68,11 @@ impl Rows {
         fill: impl Fn(Range<usize>, usize, &mut [f64]) -> R + Sync,
     ) -> (Vec<R>, Vec<f64>) {
         let filled = parts.par_iter().map(|(rows, places)| {
-            let mut sum = vec![0.0; places.len()];
+            let mut sum = zeros(places.len());
             (fill(rows.clone(), places.start, &mut sum), sum)
         });
         let (results, sums): (Vec<R>, Vec<Vec<f64>>) = filled.unzip();
-        let mut total = vec![0.0; self.data().len()];
+        let mut total = zeros(self.data().len());
         let size = total.len().div_ceil(PARTS);
         total.par_chunks_mut(size).enumerate().for_each(|(c, total)| {
             let here = c * size..c * size + total.len();

@@ -18,6 +18,7 @@ mod elementary;
 pub mod error;
 mod fold;
 mod lanes;
+mod memory;
 pub mod mlp;
 mod prefetch;
 pub mod radon;

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     error::KernelError,
     lanes::{Isa, Kernel, Lanes, dispatch},
+    memory,
     rows::Rows,
 };
 
@@ -52,9 +53,17 @@ impl Queries {
         let natural: Vec<u32> = (0..rows.len() as u32).collect();
         let points = project(references.axes(), &rows, &natural);
         let (_, order) = Tree::of(&points);
-        let points = order.par_iter().with_min_len(1024).map(|&i| points[i as usize]).collect();
+        let mut sorted = memory::with_capacity(points.len());
+        order.par_iter().with_min_len(1024).map(|&i| points[i as usize]).collect_into_vec(&mut sorted);
         let winners = vec![UNKNOWN; rows.len()];
-        Ok(Self { references: Arc::clone(references), rows, order, points, winners, candidates: None })
+        Ok(Self {
+            references: Arc::clone(references),
+            rows,
+            order,
+            points: sorted,
+            winners,
+            candidates: None,
+        })
     }
 
     /// Number of query rows.
@@ -108,7 +117,8 @@ impl Queries {
 
 /// The points of rows, in the order given.
 pub(super) fn project(axes: &Axes, rows: &Rows, order: &[u32]) -> Vec<Point> {
-    let mut points = vec![Point { z: [0.0; KEPT], length: 0.0 }; order.len()];
+    let mut points = memory::with_capacity(order.len());
+    points.resize(order.len(), Point { z: [0.0; KEPT], length: 0.0 });
     points.par_chunks_mut(CHUNK).zip(order.par_chunks(CHUNK)).for_each(|(points, order)| {
         dispatch(Isa::V4, Project { axes, rows, order, points });
     });
