@@ -94,7 +94,9 @@ impl Queries {
     ) -> (Vec<Shortlist>, Strategy) {
         let plan = Plan::new(self, potential, &self.winners, (strategy, Isa::V4));
         let sink = |open: &Open, best| Near::new(best, f64::INFINITY, f64::INFINITY, most(open.position));
-        let chunks = positions.par_chunks(CHUNK).map(|positions| {
+        // Few long lists take as long as many short ones.
+        let size = CHUNK.min(positions.len().div_ceil(rayon::current_num_threads()).max(1));
+        let chunks = positions.par_chunks(size).map(|positions| {
             let open = |&position: &u32| Open { position, start: self.winners[position as usize] };
             let near = plan.run(&positions.iter().map(open).collect::<Vec<_>>(), sink);
             near.into_iter().map(Near::shortlist).collect::<Vec<_>>()
@@ -189,7 +191,7 @@ pub(crate) struct Shortlist {
     pub(crate) floor: f64,
 }
 
-/// Ordered by cost.
+/// Ordered by cost, and of equal ones by place, so that the order of a search decides nothing.
 struct Dear(Found);
 
 impl<'a> Near<'a> {
@@ -221,7 +223,7 @@ impl Sink for Near<'_> {
         self.best.offer(found);
         if self.found.len() < self.most {
             self.found.push(Dear(found));
-        } else if let Some(mut last) = self.found.peek_mut().filter(|last| found.value < last.0.value) {
+        } else if let Some(mut last) = self.found.peek_mut().filter(|last| Dear(found) < **last) {
             *last = Dear(found);
         }
         if let (true, Some(last)) = (self.found.len() == self.most, self.found.peek()) {
@@ -240,7 +242,7 @@ impl Sink for Near<'_> {
 
 impl Ord for Dear {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.value.total_cmp(&other.0.value)
+        self.0.value.total_cmp(&other.0.value).then(self.0.place.cmp(&other.0.place))
     }
 }
 

@@ -1,6 +1,6 @@
 //! For each query a short list of places of the references and a floor under the costs of all others.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use rayon::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::{
     error::KernelError,
     rows::Rows,
     transport::{
-        Queries, References, bounds::squared_distance, candidates::Shortlist, plan::Strategy, queries::CHUNK,
+        Queries, References, bounds::squared_distance, candidates::Shortlist, plan::Strategy,
         references::Potential,
     },
 };
@@ -21,6 +21,9 @@ const LONGEST: usize = 1024;
 
 /// How much longer a list gets that was not long enough.
 const GROWTH: usize = 4;
+
+/// Queries whose lists are in one piece: long pieces are copied faster, short ones change faster.
+const RUN: usize = 16;
 
 /// What rounding a cost changes at most, as a share of it, and where it is too small for that.
 const ROUNDING: f64 = f32::EPSILON as f64;
@@ -35,12 +38,56 @@ pub(super) struct Offer {
 }
 
 /// Short lists of all queries, by their positions in the order of the searches.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Lists {
-    offers: Vec<Vec<Offer>>,
+    /// Of [`RUN`] queries each.
+    runs: Vec<Run>,
     floors: Vec<f64>,
     /// What the first search found to be quicker.
     strategy: Strategy,
+}
+
+/// The lists of neighbouring queries, one behind the other.
+#[derive(Debug, Clone)]
+struct Run {
+    offers: Vec<Offer>,
+    ends: [u32; RUN],
+}
+
+impl Run {
+    /// Of `count` queries, whose lists `fill(k, offers)` adds, of about `total` offers.
+    fn of(count: usize, total: usize, mut fill: impl FnMut(usize, &mut Vec<Offer>)) -> Self {
+        let mut run = Self { offers: Vec::with_capacity(total), ends: [0; RUN] };
+        for (k, end) in run.ends.iter_mut().take(count).enumerate() {
+            fill(k, &mut run.offers);
+            *end = run.offers.len() as u32;
+        }
+        run
+    }
+
+    /// The same with other offers behind those that there are, in the order of their queries.
+    fn with(&self, count: usize, added: &[(u32, Offer)]) -> Self {
+        let mut rest = added.iter().peekable();
+        Self::of(count, self.offers.len() + added.len(), |k, offers| {
+            offers.extend_from_slice(&self.offers[self.list(k)]);
+            while let Some((_, offer)) = rest.next_if(|(i, _)| *i as usize % RUN == k) {
+                offers.push(*offer);
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn list(&self, k: usize) -> Range<usize> {
+        let start = if k == 0 { 0 } else { self.ends[k - 1] };
+        start as usize..self.ends[k] as usize
+    }
+}
+
+impl Clone for Lists {
+    fn clone(&self) -> Self {
+        let runs = self.runs.par_iter().cloned().collect();
+        Self { runs, floors: self.floors.clone(), strategy: self.strategy }
+    }
 }
 
 impl Lists {
@@ -48,9 +95,13 @@ impl Lists {
     pub(super) fn search(queries: &Queries, potential: &Potential) -> Self {
         let all: Vec<u32> = (0..queries.len() as u32).collect();
         let (found, strategy) = queries.shortlists(potential, &all, Strategy::Adaptive, |_| LENGTH);
-        let mut lists = Self { offers: vec![Vec::new(); all.len()], floors: vec![0.0; all.len()], strategy };
-        found.iter().enumerate().for_each(|(i, list)| lists.put(queries, i, list));
-        lists
+        let run = |found: &[Shortlist]| {
+            let total = found.iter().map(|list| list.found.len()).sum();
+            Run::of(found.len(), total, |k, offers| offers.extend(offered(&found[k])))
+        };
+        let runs = found.par_chunks(RUN).map(run).collect();
+        let floors = found.iter().map(|list| floor(queries, list)).collect();
+        Self { runs, floors, strategy }
     }
 
     /// Adds to the lists of queries what is cheapest for the places: the [`LENGTH`] queries that want a place most, given
@@ -80,49 +131,68 @@ impl Lists {
         let all: Vec<u32> = (0..places.len() as u32).collect();
         let (found, _) = places.shortlists(&potential, &all, Strategy::Adaptive, |_| LENGTH);
         let mut highest = vec![f64::INFINITY; references.distinct()];
+        let mut added = Vec::new();
         for (&place, list) in places.order.iter().zip(&found) {
             for &(kind, square) in &list.found {
                 let highest = &mut highest[place as usize];
                 *highest = highest.min(square - potential.psi[kind as usize]);
                 for &member in kinds.members(kind as usize).iter().take(LENGTH) {
-                    let offers = &mut self.offers[active[member as usize] as usize];
+                    let position = active[member as usize];
                     // Places come once each, so only what the search found can be there already.
-                    if offers.iter().take(LENGTH).all(|offer| offer.place != place) {
-                        offers.push(Offer { place, cost: square as f32 });
+                    if self.of(position as usize).iter().all(|offer| offer.place != place) {
+                        added.push((position, Offer { place, cost: square as f32 }));
                     }
                 }
             }
         }
+        added.par_sort_by_key(|(position, _)| *position);
+        let count = self.floors.len();
+        for added in added.chunk_by(|a, b| a.0 as usize / RUN == b.0 as usize / RUN) {
+            let run = added[0].0 as usize / RUN;
+            self.runs[run] = self.runs[run].with(RUN.min(count - run * RUN), added);
+        }
         Ok(highest)
     }
 
-    /// Searches longer lists for some queries.
+    /// Searches longer lists for some queries, in their order.
     pub(super) fn lengthen(&mut self, queries: &Queries, potential: &Potential, some: &[u32]) {
-        let length = |i: u32| (GROWTH * self.offers[i as usize].len()).min(LONGEST);
+        let length = |i: u32| (GROWTH * self.of(i as usize).len()).min(LONGEST);
         let (found, _) = queries.shortlists(potential, some, self.strategy, length);
-        some.iter().zip(&found).for_each(|(&i, list)| self.put(queries, i as usize, list));
-    }
-
-    fn put(&mut self, queries: &Queries, i: usize, list: &Shortlist) {
-        let complete = list.found.len() >= queries.references.distinct();
-        self.floors[i] = if complete { f64::INFINITY } else { list.floor };
-        let offer = |&(place, square): &(u32, f64)| Offer { place, cost: square as f32 };
-        self.offers[i] = list.found.iter().map(offer).collect();
+        let mut longer = some.iter().zip(&found).peekable();
+        while let Some(&(&first, _)) = longer.peek() {
+            let run = first as usize / RUN;
+            let of_run = RUN.min(self.floors.len() - run * RUN);
+            let old = &self.runs[run];
+            self.runs[run] = Run::of(of_run, old.offers.len(), |k, offers| {
+                let i = run * RUN + k;
+                match longer.next_if(|(some, _)| **some as usize == i) {
+                    Some((_, list)) => {
+                        self.floors[i] = floor(queries, list);
+                        offers.extend(offered(list));
+                    }
+                    None => offers.extend_from_slice(&old.offers[old.list(k)]),
+                }
+            });
+        }
     }
 
     /// Computes all costs anew, for rows that have moved. Floors are not known then.
     pub(super) fn refresh(&mut self, queries: &Queries) {
         let stride = queries.references.stride();
         self.floors.fill(f64::NEG_INFINITY);
-        self.offers.par_chunks_mut(CHUNK).zip(queries.order.par_chunks(CHUNK)).for_each(|(offers, order)| {
-            let mut row = vec![0.0; stride];
-            for (offers, &i) in offers.iter_mut().zip(order) {
-                queries.rows.read(i as usize, &mut row);
-                for offer in offers {
-                    offer.cost = squared_distance(&row, queries.references.padded(offer.place)) as f32;
+        let runs = self.runs.par_iter_mut().zip(queries.order.par_chunks(RUN)).with_min_len(RUN);
+        runs.for_each_init(
+            || vec![0.0; stride],
+            |row, (run, order)| {
+                for (k, &i) in order.iter().enumerate() {
+                    queries.rows.read(i as usize, row);
+                    let list = run.list(k);
+                    for offer in &mut run.offers[list] {
+                        offer.cost = squared_distance(row, queries.references.padded(offer.place)) as f32;
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// The same lists taken for complete: what is not on them does not count.
@@ -132,24 +202,31 @@ impl Lists {
 
     /// Adds the last winners of the queries with weight to their lists. How many there were not.
     pub(super) fn admit(&mut self, queries: &Queries, weights: &[f64]) -> usize {
-        let mut missing = 0;
-        let mut row = vec![0.0; queries.references.stride()];
-        let winners = queries.order.iter().zip(&queries.winners);
-        for ((offers, (&i, &place)), &weight) in self.offers.iter_mut().zip(winners).zip(weights) {
-            if weight > 0.0 && offers.iter().all(|offer| offer.place != place) {
-                missing += 1;
-                queries.rows.read(i as usize, &mut row);
-                let cost = squared_distance(&row, queries.references.padded(place)) as f32;
-                offers.push(Offer { place, cost });
+        let (order, winners) = (queries.order.par_chunks(RUN), queries.winners.par_chunks(RUN));
+        let runs = self.runs.par_iter_mut().zip(order).zip(winners).zip(weights.par_chunks(RUN));
+        let row = || vec![0.0; queries.references.stride()];
+        let admitted = runs.with_min_len(RUN).map_init(row, |row, (((run, order), winners), weights)| {
+            let mut added = Vec::new();
+            for (k, (&place, &weight)) in winners.iter().zip(weights).enumerate() {
+                if weight > 0.0 && run.offers[run.list(k)].iter().all(|offer| offer.place != place) {
+                    queries.rows.read(order[k] as usize, row);
+                    let cost = squared_distance(row, queries.references.padded(place)) as f32;
+                    added.push((k as u32, Offer { place, cost }));
+                }
             }
-        }
-        missing
+            if !added.is_empty() {
+                *run = run.with(order.len(), &added);
+            }
+            added.len()
+        });
+        admitted.sum()
     }
 
     /// The offers of a query.
     #[inline(always)]
     pub(super) fn of(&self, i: usize) -> &[Offer] {
-        &self.offers[i]
+        let run = &self.runs[i / RUN];
+        &run.offers[run.list(i % RUN)]
     }
 
     /// The cheapest place of a query under prices and by how much all others cost more; none if a place that is not
@@ -160,7 +237,8 @@ impl Lists {
         let (mut first, mut second, mut best) = (f64::INFINITY, floor, Offer { place: 0, cost: 0.0 });
         for offer in self.of(i) {
             let value = f64::from(offer.cost) + prices[offer.place as usize];
-            let better = value < first;
+            // In no order, so that it does not matter in which one a search came to them.
+            let better = value < first || value == first && offer.place < best.place;
             second = second.min(if better { first } else { value });
             best = if better { *offer } else { best };
             first = if better { value } else { first };
@@ -179,4 +257,14 @@ impl Lists {
         let values = self.of(i).iter().map(|offer| low(offer.cost) + prices[offer.place as usize]);
         values.fold(self.floors[i], f64::min)
     }
+}
+
+/// What a search found, as offers.
+fn offered(list: &Shortlist) -> impl Iterator<Item = Offer> + '_ {
+    list.found.iter().map(|&(place, square)| Offer { place, cost: square as f32 })
+}
+
+/// What all others cost at least: there are none where the list has all places.
+fn floor(queries: &Queries, list: &Shortlist) -> f64 {
+    if list.found.len() >= queries.references.distinct() { f64::INFINITY } else { list.floor }
 }
