@@ -56,6 +56,10 @@ use tch::{Kind, Tensor};
 /// starts each step where the last one ended. The last solution is kept: the same `x` again costs no second
 /// one.
 ///
+/// A value is below the distance by up to the gap of the solver ([`ScaleReport::gap`]), by another part of it from image to
+/// image. Langevin chains take that for a part of their energy: with a weight `w` of the prior the relative gap should be
+/// well below `1 / (w R(x))`, or chains that came upon a low value stay there.
+///
 /// The gradient is that of `H(psi, x)` at the potentials found (Danskin's theorem): exact for
 /// [`FixedPotentials`], and for `R` at the maximum, where it is one. `H`, and `R` too, has kinks where a
 /// patch is equally near to two reference patches.
