@@ -94,7 +94,7 @@ impl Queries {
     ) -> (Vec<Shortlist>, Strategy) {
         let plan = Plan::new(self, potential, &self.winners, (strategy, Isa::V4));
         let sink = |open: &Open, best| Near::new(best, f64::INFINITY, f64::INFINITY, most(open.position));
-        // Few long lists take as long as many short ones.
+        // Few long lists take as long as many short ones. What is found does not depend on who searches together.
         let size = CHUNK.min(positions.len().div_ceil(rayon::current_num_threads()).max(1));
         let chunks = positions.par_chunks(size).map(|positions| {
             let open = |&position: &u32| Open { position, start: self.winners[position as usize] };
