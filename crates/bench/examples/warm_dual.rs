@@ -61,9 +61,10 @@ fn solve(images: &Images, (n, m): (usize, usize)) -> Result<()> {
         let start = Instant::now();
         queries.c_transform(dual.potential()).map_err(refused)?;
         println!(
-            "{n} x {m} {}, step {step}: W2^2 >= {:.6}, gap {:.1e}, {} evaluations in {:.1} ms (a c-transform: {:.1} ms)",
+            "{n} x {m} {}, step {step}: W2^2 in {:.8} .. {:.8}, gap {:.1e}, {} evaluations in {:.1} ms (a c-transform: {:.1} ms)",
             images.what,
             solution.value,
+            solution.upper.unwrap_or(f64::INFINITY),
             solution.gap().unwrap_or(f64::NAN),
             solution.evaluations,
             1e3 * seconds,

@@ -54,7 +54,8 @@ impl Rows {
             let expected = format!("{axes} (at least one) positive numbers each for window and step");
             return Err(KernelError::new("window", expected, format!("{window:?} with steps {step:?}")));
         }
-        if data.len() != shape.iter().product::<usize>() {
+        let values = shape.iter().try_fold(1_usize, |values, n| values.checked_mul(*n));
+        if values != Some(data.len()) {
             let expected = format!("the product of the shape {shape:?}");
             return Err(KernelError::new("number of values of an array", expected, data.len()));
         }
@@ -299,6 +300,7 @@ mod tests {
         assert!(Rows::windows(vec![0.0; 6], &[2, 3], &[3, 1], &[1, 1]).is_err());
         assert!(Rows::windows(vec![0.0; 6], &[2, 3], &[1, 1], &[0, 1]).is_err());
         assert!(Rows::windows(vec![0.0; 7], &[2, 3], &[1, 1], &[1, 1]).is_err());
+        assert!(Rows::windows(vec![], &[1 << 32, 1 << 32], &[1, 1], &[1, 1]).is_err());
         assert!(Rows::listed(vec![0.0; 7], vec![5], vec![2]).is_err());
         assert!(Rows::listed(vec![0.0; 7], vec![usize::MAX], vec![2]).is_err());
         let error = Rows::dense(vec![0.0, f32::INFINITY], 1).map(|_| ()).unwrap_err();

@@ -161,16 +161,21 @@ impl SinkhornPatchPrior {
     /// Starts the next evaluations from these potentials; where a list is empty, from those there are.
     ///
     /// # Errors
-    /// [`Error::Value`] where they are not one list for each scale, of its number of reference patches, and finite.
+    /// [`Error::Value`] where they are not one list for each scale, of its number of reference patches, finite and at
+    /// most 1e30 in size; the old ones then stay.
     pub fn set_potentials(&mut self, potentials: &[Vec<f64>]) -> Result<()> {
         let state = self.state.get_mut();
         if potentials.len() != state.scales.len() {
             let expected = format!("{}, one for each scale", state.scales.len());
             return Err(Error::value("number of potentials", expected, potentials.len()));
         }
+        let given: Vec<_> =
+            state.scales.iter_mut().zip(potentials).filter(|(_, psi)| !psi.is_empty()).collect();
+        let started =
+            given.iter().map(|(scale, psi)| scale.with_potential(psi)).collect::<Result<Vec<_>>>()?;
+        given.into_iter().zip(started).for_each(|((scale, _), sinkhorn)| scale.start_from(sinkhorn));
         state.solved = None;
-        let mut some = state.scales.iter_mut().zip(potentials).filter(|(_, psi)| !psi.is_empty());
-        some.try_for_each(|(scale, psi)| scale.set_potential(psi))
+        Ok(())
     }
 
     fn evaluate(&self, x: &Tensor, gradient: bool) -> Result<(f64, Option<Tensor>)> {

@@ -52,7 +52,8 @@ use tch::{Kind, Tensor};
 /// # One function between two refreshes
 /// Every evaluation solves the dual problem for its image, starting from the potentials that
 /// [`refresh`](Regularizer::refresh) has fixed: zero at first, those of the last evaluation after a refresh.
-/// So the value depends on `x` alone until the next refresh, and a solver that refreshes before every step
+/// So the value depends on `x` alone until the next refresh (with [`DualMethod::Converge`] up to the gap, since the index
+/// over the patches keeps the order that the first image gave it), and a solver that refreshes before every step
 /// starts each step where the last one ended. The last solution is kept: the same `x` again costs no second
 /// one.
 ///
@@ -187,16 +188,19 @@ impl WassersteinPatchPrior {
     /// Starts the next evaluations from these potentials.
     ///
     /// # Errors
-    /// [`Error::Value`] where they are not one list for each scale, of its number of reference patches, and
-    /// finite.
+    /// [`Error::Value`] where they are not one list for each scale, of its number of reference patches, finite and at
+    /// most 1e35 in size; the old ones then stay.
     pub fn set_potentials(&mut self, potentials: &[Vec<f64>]) -> Result<()> {
         let state = self.state.get_mut();
         if potentials.len() != state.scales.len() {
             let expected = format!("{}, one for each scale", state.scales.len());
             return Err(Error::value("number of potentials", expected, potentials.len()));
         }
+        let started = state.scales.iter().zip(potentials).map(|(scale, psi)| scale.with_potential(psi));
+        let started = started.collect::<Result<Vec<_>>>()?;
         state.solved = None;
-        state.scales.iter_mut().zip(potentials).try_for_each(|(scale, psi)| scale.set_potential(psi))
+        state.scales.iter_mut().zip(started).for_each(|(scale, dual)| scale.start_from(dual));
+        Ok(())
     }
 
     /// The bound `sum_l w_l H(psi_l, x)` at the potentials found last, as a regularizer of its own.

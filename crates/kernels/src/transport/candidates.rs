@@ -94,8 +94,10 @@ impl Queries {
     ) -> (Vec<Shortlist>, Strategy) {
         let plan = Plan::new(self, potential, &self.winners, (strategy, Isa::V4));
         let sink = |open: &Open, best| Near::new(best, f64::INFINITY, f64::INFINITY, most(open.position));
-        // Few long lists take as long as many short ones. What is found does not depend on who searches together.
-        let size = CHUNK.min(positions.len().div_ceil(rayon::current_num_threads()).max(1));
+        // Few long lists take as long as many short ones. In which order they are found depends on the sixteen that are
+        // searched together, so those stay the same.
+        let share = positions.len().div_ceil(rayon::current_num_threads()).max(1);
+        let size = CHUNK.min(share.next_multiple_of(LANES));
         let chunks = positions.par_chunks(size).map(|positions| {
             let open = |&position: &u32| Open { position, start: self.winners[position as usize] };
             let near = plan.run(&positions.iter().map(open).collect::<Vec<_>>(), sink);
@@ -169,7 +171,8 @@ impl<'a> Known<'a> {
         let mut best = Best::new(all.next().unwrap_or(none), self.potential);
         all.for_each(|found| best.offer(found));
         let floor = self.candidates.floors[position];
-        (best, best.value < floor - self.rise - 1e-15 * floor.abs())
+        // An infinite one: nothing is left out.
+        (best, floor == f64::INFINITY || best.value < floor - self.rise - 1e-15 * floor.abs())
     }
 }
 

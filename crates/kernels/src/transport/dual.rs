@@ -59,12 +59,12 @@ pub enum DualMethod {
         /// Size of a step, positive.
         step: f64,
     },
-    /// Until the gap is at most `gap` times the upper bound.
+    /// Until the gap is at most `gap` times the upper bound, or no more than what rounding of weights and sums can be.
     Converge {
         /// Relative gap to reach, positive.
         gap: f64,
-        /// Most evaluations of the c-transform to spend, at least 1, see [`Solution::evaluations`]; the first solution may
-        /// take eight more for lists that later ones go on with. About five let the potential follow rows that move a
+        /// Most evaluations of the c-transform to spend, at least 1, see [`Solution::evaluations`]; a solution without lists
+        /// to go on with, such as the first one, may take eight more for those. About five let the potential follow rows that move a
         /// little from solution to solution, too few for a certified gap; to keep that takes about ten, with fewer queries than
         /// references twenty to thirty, and from nothing to a small gap about a hundred.
         evaluations: usize,
@@ -81,7 +81,8 @@ impl Default for DualMethod {
 /// What a solver has found.
 #[derive(Debug, Clone)]
 pub struct Solution {
-    /// `sum_i w_i value_i + mean_j psi_j` at the final potential: a lower bound of `W_2^2`.
+    /// `sum_i w_i value_i + mean_j psi_j` at the final potential: a lower bound of `W_2^2`, for [`DualMethod::Converge`] with a
+    /// margin for rounding.
     pub value: f64,
     /// The cost of a transport plan, with a margin for rounding: an upper bound of `W_2^2`, where the method has one.
     pub upper: Option<f64>,
@@ -149,16 +150,10 @@ impl Dual {
     /// Sets the potential to start from: that of an earlier run.
     ///
     /// # Errors
-    /// A number of values other than the references', values that are not finite.
+    /// A number of values other than the references', values that are not finite or above 1e35 in size; the old
+    /// potential then stays.
     pub fn set_potential(&mut self, psi: &[f64]) -> Result<(), KernelError> {
-        if psi.len() != self.psi.len() {
-            let expected = format!("{}, one value for each reference row", self.psi.len());
-            return Err(KernelError::new("length of the potential psi", expected, psi.len()));
-        }
-        if let Some(j) = psi.iter().position(|v| !v.is_finite()) {
-            let got = format!("{} at position {j}", psi[j]);
-            return Err(KernelError::new("potential psi", "finite values", got));
-        }
+        self.references.check_potential(psi)?;
         self.psi.copy_from_slice(psi);
         Ok(())
     }

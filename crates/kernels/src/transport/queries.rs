@@ -115,6 +115,22 @@ impl Queries {
     }
 }
 
+impl Queries {
+    /// Whether the row at each position of the order is the same as that before it.
+    pub(crate) fn repeats(&self) -> Vec<bool> {
+        let buffers = || (vec![0.0; self.rows.dim()], vec![0.0; self.rows.dim()]);
+        let same = |(a, b): &mut (Vec<f32>, Vec<f32>), position: usize| {
+            if position == 0 || self.points[position - 1].z != self.points[position].z {
+                return false;
+            }
+            self.rows.read(self.order[position - 1] as usize, a);
+            self.rows.read(self.order[position] as usize, b);
+            a == b
+        };
+        (0..self.len()).into_par_iter().with_min_len(CHUNK).map_init(buffers, same).collect()
+    }
+}
+
 /// The points of rows, in the order given.
 pub(super) fn project(axes: &Axes, rows: &Rows, order: &[u32]) -> Vec<Point> {
     let mut points = memory::with_capacity(order.len());

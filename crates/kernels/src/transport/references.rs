@@ -116,6 +116,20 @@ impl References {
         &self.padded(self.places[j])[..self.dim]
     }
 
+    /// Refuses what is no potential of these rows.
+    pub(crate) fn check_potential(&self, psi: &[f64]) -> Result<(), KernelError> {
+        if psi.len() != self.len {
+            let expected = format!("{}, one value for each reference row", self.len);
+            return Err(KernelError::new("length of the potential psi", expected, psi.len()));
+        }
+        if let Some(j) = psi.iter().position(|v| v.is_nan() || v.abs() > LARGEST_PSI) {
+            let got = format!("{} at position {j}", psi[j]);
+            let expected = "finite values of at most 1e35 in size; take smaller steps";
+            return Err(KernelError::new("potential psi", expected, got));
+        }
+        Ok(())
+    }
+
     /// The place of row `j` in the index.
     pub(crate) fn place(&self, j: usize) -> u32 {
         self.places[j]
@@ -211,15 +225,7 @@ pub(crate) struct Aligned(pub(crate) Group);
 
 impl Potential {
     pub(crate) fn of(references: &References, psi: &[f64]) -> Result<Self, KernelError> {
-        if psi.len() != references.len {
-            let expected = format!("{}, one value for each reference row", references.len);
-            return Err(KernelError::new("length of the potential psi", expected, psi.len()));
-        }
-        if let Some(j) = psi.iter().position(|v| v.is_nan() || v.abs() > LARGEST_PSI) {
-            let got = format!("{} at position {j}", psi[j]);
-            let expected = "finite values of at most 1e35 in size; take smaller steps";
-            return Err(KernelError::new("potential psi", expected, got));
-        }
+        references.check_potential(psi)?;
         let (best, row): (Vec<f64>, Vec<u32>) = (0..references.distinct())
             .map(|place| {
                 let members = references.members(place).iter();

@@ -136,16 +136,10 @@ impl Sinkhorn {
     /// Sets the potential to start from.
     ///
     /// # Errors
-    /// A number of values other than the references', values that are not finite.
+    /// A number of values other than the references', values that are not finite or above 1e30 in size; the old
+    /// potential then stays.
     pub fn set_potential(&mut self, psi: &[f64]) -> Result<(), KernelError> {
-        if psi.len() != self.references.len() {
-            let expected = format!("{}, one value for each reference row", self.references.len());
-            return Err(KernelError::new("length of the potential psi", expected, psi.len()));
-        }
-        if let Some(j) = psi.iter().position(|v| !v.is_finite()) {
-            let got = format!("{} at position {j}", psi[j]);
-            return Err(KernelError::new("potential psi", "finite values", got));
-        }
+        self.side(psi).checked()?;
         self.psi = Some(psi.to_vec());
         Ok(())
     }

@@ -71,6 +71,17 @@ impl Side<'_> {
         if !(1e-30..1e30).contains(&eps) {
             return Err(KernelError::new("entropic smoothing eps", "a number in 1e-30..1e30", eps));
         }
+        self.checked()?;
+        let Some(weights) = self.weights else {
+            let same = -eps * (count as f64).ln();
+            return Ok(self.potential.iter().map(|psi| psi + same).collect());
+        };
+        Ok(self.potential.iter().zip(weights).map(|(psi, w)| psi + eps * w.ln()).collect())
+    }
+
+    /// Refuses a potential and weights that are none of these rows.
+    pub(super) fn checked(&self) -> Result<(), KernelError> {
+        let count = self.rows.len();
         for (what, values) in [("potential", Some(self.potential)), ("weights", self.weights)] {
             let Some(values) = values else { continue };
             if values.len() != count {
@@ -84,14 +95,10 @@ impl Side<'_> {
                 return Err(KernelError::new(what, expected, got));
             }
         }
-        let Some(weights) = self.weights else {
-            let same = -eps * (count as f64).ln();
-            return Ok(self.potential.iter().map(|psi| psi + same).collect());
-        };
-        if weights.iter().all(|w| *w == 0.0) {
+        if self.weights.is_some_and(|weights| weights.iter().all(|w| *w == 0.0)) {
             return Err(KernelError::new("weights", "a positive one among them", "zeros only"));
         }
-        Ok(self.potential.iter().zip(weights).map(|(psi, w)| psi + eps * w.ln()).collect())
+        Ok(())
     }
 }
 

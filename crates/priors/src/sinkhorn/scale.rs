@@ -47,12 +47,18 @@ impl Scale {
         self.start = self.sinkhorn.clone();
     }
 
-    /// The next solutions start from `psi`.
-    pub(super) fn set_potential(&mut self, psi: &[f64]) -> Result<()> {
-        self.sinkhorn.set_potential(psi).map_err(refused(&self.name))?;
+    /// The iteration with another potential.
+    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<Sinkhorn> {
+        let mut sinkhorn = self.sinkhorn.clone();
+        sinkhorn.set_potential(psi).map_err(refused(&self.name))?;
+        Ok(sinkhorn)
+    }
+
+    /// The next solutions start from the potential of this iteration.
+    pub(super) fn start_from(&mut self, sinkhorn: Sinkhorn) {
+        self.sinkhorn = sinkhorn;
         self.advance();
         self.solution = None;
-        Ok(())
     }
 
     /// The solution at an image.

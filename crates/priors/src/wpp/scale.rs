@@ -120,12 +120,18 @@ impl Scale {
         self.start = self.dual.clone();
     }
 
-    /// The next solutions start from `psi`.
-    pub(super) fn set_potential(&mut self, psi: &[f64]) -> Result<()> {
-        self.dual.set_potential(psi).map_err(refused(&self.name))?;
+    /// The solver with another potential.
+    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<Dual> {
+        let mut dual = self.dual.clone();
+        dual.set_potential(psi).map_err(refused(&self.name))?;
+        Ok(dual)
+    }
+
+    /// The next solutions start from the potential of this solver.
+    pub(super) fn start_from(&mut self, dual: Dual) {
+        self.dual = dual;
         self.advance();
         self.solution = None;
-        Ok(())
     }
 
     /// Takes other weights of the patches, with sum 1.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // in helpers, too
 
 use crate::stripes::texture;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use smalti_base::metrics::psnr;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed, Space};
@@ -201,4 +203,41 @@ fn bad_input_is_refused_in_one_line() {
         s.operator = Convolution::superresolution(domain, 1, 1.0, 1, Extension::Valid).unwrap();
     };
     assert!(line(&wide, good()).starts_with("range of the operator"));
+}
+
+/// What a file of crops may hold: images of any number and size.
+#[test]
+fn crops_of_any_shape_are_taken_or_refused() {
+    let (set, prior) = (set(), prior());
+    let shape = |most: i64| {
+        let right = (1..most).prop_map(|n| vec![n, 1, SIDE, SIDE]);
+        let other =
+            prop::collection::vec(prop_oneof![2 => 1..4_i64, 3 => SIDE - 1..SIDE + 2, 1 => Just(0)], 0..6);
+        prop_oneof![3 => right.boxed(), 1 => other.boxed()]
+    };
+    let taken = std::cell::Cell::new(0);
+    let config = ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() };
+    let law = |(crops, validation): (Vec<i64>, Vec<i64>)| {
+        let grey = |size: &[i64]| Tensor::full(size, 0.5, tch::kind::FLOAT_CPU);
+        let of_one = |size: &[i64]| matches!(*size, [n, 1, SIDE, SIDE] if n > 0);
+        let fits = of_one(&crops) && crops[0] >= 4 && of_one(&validation);
+        let set = Set {
+            operator: operator(SIDE),
+            crops: grey(&crops),
+            validation: grey(&validation),
+            reference: set.reference.shallow_clone(),
+        };
+        match training(&set, &prior, settings(1)) {
+            Ok(_) => {
+                taken.set(taken.get() + 1);
+                prop_assert!(fits, "{crops:?} {validation:?}");
+            }
+            Err(e) => {
+                prop_assert!(!fits && e.to_string().lines().count() == 1, "{crops:?} {validation:?}: {e}")
+            }
+        }
+        Ok(())
+    };
+    TestRunner::new(config).run(&(shape(9), shape(4)), law).unwrap();
+    assert!(taken.get() > 5, "{} of 60 were taken", taken.get());
 }

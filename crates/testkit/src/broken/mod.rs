@@ -26,6 +26,8 @@
 //! | [`GradientOfAnother`] | a part of the gradient left out | [`regularizer_gradient`](crate::laws::regularizer_gradient) |
 //! | [`Forgetful`] | another function in every call | [`repeatable`](crate::laws::repeatable) |
 //! | [`NeverRefreshed`] | `refresh` does nothing | [`fresh_subsets`](crate::laws::fresh_subsets) |
+//! | [`ScaledBound`] | lower bound x 1.02 | [`transport_bounds`](crate::laws::transport_bounds) |
+//! | [`NearestRows`] | upper bound of no transport plan | [`transport_bounds`](crate::laws::transport_bounds) |
 //!
 //! ([`trainable`](crate::laws::trainable) is shown to fail on a detached layer, in the tests.)
 
@@ -38,6 +40,7 @@ mod layers;
 mod likelihoods;
 mod operators;
 mod regularizers;
+mod transport;
 
 pub use bijections::{FlippedLogDet, InexactInverse, SummedLogDet};
 pub use densities::{MixedPatches, ScaledDensityGradient, WrongSignDensity};
@@ -50,3 +53,4 @@ pub use operators::{
     AlwaysFloat, Bent, HalfPixelOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
 };
 pub use regularizers::{Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
+pub use transport::{NearestRows, ScaledBound};

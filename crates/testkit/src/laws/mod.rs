@@ -5,7 +5,7 @@
 //! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`]; of Markov kernels:
 //! [`invariance`], [`detailed_balance`], [`importance_term`]; of energies: [`energy_gradient`]; of stochastic flows: [`path_weights`]; of patch
 //! densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
-//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`].
+//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`]; of distances: [`transport_bounds`].
 
 mod adjoint;
 mod density_gradient;
@@ -28,6 +28,7 @@ mod regularizer_gradient;
 mod repeatable;
 mod rows;
 mod trainable;
+mod transport_bounds;
 mod vjp;
 
 pub use adjoint::adjoint;
@@ -50,4 +51,5 @@ pub use regularizer_gradient::regularizer_gradient;
 pub use repeatable::repeatable;
 pub use rows::{bijection_rows, density_rows};
 pub use trainable::trainable;
+pub use transport_bounds::{TransportBounds, transport_bounds};
 pub use vjp::vjp;

@@ -1,6 +1,7 @@
 //! The Wasserstein and Sinkhorn patch priors there are, and the pyramids under them, also of volumes.
 
 use super::{Named, priors::RegularizerCase};
+use crate::laws::TransportBounds;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Grid, LinearOperator, Operator};
 use smalti_priors::Regularizer;
@@ -75,6 +76,30 @@ pub fn at_fixed_potentials(search: Search) -> Result<Vec<RegularizerCase>> {
     Ok(all)
 }
 
+/// Sinkhorn patch priors that look at twenty patches of an image, others in every step.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn sinkhorn_of_samples() -> Result<Vec<RegularizerCase>> {
+    let mut all: Vec<RegularizerCase> = Vec::new();
+    for (what, space, volume) in SPACES {
+        let size = shape(1, space, volume);
+        let reference = Seed::new(33).at("reference", 0).uniform(&size);
+        let method = SinkhornMethod { iterations: 50, ..SinkhornMethod::new(0.1) };
+        let patches = WppSettings { scales: 1, scale_weights: None, ..settings(false) };
+        let settings = SinkhornSettings { patches, image_patches: Some(20), method };
+        let prior = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(34))?;
+        let [channels, height, width] = space;
+        let name = format!("Sinkhorn patch prior of {what}, 20 patches");
+        all.push((
+            Named::new(name, Box::new(Reshaped { prior, size })),
+            Space::image(channels, height, width),
+            true,
+        ));
+    }
+    Ok(all)
+}
+
 /// The Sinkhorn patch priors, balanced and semi-unbalanced, at convergence, where their gradients are exact: as far as
 /// the potentials are, so 1e-3 suits the law of gradients.
 ///
@@ -117,6 +142,50 @@ impl<R: Regularizer> Regularizer for Reshaped<R> {
     fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
         let (value, gradient) = self.prior.value_and_grad(&x.f_reshape(&self.size[..])?)?;
         Ok((value, gradient.f_reshape(x.size())?))
+    }
+
+    fn refresh(&mut self, step: u64) -> Result<()> {
+        self.prior.refresh(step)
+    }
+}
+
+/// The solvers of the dual problem, and how far below the distance they may stay, as a part of it.
+pub fn distances() -> Vec<(Named<dyn TransportBounds>, f64)> {
+    let named = |name: &str, dual, search| -> Named<dyn TransportBounds> {
+        Named::new(name, Box::new(OfPixels { dual, search }))
+    };
+    let gap = 1e-3;
+    let converge = DualMethod::Converge { gap, evaluations: 2000 };
+    let averaged = DualMethod::AveragedSgd { steps: 20, step: 1.0 };
+    vec![
+        (named("converged distance", converge, Search::Kernels), gap),
+        (named("averaged steps by kernels", averaged, Search::Kernels), f64::INFINITY),
+        (named("averaged steps by libtorch", averaged, Search::Tensors), f64::INFINITY),
+    ]
+}
+
+/// The Wasserstein patch prior with single pixels for patches and the values of a row for channels.
+struct OfPixels {
+    dual: DualMethod,
+    search: Search,
+}
+
+impl TransportBounds for OfPixels {
+    fn bounds(&self, x: &Tensor, y: &Tensor) -> Result<(f64, Option<f64>)> {
+        let image = |rows: &Tensor| rows.transpose(0, 1).unsqueeze(0).unsqueeze(2).contiguous();
+        let settings = WppSettings {
+            patch_size: 1,
+            scales: 1,
+            references: ReferencePatches::All,
+            dual: self.dual,
+            ..WppSettings::default()
+        };
+        let x = image(x);
+        let prior = WassersteinPatchPrior::new(&x.size(), &[&image(y)], &settings, Seed::new(34))?;
+        let prior = if self.search == Search::Tensors { prior.with_tensor_search() } else { prior };
+        let value = prior.value(&x)?;
+        let upper = prior.reports().first().and_then(|report| report.upper);
+        Ok((value, upper.map(|upper| upper.full())))
     }
 }
 

@@ -2,10 +2,13 @@
 
 use smalti_base::Seed;
 use smalti_priors::wpp::WppSettings;
-use smalti_testkit::broken::{Forgetful, GradientOfAnother, ScaledAdjoint, ScaledGradient, ShiftedAdjoint};
+use smalti_testkit::broken::{
+    Forgetful, GradientOfAnother, NearestRows, NeverRefreshed, ScaledAdjoint, ScaledBound, ScaledGradient,
+    ShiftedAdjoint,
+};
 use smalti_testkit::laws;
 use smalti_testkit::registry::wasserstein::{
-    Search, at_fixed_potentials, pyramids, settings, sinkhorn, solved,
+    Search, at_fixed_potentials, distances, pyramids, settings, sinkhorn, sinkhorn_of_samples, solved,
 };
 use tch::Kind;
 
@@ -79,4 +82,29 @@ fn converged_sinkhorn_priors_have_their_gradients() {
         let again = sinkhorn().unwrap().swap_remove(k).0.subject;
         laws::regularizer_gradient(name, &ScaledGradient(again), &x, AT_CONVERGENCE, seed()).unwrap_err();
     }
+}
+
+#[test]
+fn samples_of_sinkhorn_priors_are_drawn_anew() {
+    for (k, (mut prior, domain, _)) in sinkhorn_of_samples().unwrap().into_iter().enumerate() {
+        let x = seed().at("drawn", 0).uniform(&domain.batch(1)).to_kind(Kind::Double);
+        laws::fresh_subsets(&prior.name, prior.subject.as_mut(), &x).unwrap();
+        let again = sinkhorn_of_samples().unwrap().swap_remove(k).0.subject;
+        laws::fresh_subsets(&prior.name, &mut NeverRefreshed(again), &x).unwrap_err();
+    }
+}
+
+#[test]
+fn distances_have_their_bounds() {
+    for (distance, gap) in distances() {
+        laws::transport_bounds(&distance.name, distance.subject.as_ref(), gap, seed()).unwrap();
+    }
+    for (distance, gap) in distances() {
+        let nearest = NearestRows(distance.subject);
+        laws::transport_bounds(&distance.name, &nearest, gap, seed()).unwrap_err();
+    }
+    let (distance, gap) = distances().swap_remove(0);
+    let violation =
+        laws::transport_bounds(&distance.name, &ScaledBound(distance.subject), gap, seed()).unwrap_err();
+    assert!(violation.detail.contains("lower bound"), "{violation}");
 }

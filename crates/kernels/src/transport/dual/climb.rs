@@ -25,7 +25,10 @@ pub(super) struct Climb<'a> {
 /// A potential and its exact c-transform.
 pub(super) struct Best {
     pub(super) psi: Vec<f64>,
+    /// At most the semi-dual: `margin` below what the sums gave.
     pub(super) value: f64,
+    /// What rounding of the sums can change.
+    pub(super) margin: f64,
     pub(super) transform: CTransform,
 }
 
@@ -40,14 +43,16 @@ impl<'a> Climb<'a> {
         let references = &queries.references;
         let members = |place| references.members(place).iter();
         let highest = |place| members(place).map(|&j| psi[j as usize]).fold(f64::NEG_INFINITY, f64::max);
-        let psi: Vec<f64> = (0..references.distinct()).map(highest).collect();
+        let mut psi: Vec<f64> = (0..references.distinct()).map(highest).collect();
         let mass = |place| members(place).len() as f64 / references.len() as f64;
-        let masses = (0..references.distinct()).map(mass).collect();
+        let masses: Vec<f64> = (0..references.distinct()).map(mass).collect();
+        centre(&mut psi, &masses);
         let same = 1.0 / queries.len() as f64;
         let by_position = queries.order.iter().map(|&i| weights.map_or(same, |w| w[i as usize])).collect();
         let rows = rows(queries, &psi);
         let transform = queries.c_transform(&rows)?;
-        let best = Best { value: dual_value(&transform, weights, &rows), psi, transform };
+        let (value, margin) = rounded_down(queries, &transform, weights, &rows);
+        let best = Best { psi, value, margin, transform };
         Ok(Self { queries, weights, by_position, masses, best, spent: 1.0, limit })
     }
 
@@ -56,9 +61,9 @@ impl<'a> Climb<'a> {
         let rows = rows(self.queries, psi);
         let transform = self.queries.c_transform(&rows)?;
         self.spent += 1.0;
-        let value = dual_value(&transform, self.weights, &rows);
+        let (value, margin) = rounded_down(self.queries, &transform, self.weights, &rows);
         if value > self.best.value {
-            self.best = Best { psi: psi.to_vec(), value, transform };
+            self.best = Best { psi: psi.to_vec(), value, margin, transform };
         }
         Ok(value)
     }
@@ -73,6 +78,38 @@ impl<'a> Climb<'a> {
         rows(self.queries, &self.best.psi)
     }
 }
+
+/// The semi-dual and what rounding can change of it: the first less the second is a lower bound.
+fn rounded_down(
+    queries: &Queries,
+    transform: &CTransform,
+    weights: Option<&[f64]>,
+    psi: &[f64],
+) -> (f64, f64) {
+    let sizes =
+        transform.values.iter().zip(&transform.winners).map(|(v, &j)| v.abs() + psi[j as usize].abs());
+    let first = match weights {
+        None => sizes.sum::<f64>() / transform.values.len() as f64,
+        Some(weights) => sizes.zip(weights).map(|(size, w)| size * w).sum(),
+    };
+    let second = psi.iter().map(|psi| psi.abs()).sum::<f64>() / psi.len() as f64;
+    // Each term of both sums, the sums, and the terms of a distance.
+    let terms = transform.values.len() + psi.len() + queries.references.stride();
+    let margin = terms as f64 * f64::EPSILON * (first + second);
+    (dual_value(transform, weights, psi) - margin, margin)
+}
+
+/// Takes the mean off a potential, which changes no value, where it hides the rest: rounding goes with the largest.
+fn centre(psi: &mut [f64], masses: &[f64]) {
+    let mean: f64 = psi.iter().zip(masses).map(|(psi, mass)| psi * mass).sum();
+    let spread = psi.iter().map(|psi| (psi - mean).abs()).fold(0.0, f64::max);
+    if mean.abs() > HIDING * spread {
+        psi.iter_mut().for_each(|psi| *psi -= mean);
+    }
+}
+
+/// How much larger than all differences from it a mean has to be.
+const HIDING: f64 = 4.0;
 
 /// A potential of the places for each reference row.
 fn rows(queries: &Queries, psi: &[f64]) -> Vec<f64> {

@@ -6,7 +6,8 @@
 //! enough, another one searches for what is missing. From no idea of the potential there is only this other one, with bids that
 //! get smaller.
 //!
-//! Values are those of exact c-transforms, plans have exact marginals: nothing on the way can make a bound wrong.
+//! Values are those of exact c-transforms, plans have exact marginals, and both are moved apart by what rounding of their sums
+//! can change: nothing on the way can make a bound wrong.
 
 use std::sync::Arc;
 
@@ -24,8 +25,11 @@ use crate::{
     transport::{Queries, references::Potential},
 };
 
-/// A gap below this share of the largest squared distance that there can be is none.
+/// A gap below this share of the mean squared distance is not worth smaller bids: the costs of lists are float32 numbers.
 const NONE: f64 = 1e-10;
+
+/// A gap below so many times what was added for rounding is none.
+const MARGINS: f64 = 4.0;
 
 /// The temperature of the smoothed ascent, in shares of the value.
 const TEMPERATURE: f64 = 0.01;
@@ -84,16 +88,17 @@ pub(super) fn solve(
         Some(kept) => (kept.plan, kept.lists),
         None => (plan::settled(climb.queries, &masses, plan::to_winners(climb.queries, &masses)), None),
     };
-    let least = NONE * plan::farthest(climb.queries);
+    let least = NONE * plan::typical(climb.queries);
     let upper = plan::cost(climb.queries, &masses, &plan);
-    let mut found = Found { upper, plan, gap: goal.gap, least };
-    if !found.is_close(climb.best.value) {
+    let moved = masses.off * plan::farthest(climb.queries);
+    let mut found = Found { upper, plan, gap: goal.gap, least, moved };
+    if !found.is_close(climb.best.value, climb.best.margin) {
         let direct = Direct::new(climb.queries, &masses);
         let from_nothing = nothing_known && climb.left() >= FROM_NOTHING;
         if !from_nothing {
             quickly(&mut climb, &mut found, &masses, direct.as_ref(), &mut lists)?;
         }
-        if !found.is_close(climb.best.value) && climb.left() >= THOROUGH {
+        if !found.is_close(climb.best.value, climb.best.margin) && climb.left() >= THOROUGH {
             thoroughly(&mut climb, &mut found, &masses, direct, from_nothing)?;
             lists = None;
         }
@@ -101,7 +106,7 @@ pub(super) fn solve(
             lists = Some(searched(&mut climb)?.0);
         }
     }
-    let converged = found.is_close(climb.best.value);
+    let converged = found.is_close(climb.best.value, climb.best.margin);
     *psi = climb.potential();
     let evaluations = climb.spent.ceil() as usize;
     *memory = Some(Arc::new(Memory { masses, plan: found.plan, lists }));
@@ -113,9 +118,11 @@ pub(super) fn solve(
 struct Found {
     plan: Vec<Transfer>,
     upper: f64,
-    /// The gap to reach, and one so small that it is none.
+    /// The gap to reach, relative, and one so small that bids need not be smaller, in costs.
     gap: f64,
     least: f64,
+    /// What the upper bound has for weights that had to be rounded.
+    moved: f64,
 }
 
 impl Found {
@@ -126,8 +133,9 @@ impl Found {
         }
     }
 
-    fn is_close(&self, value: f64) -> bool {
-        self.upper - value <= (self.gap * self.upper).max(self.least)
+    /// Whether the gap to a value with this margin for rounding is reached.
+    fn is_close(&self, value: f64, margin: f64) -> bool {
+        self.upper - value <= (self.gap * self.upper).max(MARGINS * (margin + self.moved))
     }
 
     /// The gap to reach, in costs.
@@ -169,7 +177,7 @@ fn quickly(
         }
         None => {
             let (lists, highest) = searched(climb)?;
-            // Later solutions live on these: what they cost comes on top of the limit, once.
+            // Later solutions live on these: what they cost comes on top of the limit.
             climb.limit += LISTS;
             psi = highest;
             lists
@@ -193,7 +201,7 @@ fn quickly(
     }
     let Some(direct) = direct else { return Ok(()) };
     for _ in 0..ATTEMPTS {
-        if !settled || climb.left() < QUICK || found.is_close(climb.best.value) {
+        if !settled || climb.left() < QUICK || found.is_close(climb.best.value, climb.best.margin) {
             break;
         }
         let queries: &Queries = climb.queries;
@@ -221,14 +229,14 @@ fn thoroughly(
     let enough = found.enough(climb.best.value);
     let first = if from_nothing { (found.upper - climb.best.value) / 4.0 } else { BIDS[0] * enough };
     let limit = climb.left() - 2.0;
-    let value = climb.best.value;
+    let (value, margin) = (climb.best.value, climb.best.margin);
     let (psi, spent) = match direct {
         Some(direct) => {
             let queries: &Queries = climb.queries;
             let mut market = direct.market(queries, &climb.best.psi);
             sell(&mut market, first, enough, limit, |market, most| {
                 found.offer(direct.plan(market, queries, masses, most), queries, masses);
-                found.is_close(market.value().max(value))
+                found.is_close(market.value().max(value), margin)
             });
             (market.psi(), market.evaluations())
         }
@@ -238,7 +246,7 @@ fn thoroughly(
             let mut market = exchanged.market(queries, masses, &climb.best.transform.values);
             sell(&mut market, first, enough, limit, |market, most| {
                 found.offer(exchanged.plan(market, queries, masses, most), queries, masses);
-                found.is_close(market.value().max(value))
+                found.is_close(market.value().max(value), margin)
             });
             let (prices, spent) = (market.psi(), market.evaluations());
             (exchanged.psi(&prices)?, spent + 1.0)

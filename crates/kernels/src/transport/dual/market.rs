@@ -7,7 +7,7 @@
 //! Masses are rounded to few units for each bidder, so that none is split again and again; what rounding has displaced then finds
 //! its way along shortest [`paths`](super::paths).
 
-use std::sync::Arc;
+use std::{iter::Peekable, sync::Arc};
 
 use super::{
     auction::{Auction, Pause},
@@ -37,7 +37,7 @@ pub(super) struct Market<'a> {
     queries: &'a Queries,
     auction: Auction,
     potential: Potential,
-    /// Bidders with mass.
+    /// Bidders with mass, equal ones counted each, as a c-transform looks at each.
     active: usize,
     /// Lists searched.
     searches: usize,
@@ -119,6 +119,28 @@ impl<'a> Market<'a> {
     }
 }
 
+/// Takes `mass` from the supplies of members, one after the other.
+fn deal(
+    members: &mut Peekable<impl Iterator<Item = u32>>,
+    supply: &mut [u64],
+    mass: u64,
+    mut take: impl FnMut(u32, u64),
+) {
+    let mut left = mass;
+    while let (Some(&query), true) = (members.peek(), left > 0) {
+        let supply = &mut supply[query as usize];
+        let part = left.min(*supply);
+        *supply -= part;
+        left -= part;
+        if *supply == 0 {
+            members.next();
+        }
+        if part > 0 {
+            take(query, part);
+        }
+    }
+}
+
 /// `mass` of `units` as a mass of `total`, rounded up: too much is cut off later.
 fn scaled(mass: u64, total: u64, units: u64) -> u64 {
     (u128::from(mass) * u128::from(total)).div_ceil(u128::from(units)) as u64
@@ -147,35 +169,54 @@ fn in_units(supply: &[u64], rooms: &[u64]) -> (Vec<u64>, Vec<u64>) {
     }
 }
 
-/// The queries as bidders. `None` where there are fewer of them than places.
+/// The queries as bidders, neighbours with equal rows as one: in a flat region there may be a hundred thousand of them, who
+/// would all need long lists. `None` where there are fewer bidders than places.
 pub(super) struct Direct {
-    /// By position.
+    /// By position; that of neighbours with equal rows at the first of them.
+    exact: Vec<u64>,
+    /// The same in units.
     supply: Vec<u64>,
     rooms: Vec<u64>,
+    /// Whether the row at a position is the same as that before it.
+    repeats: Vec<bool>,
+    /// Queries with mass.
+    active: usize,
 }
 
 impl Direct {
     pub(super) fn new(queries: &Queries, masses: &Masses) -> Option<Self> {
-        let exact: Vec<u64> = queries.order.iter().map(|&i| masses.supply[i as usize]).collect();
+        let mut exact: Vec<u64> = queries.order.iter().map(|&i| masses.supply[i as usize]).collect();
+        let active = exact.iter().filter(|mass| **mass > 0).count();
+        let repeats = queries.repeats();
+        let mut first = 0;
+        for position in 0..exact.len() {
+            if repeats[position] {
+                exact[first] += std::mem::take(&mut exact[position]);
+            } else {
+                first = position;
+            }
+        }
         let rooms = plan::rooms(queries, masses);
         if exact.iter().filter(|mass| **mass > 0).count() < rooms.len() {
             return None;
         }
         let (supply, rooms) = in_units(&exact, &rooms);
-        Some(Self { supply, rooms })
+        Some(Self { exact, supply, rooms, repeats, active })
     }
 
     pub(super) fn market<'a>(&self, queries: &'a Queries, psi: &[f64]) -> Market<'a> {
-        Market::new(queries, self.supply.clone(), &self.rooms, psi.to_vec())
+        let market = Market::new(queries, self.supply.clone(), &self.rooms, psi.to_vec());
+        Market { active: self.active, ..market }
     }
 
     /// A market on lists that are taken for complete.
     pub(super) fn rushed<'a>(&self, queries: &'a Queries, lists: &Lists, psi: &[f64]) -> Market<'a> {
         let potential = Potential::at_places(&queries.references, psi.to_vec());
-        Market::on(queries, lists.trusted(), self.supply.clone(), &self.rooms, potential)
+        let market = Market::on(queries, lists.trusted(), self.supply.clone(), &self.rooms, potential);
+        Market { active: self.active, ..market }
     }
 
-    /// The plan of the auction; paths may take `most` c-transforms.
+    /// The plan of the auction; paths may take `most` c-transforms. What equal rows have bid for is dealt out in turn.
     pub(super) fn plan(
         &self,
         market: &mut Market<'_>,
@@ -183,14 +224,21 @@ impl Direct {
         masses: &Masses,
         most: f64,
     ) -> Vec<Transfer> {
-        let supply = queries.order.iter().map(|&i| masses.supply[i as usize]).collect();
-        let placed = market.placed(supply, plan::rooms(queries, masses), most);
-        let transfer = |(bidder, place, mass): (u32, u32, u64)| Transfer {
-            query: queries.order[bidder as usize],
-            place,
-            mass,
-        };
-        plan::settled(queries, masses, placed.into_iter().map(transfer))
+        let mut placed = market.placed(self.exact.clone(), plan::rooms(queries, masses), most);
+        placed.sort_by_key(|&(bidder, _, _)| bidder);
+        let mut supply = masses.supply.clone();
+        let mut wanted = Vec::with_capacity(placed.len());
+        for sold in placed.chunk_by(|a, b| a.0 == b.0) {
+            let first = sold[0].0 as usize;
+            let others = self.repeats[first + 1..].iter().take_while(|repeats| **repeats).count();
+            let mut members = queries.order[first..=first + others].iter().copied().peekable();
+            for &(_, place, mass) in sold {
+                deal(&mut members, &mut supply, mass, |query, mass| {
+                    wanted.push(Transfer { query, place, mass })
+                });
+            }
+        }
+        plan::settled(queries, masses, wanted)
     }
 }
 
@@ -260,18 +308,12 @@ impl Exchanged {
         let mut supply = masses.supply.clone();
         let mut wanted = Vec::with_capacity(2 * supply.len());
         for sold in placed.chunk_by(|a, b| a.1 == b.1) {
-            let mut members = self.members(sold[0].1 as usize).peekable();
-            for &(bidder, _, mut left) in sold {
-                while let (Some(&query), true) = (members.peek(), left > 0) {
-                    let mass = left.min(supply[query]);
-                    supply[query] -= mass;
-                    left -= mass;
-                    if supply[query] == 0 {
-                        members.next();
-                    }
-                    let place = self.places.order[bidder as usize];
-                    wanted.push(Transfer { query: query as u32, place, mass });
-                }
+            let mut members = self.members(sold[0].1 as usize).map(|query| query as u32).peekable();
+            for &(bidder, _, mass) in sold {
+                let place = self.places.order[bidder as usize];
+                deal(&mut members, &mut supply, mass, |query, mass| {
+                    wanted.push(Transfer { query, place, mass })
+                });
             }
         }
         plan::settled(queries, masses, wanted)

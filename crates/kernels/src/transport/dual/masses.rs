@@ -9,6 +9,9 @@ const MULTIPLES: u32 = 36;
 const LARGEST: f64 = 1e6;
 const OFF: f64 = 1e-12;
 
+/// The largest sum of masses, so that sums of a few of them fit, too.
+const LARGEST_SUM: u64 = 1 << 60;
+
 /// Masses in whole numbers, so that plans add up exactly: `supply / total` of each query, `1 / M` of each reference.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Masses {
@@ -38,8 +41,10 @@ impl Masses {
         if let Some(counts) = counts(weights) {
             let n: u64 = counts.iter().sum();
             let common = divisor(n, m);
-            let supply = counts.iter().map(|count| count * (m / common)).collect();
-            return Self { supply, each: n / common, total: n / common * m, off: OFF };
+            if let Some(total) = (n / common).checked_mul(m).filter(|total| *total <= LARGEST_SUM) {
+                let supply = counts.iter().map(|count| count * (m / common)).collect();
+                return Self { supply, each: n / common, total, off: OFF };
+            }
         }
         let each = (FINE / m).max(1);
         let total = each * m;
@@ -126,6 +131,19 @@ mod tests {
     fn small_multiples_are_met() {
         let masses = Masses::new(4, 3, Some(&[0.3 / 0.9, 0.0, 0.2 / 0.9, 0.4 / 0.9]));
         assert_eq!((masses.supply, masses.each, masses.total), (vec![3, 0, 2, 4], 3, 9));
+    }
+
+    /// Their common multiple is above what 64 bits hold.
+    #[test]
+    fn multiples_that_are_too_large_are_rounded() -> Result<(), KernelError> {
+        let count = 200_003;
+        let weights: Vec<f64> =
+            (0..count).map(|i| if i == 0 { 1.0 } else { 999_983.0 - (i % 7) as f64 }).collect();
+        let weights = normalised(count, Some(&weights))?.unwrap_or_default();
+        let masses = Masses::new(count, (1 << 30) - 1, Some(&weights));
+        assert_eq!(masses.supply.iter().sum::<u64>(), masses.total);
+        assert_eq!(masses.total, masses.each * ((1 << 30) - 1));
+        Ok(())
     }
 
     #[test]

@@ -83,6 +83,14 @@ pub(super) fn cost(queries: &Queries, masses: &Masses, plan: &[Transfer]) -> f64
     cost * (1.0 + rounding) + masses.off * farthest(queries)
 }
 
+/// About the mean squared distance between a query and a reference.
+pub(super) fn typical(queries: &Queries) -> f64 {
+    let squares = queries.references.squares();
+    let x =
+        queries.points.iter().map(|point| point.length.powi(2)).sum::<f64>() / queries.points.len() as f64;
+    x + squares.iter().sum::<f64>() / squares.len() as f64
+}
+
 /// A squared distance that no query and reference exceed.
 pub(super) fn farthest(queries: &Queries) -> f64 {
     let reach = queries.points.iter().map(|point| point.length).fold(0.0, f64::max);
