@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     device::prepare_process(None);
     let mut numbers = std::env::args().skip(1).map(|a| a.parse::<u64>().ok());
     let mut next = |default: u64| numbers.next().flatten().unwrap_or(default);
-    let (steps, observations) = (next(60), next(5));
+    let (steps, observations) = (next(40), next(3));
     let image = |index| microstructure(200, 200, Seed::new(1), index);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
     let patches = PatchNrShape { patch_size: PATCH, blocks: 3, hidden: 32, clamp };

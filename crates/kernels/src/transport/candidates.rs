@@ -94,14 +94,12 @@ impl Queries {
     ) -> (Vec<Shortlist>, Strategy) {
         let plan = Plan::new(self, potential, &self.winners, (strategy, Isa::V4));
         let sink = |open: &Open, best| Near::new(best, f64::INFINITY, f64::INFINITY, most(open.position));
-        // Few long lists take as long as many short ones. In which order they are found depends on the sixteen that are
-        // searched together, so those stay the same.
-        let share = positions.len().div_ceil(rayon::current_num_threads()).max(1);
-        let size = CHUNK.min(share.next_multiple_of(LANES));
+        // Few long lists take as long as many short ones.
+        let size = CHUNK.min(positions.len().div_ceil(rayon::current_num_threads()).max(1));
         let chunks = positions.par_chunks(size).map(|positions| {
             let open = |&position: &u32| Open { position, start: self.winners[position as usize] };
             let near = plan.run(&positions.iter().map(open).collect::<Vec<_>>(), sink);
-            near.into_iter().map(Near::shortlist).collect::<Vec<_>>()
+            near.into_iter().map(|near| near.shortlist().sorted()).collect::<Vec<_>>()
         });
         (chunks.collect::<Vec<_>>().into_iter().flatten().collect(), plan.decided())
     }
@@ -192,6 +190,14 @@ struct Near<'a> {
 pub(crate) struct Shortlist {
     pub(crate) found: Box<[(u32, f64)]>,
     pub(crate) floor: f64,
+}
+
+impl Shortlist {
+    /// In the order of the places: that in which they are found depends on who searches together.
+    fn sorted(mut self) -> Self {
+        self.found.sort_unstable_by_key(|&(place, _)| place);
+        self
+    }
 }
 
 /// Ordered by cost, and of equal ones by place, so that the order of a search decides nothing.

@@ -13,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 const SIGMA: f64 = 0.1;
 const WEIGHT: f64 = 20.0;
+const DRAWS: u64 = 2500;
 
 /// `R(x) = mean (x - 0.3)^2 / 2`, with a gradient of its own choice, noting its refreshes.
 struct Quadratic {
@@ -61,7 +62,15 @@ fn every_pixel() -> Vec<[i64; 3]> {
 }
 
 fn settings(method: Method, step_size: f64) -> LangevinSettings {
-    LangevinSettings { method, step_size, burn_in: 500, draws: 4000, thin: 1, keep: 5, pixels: every_pixel() }
+    LangevinSettings {
+        method,
+        step_size,
+        burn_in: 500,
+        draws: DRAWS,
+        thin: 1,
+        keep: 5,
+        pixels: every_pixel(),
+    }
 }
 
 fn starts(y: &Tensor, chains: i64) -> Tensor {
@@ -117,7 +126,7 @@ fn distances(found: &PosteriorSamples) -> [(f64, f64); 2] {
             let mj = mean.double_value(&[j as i64]);
             let products: Vec<f64> = a.iter().zip(b).map(|(a, b)| (a - m) * (b - mj)).collect();
             let average = products.iter().sum::<f64>() / products.len() as f64;
-            let per_chain: Vec<&[f64]> = products.chunks(4000).collect();
+            let per_chain: Vec<&[f64]> = products.chunks(DRAWS as usize).collect();
             let effective = smalti_solvers::langevin::diagnostics::effective_sample_size(&per_chain).unwrap();
             let error = ((exact(i, i) * exact(j, j) + exact(i, j).powi(2)) / effective).sqrt();
             of_covariances.push((average - exact(i, j)) / error);
@@ -315,7 +324,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(&|s| s.draws = 7, "draws: expected an even number");
     refused(&|s| s.draws = 2, "draws");
     refused(&|s| s.thin = 0, "thinning");
-    refused(&|s| s.keep = 4001, "samples to keep: expected at most the 4000 draws");
+    refused(&|s| s.keep = DRAWS + 1, "samples to keep: expected at most the 2500 draws");
     refused(
         &|s| s.pixels = vec![[0, 4, 0]],
         "pixel to trace: expected [channel, row, column] within [1, 4, 6]",

@@ -99,9 +99,9 @@ fn stochastic_layers_know_the_posterior_of_a_patch_density() {
     let draw =
         |stream: &mut smalti_base::seed::Stream| Ok((stream.uniform(&[20, 24]), stream.uniform(&[20, 6])));
     let schedule = Schedule::Cosine { warmup: 0 };
-    let settings = SnfTrainingSettings { steps: 40, rate: 1e-2, schedule, report_every: 10 };
+    let settings = SnfTrainingSettings { steps: 24, rate: 1e-2, schedule, report_every: 6 };
     let mut training = SnfTraining::new(snf(), Box::new(draw), settings, Seed::new(6)).unwrap();
-    run(&mut training, Budget::steps(40), &Observer::default()).unwrap();
+    run(&mut training, Budget::steps(24), &Observer::default()).unwrap();
     let curve = training.finish().unwrap().curve;
     assert!(curve[3].train < curve[0].train, "{curve:?}");
 }

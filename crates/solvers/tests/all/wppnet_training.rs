@@ -114,7 +114,7 @@ fn it_beats_interpolation_without_having_seen_an_image() {
 fn both_terms_count() {
     let set = set();
     let data = |lambda| {
-        let TrainedWppNet { net, curve } = trained(&set, WppNetSettings { lambda, ..settings(60) }).unwrap();
+        let TrainedWppNet { net, curve } = trained(&set, WppNetSettings { lambda, ..settings(40) }).unwrap();
         let x = net.infer(&set.validation, 1 << 30).unwrap();
         let y = set.validation.narrow(2, 0, set.operator.range().height);
         let residual = set.operator.apply(&x).unwrap() - y.narrow(3, 0, set.operator.range().width);
@@ -130,13 +130,14 @@ fn both_terms_count() {
 fn bfloat16_learns_as_well() {
     let set = set();
     let losses = |precision| {
-        let settings = WppNetSettings { precision, validate_every: 5, ..settings(30) };
+        let settings = WppNetSettings { precision, validate_every: 5, ..settings(20) };
         let curve = trained(&set, settings).unwrap().curve;
         (curve[0].validation.unwrap(), curve.last().unwrap().validation.unwrap())
     };
     let ((first, full), (_, half)) = (losses(Precision::Full), losses(Precision::Bf16));
-    // Not by learning nothing: validation losses were 0.277 after 5 steps, 0.049 after 30.
-    assert!(full < 0.3 * first, "{first} {full}");
+    println!("{first} after 5 steps, {full} and in bfloat16 {half} after 20");
+    // Not by learning nothing.
+    assert!(full < 0.4 * first, "{first} {full}");
     assert!(half != full && half < 1.5 * full, "float32 {full}, bfloat16 {half}");
 }
 

@@ -56,7 +56,9 @@ fn the_shipped_file_is_right() {
     assert!((paper.map.lambda - 6000.0 / 36.0).abs() < 1e-3);
     let quick = e.profile(ProfileName::Quick);
     let wpp = quick.wpp.clone().unwrap();
-    assert_eq!(wpp.authors, Some(paper.map), "the authors' settings are those of the paper profile");
+    let mut authors = wpp.authors.unwrap();
+    assert_eq!(std::mem::replace(&mut authors.lambda, paper.map.lambda), 42.0);
+    assert_eq!(authors, paper.map, "the authors' settings are those of the paper profile, but for lambda");
     assert!(matches!(wpp.map.dual, Dual::Converge(Converge { evaluations: 1.., .. })));
     assert_eq!(quick.sets.last().unwrap().published(Method::WppAuthors).psnr.unwrap().mean, 27.35);
     let figures = quick.sets[0].published(Method::Bicubic);

@@ -78,7 +78,8 @@ fn fixed_potentials_give_the_same_value_and_gradient_at_their_image() {
         let (value, gradient) = prior.value_and_grad(&x).unwrap();
         let fixed = prior.at_fixed_potentials();
         let (same, same_gradient) = fixed.value_and_grad(&x).unwrap();
-        assert!((same / value - 1.0).abs() < 1e-12, "{same} {value}");
+        // But for the margin for rounding that a certified value has.
+        assert!((same / value - 1.0).abs() < 1e-10, "{same} {value}");
         assert!((same_gradient - &gradient).abs().max().double_value(&[]) < 1e-12);
         // A bound elsewhere: potentials for another image.
         let bound = fixed.value(&other).unwrap();
