@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     device::prepare_process(None);
     let mut numbers = std::env::args().skip(1).map(|a| a.parse::<u64>().ok());
     let mut next = |default: u64| numbers.next().flatten().unwrap_or(default);
-    let (dim, steps, problems) = (next(5) as i64, next(150), next(1));
+    let (dim, steps, problems) = (next(5) as i64, next(80), next(2));
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
     let shape = |couplings| FlowShape { dim, condition: dim, couplings, hidden: vec![64, 64], clamp };
     let names = ["INN", "SNF", "exact"];
