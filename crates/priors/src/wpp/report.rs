@@ -26,7 +26,8 @@ impl SquaredDistance {
     }
 }
 
-/// The dual problem of one scale at the last image.
+/// The dual problem of one scale at the last image. Where the kernels search, its bounds are those of the patches rounded to
+/// float32: for a float64 image, and patches that are nearly those of the reference, the distance itself can lie outside of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScaleReport {
     /// Weight `w_l` of the scale.
@@ -34,7 +35,7 @@ pub struct ScaleReport {
     /// The value found, never above the distance; where libtorch searches, up to the
     /// [rounding](super::tensor_transform) of its winners.
     pub value: SquaredDistance,
-    /// What the distance is certainly not above, where the method knows such a bound.
+    /// What the distance (of the rounded patches) is certainly not above, where the method knows such a bound.
     pub upper: Option<SquaredDistance>,
     /// What it cost, in c-transforms of all patches.
     pub evaluations: usize,
