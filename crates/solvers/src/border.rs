@@ -9,7 +9,7 @@ use tch::Tensor;
 /// itself is cut off at the end.
 ///
 /// Minimise over images of [`Bordered::domain`] with [`Bordered::operator`], from [`Bordered::start`], and
-/// [`cut`](Bordered::cut) the result:
+/// [`cut`](Bordered::cut) the result. For volumes [`Bordered::volume`] does the same on all six sides:
 ///
 /// ```
 /// use smalti_base::{Seed, Space};
@@ -37,7 +37,8 @@ use tch::Tensor;
 ///
 /// # Reference
 /// Hertrich, Houdard, Redenbach, "Wasserstein patch prior for image superresolution", IEEE Transactions on
-/// Computational Imaging 8 (2022), whose code has 20 pixels started from uniform noise.
+/// Computational Imaging 8 (2022), whose code has 20 pixels started from uniform noise, in three
+/// dimensions as in two.
 pub struct Bordered<F> {
     crop: Crop,
     seen: Compose<Crop, F>,
@@ -49,7 +50,18 @@ impl<F: Operator> Bordered<F> {
     /// # Errors
     /// [`smalti_base::Error::Value`] where the border is negative.
     pub fn new(operator: F, border: i64) -> Result<Self> {
-        let crop = Crop::to(operator.domain(), border)?;
+        Self::beyond(Crop::to(operator.domain(), border)?, operator)
+    }
+
+    /// A border of so many voxels on all six sides of volumes, `[B, D, H, W]` with slices in the place of channels.
+    ///
+    /// # Errors
+    /// Those of [`Bordered::new`].
+    pub fn volume(operator: F, border: i64) -> Result<Self> {
+        Self::beyond(Crop::to_volume(operator.domain(), border)?, operator)
+    }
+
+    fn beyond(crop: Crop, operator: F) -> Result<Self> {
         Ok(Self { crop, seen: Compose::new(crop, operator)? })
     }
 

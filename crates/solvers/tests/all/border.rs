@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::{Convolution, Extension, Gaussian, LinearOperator, Operator};
+use smalti_operators::{Convolution, Extension, Gaussian, LinearOperator, Operator, VolumeConvolution};
 use smalti_priors::{Regularizer, TotalVariation};
 use smalti_solvers::{AdamSettings, Bordered, Budget, Iteration, Map, Observer, Problem, Schedule, run};
 use tch::{Device, Kind, Tensor};
@@ -69,6 +69,22 @@ fn the_start_is_the_interior_within_noise() {
     assert!(bordered.operator().apply(&start).unwrap().equal(&seen));
     let back = bordered.operator().adjoint(&seen).unwrap();
     assert!(back.equal(&operator().adjoint(&seen).unwrap().constant_pad_nd([7; 4])));
+}
+
+#[test]
+fn a_volume_has_a_border_on_six_sides() {
+    let domain = Space::image(8, 10, 9);
+    let operator = VolumeConvolution::superresolution(domain, 4, 1.0, 2).unwrap();
+    let bordered = Bordered::volume(&operator, 3).unwrap();
+    assert_eq!(bordered.domain(), Space::image(14, 16, 15));
+    let interior = image("volume", domain);
+    let start = bordered.start(&interior, Seed::new(1)).unwrap();
+    assert!(bordered.cut(&start).unwrap().equal(&interior));
+    assert!(start.narrow(1, 0, 3).std(true).double_value(&[]) > 0.2, "slices of noise");
+    let seen = operator.apply(&interior).unwrap();
+    assert!(bordered.operator().apply(&start).unwrap().equal(&seen));
+    let back = bordered.operator().adjoint(&seen).unwrap();
+    assert!(back.equal(&operator.adjoint(&seen).unwrap().constant_pad_nd([3; 6])));
 }
 
 #[test]

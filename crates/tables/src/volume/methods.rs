@@ -13,7 +13,7 @@ use smalti_priors::wpp::{
     Blur, DualMethod, ReferencePatches, ScaleReport, WassersteinPatchPrior, WppSettings,
 };
 use smalti_priors::{Regularizer, VolumeVariation};
-use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
+use smalti_solvers::{AdamSettings, Bordered, Budget, Iteration, Map, Observer, Problem, Schedule, run};
 use std::time::Instant;
 use tch::Tensor;
 
@@ -90,7 +90,7 @@ impl<'a> Methods<'a> {
         let tv = &self.settings.tv;
         let mut prior = VolumeVariation::new(task.operator.domain(), tv.smoothing)?;
         let adam = adam(tv.iterations, tv.learning_rate, tv.schedule);
-        self.map(task, initial, (&mut prior, tv.weight), adam, observer)
+        self.map((task.operator, task.observation), initial, (&mut prior, tv.weight), adam, observer)
     }
 
     fn wpp(
@@ -100,7 +100,8 @@ impl<'a> Methods<'a> {
         observer: &Observer,
     ) -> Result<(Tensor, Option<Transport>)> {
         let wpp = self.settings.wpp;
-        let Space { channels, height, width } = task.operator.domain();
+        let bordered = Bordered::volume(task.operator, wpp.border)?;
+        let Space { channels, height, width } = bordered.domain();
         let settings = WppSettings {
             patch_size: wpp.patch_size,
             references: ReferencePatches::Random(wpp.references),
@@ -109,11 +110,14 @@ impl<'a> Methods<'a> {
             dual: DualMethod::Converge { gap: wpp.gap, evaluations: wpp.evaluations },
             ..WppSettings::default()
         };
-        let (size, seed) = ([1, 1, channels, height, width], self.options.seed.derive("references", 0));
-        let prior = WassersteinPatchPrior::new(&size, &[&self.reference], &settings, seed)?;
+        let (size, seed) = ([1, 1, channels, height, width], self.options.seed);
+        let references = seed.derive("references", 0);
+        let prior = WassersteinPatchPrior::new(&size, &[&self.reference], &settings, references)?;
         let mut prior = Volumes(Counted::new(prior));
         let adam = adam(wpp.iterations, wpp.learning_rate, wpp.schedule);
-        let image = self.map(task, initial, (&mut prior, wpp.weight), adam, observer)?;
+        let initial = bordered.start(initial, seed.derive(task.name, 0))?;
+        let seen: (&dyn Operator, _) = (bordered.operator(), task.observation);
+        let image = bordered.cut(&self.map(seen, &initial, (&mut prior, wpp.weight), adam, observer)?)?;
         let patches = [channels, height, width].iter().map(|n| (n - wpp.patch_size + 1) as usize).product();
         let transport = |report: ScaleReport| Transport {
             distance: report.value,
@@ -127,7 +131,7 @@ impl<'a> Methods<'a> {
 
     fn map(
         &self,
-        task: &Task<'_>,
+        (operator, observation): (&dyn Operator, &Tensor),
         initial: &Tensor,
         (prior, weight): (&mut dyn Regularizer, f64),
         adam: AdamSettings,
@@ -135,13 +139,7 @@ impl<'a> Methods<'a> {
     ) -> Result<Tensor> {
         // The noise level only sets the scale of the objective where there is none.
         let likelihood = Gaussian::new(self.experiment.operator.noise.max(1e-3))?;
-        let problem = Problem {
-            operator: task.operator,
-            likelihood: &likelihood,
-            observation: task.observation,
-            prior,
-            weight,
-        };
+        let problem = Problem { operator, likelihood: &likelihood, observation, prior, weight };
         let mut map = Map::new(problem, initial, adam)?;
         self.state.go_on(&run(&mut map, Budget::steps(adam.steps), observer)?)?;
         map.finish()

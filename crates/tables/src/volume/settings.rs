@@ -54,6 +54,10 @@ pub struct Wpp {
     /// Weight of the mean over scales and patches against the mean over the observation, above 0, at most 1e6.
     #[garde(range(min = 1e-12, max = 1e6))]
     pub weight: f64,
+    /// Voxels around the volume that the operator does not see, which start from noise and are cut off at the end,
+    /// 0 to 256.
+    #[garde(range(min = 0, max = 256))]
+    pub border: i64,
     /// Side of a cubic patch in voxels, 2 to 16.
     #[garde(range(min = 2, max = 16))]
     pub patch_size: i64,

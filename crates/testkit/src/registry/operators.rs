@@ -71,6 +71,10 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
         "volumes, free 2x3x4 kernel, stride 2",
         Box::new(VolumeConvolution::new(volume, &free, 2)?),
     ));
+    all.push(Linear::new("crop of volumes", Box::new(Crop::to_volume(volume, 3)?)));
+    let seen = VolumeConvolution::superresolution(volume, 4, 1.0, 3)?;
+    let bordered = Compose::new(Crop::to_volume(volume, 5)?, seen)?;
+    all.push(Linear::new("volumes, 4x4x4 Gaussian, stride 3, with a border", Box::new(bordered)));
     Ok(all)
 }
 
