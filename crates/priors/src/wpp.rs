@@ -127,6 +127,13 @@ impl WassersteinPatchPrior {
     /// scale: scale 0 of the image with `observation`, scale 1 with `D observation`, and so on. No reference image
     /// is needed where patches of `p` pixels look alike on both scales.
     ///
+    /// The observation's noise is in its patches, and so in the result: smooth images lose by it (example
+    /// `zero_shot_wpp`).
+    ///
+    /// # Shapes
+    /// `size` as for [`WassersteinPatchPrior::new`]; `observation`: `[B', C, h, w]` or `[B', C, d, h, w]`.
+    ///
+    /// # Reference
     /// This is the idea of zero-shot superresolution with patchNRs (Altekrüger et al. 2023) for a distribution of
     /// patches instead of single ones.
     ///
