@@ -44,7 +44,7 @@ pub fn run(
     };
     let names = &settings.volumes;
     let reference = volume(&experiment.data.reference, settings.reference_size, settings.grain)?;
-    let methods = Methods::new(settings, experiment, options, reference)?;
+    let methods = Methods::new(settings, side, experiment, options, reference)?;
     let mut scores = vec![Vec::new(); METHODS.len()];
     let mut transports = vec![Vec::new(); METHODS.len()];
     for name in names {

@@ -43,14 +43,22 @@ pub(super) struct Methods<'a> {
 }
 
 impl<'a> Methods<'a> {
+    /// For volumes of `side` voxels a side.
+    ///
+    /// # Errors
+    /// Those of a reference or of volumes that have fewer patches than the settings ask for: before anything is computed.
     pub(super) fn new(
         settings: &'a Volume,
+        side: i64,
         experiment: &'a Experiment,
         options: &'a RunOptions,
         reference: Tensor,
     ) -> Result<Self> {
         let state = State::of(options);
-        Ok(Self { settings, experiment, options, state, reference: reference.f_unsqueeze(0)? })
+        let methods = Self { settings, experiment, options, state, reference: reference.f_unsqueeze(0)? };
+        let whole = side + 2 * settings.wpp.border;
+        methods.prior(Space::image(whole, whole, whole))?;
+        Ok(methods)
     }
 
     /// Reconstructs one volume, `[1, D, H, W]`.
@@ -101,23 +109,12 @@ impl<'a> Methods<'a> {
     ) -> Result<(Tensor, Option<Transport>)> {
         let wpp = self.settings.wpp;
         let bordered = Bordered::volume(task.operator, wpp.border)?;
-        let Space { channels, height, width } = bordered.domain();
-        let settings = WppSettings {
-            patch_size: wpp.patch_size,
-            references: ReferencePatches::Random(wpp.references),
-            scales: wpp.scales,
-            blur: Blur::Gaussian { size: 4, sigma: 1.0 },
-            dual: DualMethod::Converge { gap: wpp.gap, evaluations: wpp.evaluations },
-            ..WppSettings::default()
-        };
-        let (size, seed) = ([1, 1, channels, height, width], self.options.seed);
-        let references = seed.derive("references", 0);
-        let prior = WassersteinPatchPrior::new(&size, &[&self.reference], &settings, references)?;
-        let mut prior = Volumes(Counted::new(prior));
+        let mut prior = Volumes(Counted::new(self.prior(bordered.domain())?));
         let adam = adam(wpp.iterations, wpp.learning_rate, wpp.schedule);
-        let initial = bordered.start(initial, seed.derive(task.name, 0))?;
+        let initial = bordered.start(initial, self.options.seed.derive(task.name, 0))?;
         let seen: (&dyn Operator, _) = (bordered.operator(), task.observation);
         let image = bordered.cut(&self.map(seen, &initial, (&mut prior, wpp.weight), adam, observer)?)?;
+        let Space { channels, height, width } = bordered.domain();
         let patches = [channels, height, width].iter().map(|n| (n - wpp.patch_size + 1) as usize).product();
         let transport = |report: ScaleReport| Transport {
             distance: report.value,
@@ -127,6 +124,23 @@ impl<'a> Methods<'a> {
             evaluations: prior.0.evaluations(),
         };
         Ok((image, prior.0.prior().reports().into_iter().next().map(transport)))
+    }
+
+    /// The prior on volumes of `space`. All have the same reference patches.
+    fn prior(&self, space: Space) -> Result<WassersteinPatchPrior> {
+        let wpp = self.settings.wpp;
+        let Space { channels, height, width } = space;
+        let settings = WppSettings {
+            patch_size: wpp.patch_size,
+            references: ReferencePatches::Random(wpp.references),
+            scales: wpp.scales,
+            blur: Blur::Gaussian { size: 4, sigma: 1.0 },
+            dual: DualMethod::Converge { gap: wpp.gap, evaluations: wpp.evaluations },
+            ..WppSettings::default()
+        };
+        let size = [1, 1, channels, height, width];
+        let seed = self.options.seed.derive("references", 0);
+        WassersteinPatchPrior::new(&size, &[&self.reference], &settings, seed)
     }
 
     fn map(

@@ -3,7 +3,7 @@
 
 use smalti_tables::experiment::{Experiment, ExperimentKind, ProfileName};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 const TEXT: &str = include_str!("../../../../experiments/superres_volume.toml");
 
@@ -58,7 +58,7 @@ fn the_patch_prior_is_better_than_interpolation_and_total_variation() {
     let mut text = TEXT.to_owned();
     for (from, to) in [
         ("size = 20 ", "size = 28 "),
-        ("reference_size = 20", "reference_size = 44"),
+        ("reference_size = 28", "reference_size = 44"),
         ("grain = 10.0", "grain = 6.0"),
         // Those of the total variation, then those of the patch prior.
         ("iterations = 30", "iterations = 200"),
@@ -81,16 +81,30 @@ fn the_patch_prior_is_better_than_interpolation_and_total_variation() {
     assert!(wpp.0 > tv.0 && wpp.1 > tv.1 + 0.015, "{table}");
 }
 
+#[test]
+fn a_reference_with_too_few_patches_is_refused_before_anything_is_computed() {
+    let root = tempfile::tempdir().unwrap();
+    let output = output(root.path(), &TEXT.replacen("reference_size = 28", "reference_size = 20", 1));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && message.contains("at most the 216 there are"), "{message}");
+    assert!(!message.contains("tricubic") && !message.contains("panicked"), "{message}");
+}
+
 /// The table of the profile `smoke`, as CSV.
 fn run(root: &Path, text: &str) -> String {
-    std::fs::create_dir_all(root.join("experiments")).unwrap();
-    std::fs::write(root.join("experiments/small.toml"), text).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_smalti-tables"));
-    command.current_dir(root).env_remove("SMALTI_DATA").env_remove("RUST_LOG");
-    let output = command.args(["--profile", "smoke", "--device", "cpu"]).output().unwrap();
+    let output = output(root, text);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let folder = root.join("results/small/smoke");
     let report = std::fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(report.contains("nothing was measured") && report.contains("tricubic"));
     std::fs::read_to_string(folder.join("table.csv")).unwrap()
+}
+
+/// What the program says to the profile `smoke` of the experiment `text`.
+fn output(root: &Path, text: &str) -> Output {
+    std::fs::create_dir_all(root.join("experiments")).unwrap();
+    std::fs::write(root.join("experiments/small.toml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smalti-tables"));
+    command.current_dir(root).env_remove("SMALTI_DATA").env_remove("RUST_LOG");
+    command.args(["--profile", "smoke", "--device", "cpu"]).output().unwrap()
 }
