@@ -1,6 +1,6 @@
 """The semi-dual of optimal transport between two sets of rows: value, gradient in the rows, gradient in the potential.
 
-Arguments: how, and how many evaluations in a row are one run. `dense` computes all distances as a matrix, in blocks of
+Arguments: how, how many evaluations in a row are one run, and the device. `dense` computes all distances as a matrix, in blocks of
 at most 10,000 x 10,000, and its gradients in closed form; `autograd` differentiates through the matrix, `autograd-psi`
 in the potential only, with the gradient in the rows in closed form; `keops` is a symbolic reduction. The potential of
 evaluation k is row k of `psi`.
@@ -9,9 +9,9 @@ evaluation k is row k of `psi`.
 import protocol
 import torch
 
-tensors, _, (how, evaluations) = protocol.start()
+tensors, _, (how, evaluations, device) = protocol.start()
 evaluations = int(evaluations)
-x, y, potentials = tensors["x"], tensors["y"], tensors["psi"]
+x, y, potentials = (tensors[name].to(device) for name in ("x", "y", "psi"))
 BLOCK = 10_000
 
 
@@ -59,6 +59,8 @@ def evaluate(k):
 def work(run):
     for k in range(run * evaluations, (run + 1) * evaluations):
         result = evaluate(k)
+    if x.is_cuda:
+        torch.cuda.synchronize(device)
     return result
 
 

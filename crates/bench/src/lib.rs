@@ -18,7 +18,7 @@
 //! ```
 //!
 //! Reading order: [`fixtures`], [`timed`]; and for the peers [`answer`], [`children`], [`peer`], [`compare`],
-//! [`report`], [`patchnr`], [`transport`], [`radon`].
+//! [`report`], [`patchnr`], [`transport`], [`tensor_transport`], [`radon`].
 
 /// The allocator of the program that is measured, see `smalti-tables`.
 #[global_allocator]
@@ -32,6 +32,7 @@ pub mod patchnr;
 pub mod peer;
 pub mod radon;
 pub mod report;
+pub mod tensor_transport;
 pub mod timed;
 pub mod training_curve;
 pub mod transport;

@@ -19,14 +19,14 @@ pub const NAMES: [&str; 5] =
     ["c_transform_sic_10k", "c_transform_sic_354k", "c_transform_noise_10k", "w2_sic_2k", "w2_sic_5k"];
 
 /// Side of a patch.
-const SIDE: i64 = 6;
+pub(crate) const SIDE: i64 = 6;
 
 /// Reference patches of the c-transforms.
-const REFERENCES: usize = 10_000;
+pub(crate) const REFERENCES: usize = 10_000;
 
 /// Evaluations in a row that one run of a transform takes the mean of, on both sides: what comes before a run (a peer that
 /// ran, a core that slept) is no part of a solve. Fewer of those that build their indices.
-const EVALUATIONS: u64 = 10;
+pub(crate) const EVALUATIONS: u64 = 10;
 const INDEXINGS: u64 = 4;
 
 /// The images that patches are read from, `[1, 1, H, W]`.
@@ -94,7 +94,7 @@ pub fn comparisons(
 
 /// Which potential the c-transforms have; those of successive runs differ a little, as in a solver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Psi {
+pub(crate) enum Psi {
     /// After ten averaged supergradient steps of size 1.
     Early,
     /// With a gap of 1 % between the references and as many of the queries.
@@ -155,10 +155,6 @@ fn transform(
         (Psi::Converged, false) => "converged psi",
         (Psi::Converged, true) => "converged psi with indexing",
     };
-    let peer = |name, how: &str| {
-        let arguments = vec![how.into(), evaluations.to_string()];
-        PeerSpec { name, script: "transport.py", arguments }
-    };
     Ok(Comparison {
         name,
         size: format!("{n} x {m} of {} {what} {when}", SIDE * SIDE),
@@ -166,17 +162,27 @@ fn transform(
         tolerance: 1e-2,
         inputs,
         ours: Box::new(ours),
-        peers: vec![
-            peer("pytorch-dense", "dense"),
-            peer("pytorch-autograd-psi", "autograd-psi"),
-            peer("pytorch-autograd", "autograd"),
-            peer("pykeops", "keops"),
-        ],
+        peers: peers(evaluations, "cpu"),
     })
 }
 
+/// The peers of a c-transform, so many evaluations a run, on a device in PyTorch's words.
+pub(crate) fn peers(evaluations: u64, device: &str) -> Vec<PeerSpec> {
+    let peer = |(name, how): (_, &str)| {
+        let arguments = vec![how.into(), evaluations.to_string(), device.into()];
+        PeerSpec { name, script: "transport.py", arguments }
+    };
+    let all = [
+        ("pytorch-dense", "dense"),
+        ("pytorch-autograd-psi", "autograd-psi"),
+        ("pytorch-autograd", "autograd"),
+        ("pykeops", "keops"),
+    ];
+    all.into_iter().map(peer).collect()
+}
+
 /// The semi-dual, its gradient in the rows, its gradient in the potential.
-fn evaluate(queries: &mut Queries, psi: &[f64]) -> Result<(f64, Vec<f64>, Vec<f64>), KernelError> {
+pub(crate) fn evaluate(queries: &mut Queries, psi: &[f64]) -> Result<(f64, Vec<f64>, Vec<f64>), KernelError> {
     let found = queries.c_transform(psi)?;
     let in_rows = queries.gradient(&found, None)?;
     let in_psi = found.shares(psi.len()).iter().map(|s| 1.0 / psi.len() as f64 - s).collect();
@@ -220,7 +226,7 @@ fn spread_over(x: &Tensor, count: i64) -> Result<Tensor> {
 }
 
 /// `[runs, M]`, float32; a converged one is that of as many rows of `x` as there are references.
-fn potentials(kind: Psi, x: &Tensor, y: &Tensor, runs: u64) -> Result<Tensor> {
+pub(crate) fn potentials(kind: Psi, x: &Tensor, y: &Tensor, runs: u64) -> Result<Tensor> {
     let references = Arc::new(References::new(&rows(y)?).map_err(refused)?);
     let psi = match kind {
         Psi::Early => {

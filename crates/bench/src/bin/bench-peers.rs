@@ -2,14 +2,14 @@
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use smalti_base::device::{prepare_process, threads};
+use smalti_base::device::{DeviceChoice, prepare_process, threads};
 use smalti_base::image_file::load_gray;
 use smalti_base::{Error, Result};
 use smalti_bench::children::Children;
 use smalti_bench::compare::{Outcome, Row, compare};
 use smalti_bench::peer::Host;
 use smalti_bench::transport::Images;
-use smalti_bench::{patchnr, radon, report, transport};
+use smalti_bench::{patchnr, radon, report, tensor_transport, transport};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +33,9 @@ struct Arguments {
     /// Folder with sic/ref.png and sic/test.png for the transport comparisons [default: synthetic images]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Device of the comparison on tensors, for both sides: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
     /// File for the figures of this run
     #[arg(long, value_name = "FILE", default_value = "results/peers.csv")]
     out: PathBuf,
@@ -82,6 +85,11 @@ fn measure(arguments: &Arguments) -> Result<Vec<Row>> {
             rows.extend(compare(comparison, &host, arguments.rounds)?);
         }
     }
+    if wanted(tensor_transport::NAME) {
+        let (images, device) = (images(arguments.data.as_deref())?, arguments.device.resolve()?);
+        let comparison = tensor_transport::comparison(&images, device, arguments.rounds, folder.path())?;
+        rows.extend(compare(comparison, &host, arguments.rounds)?);
+    }
     for name in radon::NAMES.into_iter().filter(|name| wanted(name)) {
         rows.extend(compare(radon::comparison(name, folder.path())?, &host, arguments.rounds)?);
     }
@@ -93,7 +101,8 @@ fn measure(arguments: &Arguments) -> Result<Vec<Row>> {
 }
 
 fn names() -> Vec<&'static str> {
-    patchnr::NAMES.into_iter().chain(transport::NAMES).chain(radon::NAMES).collect()
+    let transport = transport::NAMES.into_iter().chain([tensor_transport::NAME]);
+    patchnr::NAMES.into_iter().chain(transport).chain(radon::NAMES).collect()
 }
 
 /// The images of the transport comparisons.
