@@ -16,10 +16,15 @@ use std::{
 /// All tests and doctests of the workspace, after set-up.
 pub(crate) fn test(root: &Path) -> Result {
     let libtorch = setup(root)?;
-    Err(child::replace(cargo(root, &libtorch, &TEST)?))
+    Err(child::replace(tests(root, &libtorch)?))
 }
 
-const TEST: [&str; 3] = ["test", "--workspace", "--release"];
+/// Tests run side by side: threads inside of libtorch's operations would only wait for one another.
+fn tests(root: &Path, libtorch: &Libtorch) -> Result<Command> {
+    let mut command = cargo(root, libtorch, &["test", "--workspace", "--release"])?;
+    command.env("OMP_NUM_THREADS", "1");
+    Ok(command)
+}
 
 /// A cargo command in the root of the checkout.
 fn cargo(root: &Path, libtorch: &Libtorch, arguments: &[&str]) -> Result<Command> {
@@ -48,12 +53,13 @@ fn steps(root: &Path, clock: &mut Clock) -> Result {
         let mut doc = cargo(root, &libtorch, &["doc", "--workspace", "--release", "--no-deps"])?;
         child::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
-    clock.step("test", || child::run(&mut cargo(root, &libtorch, &TEST)?))?;
+    clock.step("test", || child::run(&mut tests(root, &libtorch)?))?;
     for example in examples(root)? {
         // Without `--package`: with the features of the whole workspace, as the tests have built it.
         clock.step(&format!("example {example}"), || {
-            let run = ["run", "--release", "--example", &example];
-            child::run(&mut cargo(root, &libtorch, &run)?)
+            let mut run = cargo(root, &libtorch, &["run", "--release", "--example", &example])?;
+            let fewer = FEWER_STEPS.iter().find(|(name, _)| *name == example);
+            child::run(run.arg("--").args(fewer.map_or(&[][..], |(_, arguments)| arguments)))
         })?;
     }
     for experiment in workspace::experiments(root)? {
@@ -61,6 +67,14 @@ fn steps(root: &Path, clock: &mut Clock) -> Result {
     }
     Ok(())
 }
+
+/// Examples that by themselves compute for longer than is needed to see that they run, and what they are given here.
+const FEWER_STEPS: [(&str, &[&str]); 4] = [
+    ("mixture_flows", &["5", "20", "2", "300"]),
+    ("posterior_flow", &["10", "2"]),
+    ("warm_dual", &["1000"]),
+    ("wppflow", &["75"]),
+];
 
 /// One experiment in its smoke profile on the synthetic data, into a folder that goes away: by the program that the tests
 /// have built. A build of it alone has other features of other packages, and begins with libtorch's.
@@ -135,6 +149,15 @@ fn verdict(good: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_are_those_of_examples_that_there_are() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let there = examples(root).unwrap();
+        for (name, _) in FEWER_STEPS {
+            assert!(there.iter().any(|example| example == name), "{name}");
+        }
+    }
 
     #[test]
     fn a_failing_step_is_named_and_keeps_the_exit_code() {

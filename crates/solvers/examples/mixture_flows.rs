@@ -1,10 +1,10 @@
 //! A stochastic flow against a flow without stochastic layers, on inverse problems whose posteriors are known: Gaussian
 //! mixtures (Hagemann, Hertrich and Steidl 2022, section 6.1, in a lower dimension).
 //!
-//! `cargo run --release -p smalti-solvers --example mixture_flows -- [dimension] [steps] [problems]`
+//! `cargo run --release -p smalti-solvers --example mixture_flows -- [dimension] [steps] [problems] [samples]`
 //!
 //! Both have eight couplings and the same training. Compared are samples of `p(x | y)` with exact ones, by the exact
-//! `W_1` of 1000 samples each, over ten observations.
+//! `W_1` of 1000 samples each (or as many as given), over ten observations.
 
 use smalti_base::{Result, Seed, device};
 use smalti_flows::stochastic::{ConditionalSnf, FlowShape, Mala, MarkovKernel, MixtureProblem};
@@ -14,7 +14,6 @@ use smalti_solvers::{Budget, Iteration, Observer, Schedule, SnfTraining, SnfTrai
 use tch::{Kind, Tensor};
 
 const BATCH: i64 = 512;
-const SAMPLES: i64 = 1000;
 const OBSERVATIONS: u64 = 10;
 
 fn trained(flow: ConditionalSnf, problem: &MixtureProblem, steps: u64, seed: Seed) -> Result<ConditionalSnf> {
@@ -41,7 +40,7 @@ fn main() -> Result<()> {
     device::prepare_process(None);
     let mut numbers = std::env::args().skip(1).map(|a| a.parse::<u64>().ok());
     let mut next = |default: u64| numbers.next().flatten().unwrap_or(default);
-    let (dim, steps, problems) = (next(5) as i64, next(80), next(2));
+    let (dim, steps, problems, samples) = (next(5) as i64, next(80), next(2), next(1000) as i64);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
     let shape = |couplings| FlowShape { dim, condition: dim, couplings, hidden: vec![64, 64], clamp };
     let names = ["INN", "SNF", "exact"];
@@ -60,13 +59,13 @@ fn main() -> Result<()> {
         for k in 0..OBSERVATIONS {
             let (_, y) = exact.pairs(1, &mut seed.at("observations", k));
             let posterior = exact.posterior(&y.squeeze_dim(0))?;
-            let conditions = y.expand([SAMPLES, dim], false).contiguous();
+            let conditions = y.expand([samples, dim], false).contiguous();
             let stream = &mut seed.at("samples", k);
-            let truth = posterior.sample(SAMPLES, stream);
+            let truth = posterior.sample(samples, stream);
             let drawn: [Tensor; 3] = [
                 inn.sample(&conditions, stream)?,
                 snf.sample(&conditions, stream)?,
-                posterior.sample(SAMPLES, stream),
+                posterior.sample(samples, stream),
             ];
             for (found, drawn) in found.iter_mut().zip(&drawn) {
                 found.push(wasserstein1(&drawn.to_kind(Kind::Float), &truth)?);

@@ -102,30 +102,30 @@ fn mean(x: &Tensor) -> f64 {
 #[test]
 fn samples_fit_the_data_differ_and_have_a_good_mean() {
     let set = set();
-    let TrainedWppFlow { flow, curve } = trained(&set, settings(300)).unwrap();
+    let TrainedWppFlow { flow, curve } = trained(&set, settings(200)).unwrap();
     let losses: Vec<f64> = curve.iter().map(|point| point.validation.unwrap()).collect();
     println!("{losses:?}");
-    assert!(losses[14] < 0.7 * losses[0], "{losses:?}");
-    assert_eq!(flow.provenance["validation_loss"], losses[14].to_string());
+    assert!(losses[9] < 0.7 * losses[0], "{losses:?}");
+    assert_eq!(flow.provenance["validation_loss"], losses[9].to_string());
     assert_eq!(flow.provenance["training_data_sha256"].len(), 64);
 
     // On images three times as large as those of the training.
     let side = 30;
     let operator = operator(side);
-    let truth = texture("test", 3, FACTOR * side);
+    let truth = texture("test", 2, FACTOR * side);
     let y = observe(&operator, "test", &truth);
     let (mut ours, mut bicubic, mut misfit, mut spread) = (0.0, 0.0, 0.0, 0.0);
-    for k in 0..3 {
+    for k in 0..2 {
         let (truth, y) = (truth.narrow(0, k, 1), y.narrow(0, k, 1));
         let samples = flow.sample(&y, 10, &mut Seed::new(5).at("samples", k as u64)).unwrap();
         let average = samples.mean_dim(0i64, true, None::<Kind>);
         let cut = |x: &Tensor| x.narrow(2, 8, 44).narrow(3, 8, 44);
-        let score = |x: &Tensor| psnr(&cut(x), &cut(&truth), 1.0).unwrap() / 3.0;
+        let score = |x: &Tensor| psnr(&cut(x), &cut(&truth), 1.0).unwrap() / 2.0;
         ours += score(&average);
         bicubic += score(&interpolate(&y, operator.grid(), operator.domain(), Border::Periodic).unwrap());
         let residual = operator.apply(&samples).unwrap() - &y;
-        misfit += mean(&residual.square()).sqrt() / 3.0;
-        spread += mean(&samples.std_dim(0i64, false, true)) / 3.0;
+        misfit += mean(&residual.square()).sqrt() / 2.0;
+        spread += mean(&samples.std_dim(0i64, false, true)) / 2.0;
     }
     println!("mean {ours:.2} dB, bicubic {bicubic:.2} dB, misfit {misfit:.4}, spread {spread:.4}");
     assert!(ours > bicubic + 0.5, "mean {ours:.2} dB, bicubic {bicubic:.2} dB");
@@ -157,7 +157,7 @@ fn a_converged_dual_solver_trains_as_well() {
 fn the_log_determinant_keeps_samples_apart() {
     let set = set();
     let spread = |noise| {
-        let flow = trained(&set, WppFlowSettings { noise, ..settings(60) }).unwrap().flow;
+        let flow = trained(&set, WppFlowSettings { noise, ..settings(40) }).unwrap().flow;
         let y = set.validation.narrow(0, 0, 1);
         let samples = flow.sample(&y, 10, &mut Seed::new(5).at("samples", 0)).unwrap();
         mean(&samples.std_dim(0i64, false, true))

@@ -195,7 +195,7 @@ fn the_authors_snf_is_closer_than_their_inn() {
     };
     let root = tempfile::tempdir().unwrap();
     let data = scatterometry::data(Some(&folder), None, root.path()).unwrap();
-    let text = SCATTEROMETRY.replacen("samples = 2000", "samples = 20000", 1);
+    let text = SCATTEROMETRY.replacen("samples = 2000", "samples = 8000", 1);
     let outcome = scattered(root.path(), &data, &text);
     let found = means(&outcome);
     let of = |k: usize| found[k].1.unwrap();
