@@ -264,6 +264,11 @@ pub fn data_hash(tensors: &[&Tensor]) -> Result<String> {
     Ok(hex(hash.finalize()))
 }
 
+/// SHA-256 of a text, in lower-case hexadecimal: a short name for a long identity.
+pub fn text_hash(text: &str) -> String {
+    hex(Sha256::digest(text.as_bytes()))
+}
+
 fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

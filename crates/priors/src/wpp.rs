@@ -24,7 +24,7 @@ use crate::regularizer::Regularizer;
 use frame::Frame;
 use scale::{Potentials, Scale, Search};
 use smalti_base::{Error, Result, Seed, checkpoint::Checkpoint};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use tch::{Kind, Tensor};
 
 /// `R(x) = sum_l w_l W_2^2(patches of x_l, patches of r_l)`, the squared Wasserstein distance between the patch
@@ -94,6 +94,7 @@ pub struct WassersteinPatchPrior {
     dual: DualMethod,
     /// Whether libtorch searches in main memory, too.
     always_tensors: bool,
+    evaluations: Cell<usize>,
     state: RefCell<State>,
 }
 
@@ -120,7 +121,7 @@ impl WassersteinPatchPrior {
             .enumerate()
             .map(|(l, references)| Scale::new(&Frame::name(l), frame.patches, references, settings.dual));
         let state = RefCell::new(State { scales: scales.collect::<Result<_>>()?, solved: None });
-        Ok(Self { frame, dual: settings.dual, always_tensors: false, state })
+        Ok(Self { frame, dual: settings.dual, always_tensors: false, evaluations: Cell::new(0), state })
     }
 
     /// Zero-shot: images of `size` are compared with the patches of the observation itself, at the observation's
@@ -168,6 +169,12 @@ impl WassersteinPatchPrior {
         self.always_tensors = true;
         self.state.get_mut().solved = None;
         self
+    }
+
+    /// What all dual problems have cost so far: c-transforms of all patches of a scale, over all scales. It goes on over
+    /// checkpoints.
+    pub fn evaluations(&self) -> usize {
+        self.evaluations.get()
     }
 
     /// What the last evaluation found on each scale, the finest first; empty before the first one.
@@ -232,7 +239,8 @@ impl WassersteinPatchPrior {
         if !known {
             *solved = None;
             for (scale, image) in scales.iter_mut().zip(&images) {
-                scale.find(image, how, search)?;
+                let spent = scale.find(image, how, search)?.evaluations;
+                self.evaluations.set(self.evaluations.get() + spent);
             }
             *solved = Some((image.f_detach_copy()?, how));
         }
@@ -273,17 +281,21 @@ impl Regularizer for WassersteinPatchPrior {
         for (l, psi) in self.potentials().iter().enumerate() {
             file.tensors.insert(format!("potential.{l}"), Tensor::from_slice(psi));
         }
+        file.set_meta("evaluations", self.evaluations.get());
         Some(file)
     }
 
     fn restore(&mut self, mut file: Checkpoint) -> Result<()> {
+        let evaluations = file.meta_parsed("evaluations")?;
         let counts = self.state.get_mut().scales.iter().map(|scale| scale.references().len() as i64);
         let potentials = counts.enumerate().map(|(l, count)| {
             let psi = file.take(&format!("potential.{l}"), &[count], Kind::Double)?;
             Ok(Vec::<f64>::try_from(psi)?)
         });
         let potentials = potentials.collect::<Result<Vec<_>>>()?;
-        self.set_potentials(&potentials)
+        self.set_potentials(&potentials)?;
+        self.evaluations.set(evaluations);
+        Ok(())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where images come from: a folder of measured data, or the built-in synthetic set.
 
-use crate::experiment::{EvaluationSet, Experiment, ExperimentKind};
-use crate::synthetic::microstructure;
 use smalti_base::{Error, Result, Seed, image_file};
+use smalti_methods::synthetic::microstructure;
+use smalti_methods::{Instrument, Role};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use tch::Tensor;
@@ -49,8 +49,8 @@ impl DataSource {
     /// The first of: the folder `option`, the folder `environment` (the value of `SMALTI_DATA`), `data/` in the
     /// folder `repository`, the synthetic set.
     ///
-    /// A folder that somebody named must hold all images that the sets need; `data/` is passed over where it
-    /// holds none of them.
+    /// A folder that somebody named must hold all `files` (names or patterns with one `*`) and enough images for all `sets`
+    /// (patterns, and how many are taken); `data/` is passed over where it holds none of them.
     ///
     /// # Errors
     /// [`Error::Content`] naming the first file that is missing.
@@ -58,45 +58,19 @@ impl DataSource {
         option: Option<&Path>,
         environment: Option<&Path>,
         repository: &Path,
-        experiment: &Experiment,
-        sets: &[EvaluationSet],
-    ) -> Result<Self> {
-        if experiment.kind == ExperimentKind::Volume {
-            return Ok(Self::SyntheticVolumes);
-        }
-        let (source, named_by) = Self::named(option, environment, repository);
-        let learned = [&experiment.data.reference, &experiment.data.validation];
-        let wanted: Vec<&String> = learned.into_iter().chain(sets.iter().flat_map(|s| &s.images)).collect();
-        if named_by == NamedBy::Repository
-            && !wanted.iter().any(|w| source.matches(w).is_ok_and(|m| !m.is_empty()))
-        {
-            return Ok(Self::Synthetic);
-        }
-        for name in learned {
-            source.names(std::slice::from_ref(name), None)?;
-        }
-        for set in sets {
-            source.names(&set.images, set.take)?;
-        }
-        Ok(source)
-    }
-
-    /// The same for an experiment that needs `files`.
-    ///
-    /// # Errors
-    /// [`Error::Content`] naming the first file that is missing.
-    pub fn of_files(
-        option: Option<&Path>,
-        environment: Option<&Path>,
-        repository: &Path,
         files: &[String],
+        sets: &[(&[String], Option<usize>)],
     ) -> Result<Self> {
         let (source, named_by) = Self::named(option, environment, repository);
         let there = |file: &String| source.matches(file).is_ok_and(|m| !m.is_empty());
-        if named_by == NamedBy::Repository && !files.iter().any(there) {
+        let mut wanted = files.iter().chain(sets.iter().flat_map(|(patterns, _)| *patterns));
+        if named_by == NamedBy::Repository && !wanted.any(there) {
             return Ok(Self::Synthetic);
         }
         source.names(files, None)?;
+        for (patterns, take) in sets {
+            source.names(patterns, *take)?;
+        }
         Ok(source)
     }
 
@@ -213,6 +187,17 @@ impl DataSource {
             Self::Synthetic => microstructure(SYNTHETIC_SIZE, SYNTHETIC_SIZE, self.seed(name), 0),
             Self::SyntheticVolumes => Err(Error::value(name, "an image", "a synthetic volume")),
             Self::Drawn(what) => Err(Error::value(name, "an image", what)),
+        }
+    }
+
+    /// The image `name` as [`DataSource::load`] reads it or, where the data are synthetic, one such as `instrument` looks at.
+    ///
+    /// # Errors
+    /// Those of [`image_file::load_gray`], or of drawing.
+    pub fn image(&self, name: &str, role: Role, instrument: &dyn Instrument) -> Result<Tensor> {
+        match self {
+            Self::Folder { .. } => self.load(name),
+            _ => instrument.phantom(role, self.seed(name), 0),
         }
     }
 

@@ -1,14 +1,13 @@
 //! What the tables of samplers share: trained flows, distances observation by observation, and their rows.
 
 use crate::experiment::samplers::FlowTraining;
-use crate::experiment::settings::Schedule as ScheduleChoice;
 use crate::outcome::{Distance, Figure, Measure, Row};
-use crate::state::State;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Result, Seed};
 use smalti_flows::stochastic::ConditionalSnf;
+use smalti_methods::Run;
 use smalti_solvers::snf_training::DrawPairs;
-use smalti_solvers::{Budget, Iteration, Schedule, SnfTraining, SnfTrainingSettings, Step, run};
+use smalti_solvers::{Iteration, SnfTraining, SnfTrainingSettings, Step};
 use tch::Kind;
 
 /// Keys in `distances.csv` and titles of the rows.
@@ -22,7 +21,7 @@ const TITLES: [(&str, &str); 6] = [
 ];
 
 /// The name of a row for readers.
-pub(crate) fn title(key: &str) -> Option<&'static str> {
+fn title(key: &str) -> Option<&'static str> {
     TITLES.iter().find(|(known, _)| *known == key).map(|(_, title)| *title)
 }
 
@@ -31,44 +30,41 @@ pub(crate) struct Piece<'a> {
     pub(crate) name: String,
     /// All settings that it depends on.
     pub(crate) identity: &'a str,
-    pub(crate) state: &'a State,
+    pub(crate) run: &'a Run,
 }
 
 impl Piece<'_> {
-    fn done<I: Iteration>(&self, iteration: &mut I, steps: u64) -> Result<f64> {
-        let observer = self.state.observer(&self.name, self.identity);
-        let summary = run(iteration, Budget::steps(steps), &observer)?;
-        self.state.go_on(&summary)?;
-        Ok(summary.elapsed.as_secs_f64())
-    }
-
     /// Trains `flow`, or takes it from the state of an interrupted run; with the seconds that it took.
     pub(crate) fn trained(
         &self,
-        mut flow: ConditionalSnf,
+        flow: ConditionalSnf,
         draw: DrawPairs<'_>,
         training: &FlowTraining,
         seed: Seed,
     ) -> Result<(ConditionalSnf, f64)> {
-        if let Some(file) = self.state.finished(&self.name, self.identity)? {
+        let &FlowTraining { steps, learning_rate: rate, schedule, .. } = training;
+        let settings = SnfTrainingSettings {
+            steps,
+            rate,
+            schedule: schedule.after(0),
+            report_every: steps.div_ceil(100).max(1),
+        };
+        let train = |flow, run: &Run| {
+            let training = SnfTraining::new(flow, draw, settings, seed)?;
+            let (trained, summary) = run.iterate("training", steps, training)?;
+            Ok((trained.flow, summary.elapsed.as_secs_f64()))
+        };
+        let save = |(flow, seconds): &(ConditionalSnf, f64)| {
+            let mut file = flow.to_checkpoint();
+            file.set_meta("seconds", seconds);
+            Ok(file)
+        };
+        let restore = |mut flow: ConditionalSnf, file: Checkpoint| {
             let seconds = file.meta_parsed("seconds")?;
             flow.load(file)?;
-            return Ok((flow, seconds));
-        }
-        let &FlowTraining { steps, learning_rate: rate, schedule, .. } = training;
-        let schedule = match schedule {
-            ScheduleChoice::Constant => Schedule::Constant,
-            ScheduleChoice::Cosine => Schedule::Cosine { warmup: 0 },
+            Ok((flow, seconds))
         };
-        let settings =
-            SnfTrainingSettings { steps, rate, schedule, report_every: steps.div_ceil(100).max(1) };
-        let mut training = SnfTraining::new(flow, draw, settings, seed)?;
-        let seconds = self.done(&mut training, steps)?;
-        let flow = training.finish()?.flow;
-        let mut file = flow.to_checkpoint();
-        file.set_meta("seconds", seconds);
-        self.state.finish(&self.name, self.identity, file)?;
-        Ok((flow, seconds))
+        self.run.once_from(&self.name, self.identity, flow, train, (save, restore))
     }
 
     /// What `measure` finds for the observations `0..observations`: one list of distances for each of `methods`.
@@ -79,16 +75,24 @@ impl Piece<'_> {
         measure: impl FnMut(u64) -> Result<Vec<f64>>,
     ) -> Result<Vec<Vec<f64>>> {
         let name = self.name.clone();
-        let mut comparison =
+        let comparison =
             Comparison { name, methods: methods.to_vec(), measure, found: vec![Vec::new(); methods.len()] };
-        if let Some(file) = self.state.finished(&self.name, self.identity)? {
+        let compare = |comparison, run: &Run| Ok(run.iterate("comparison", observations, comparison)?.0);
+        let restore = |mut comparison: Comparison<_>, file| {
             comparison.restore(file)?;
-            return comparison.finish();
-        }
-        self.done(&mut comparison, observations)?;
-        self.state.finish(&self.name, self.identity, comparison.save().unwrap_or_default())?;
-        comparison.finish()
+            comparison.finish()
+        };
+        let save = |found: &Vec<Vec<f64>>| Ok(to_checkpoint(found));
+        self.run.once_from(&self.name, self.identity, comparison, compare, (save, restore))
     }
+}
+
+/// Distances by method, as a file.
+fn to_checkpoint(found: &[Vec<f64>]) -> Checkpoint {
+    let mut file = Checkpoint::default();
+    file.set_meta("observations", found.first().map_or(0, Vec::len));
+    file.tensors.insert("distances".into(), tch::Tensor::from_slice(&found.concat()));
+    file
 }
 
 /// Distances of several methods, an observation a step.
@@ -119,11 +123,7 @@ impl<F: FnMut(u64) -> Result<Vec<f64>>> Iteration for Comparison<F> {
     }
 
     fn save(&self) -> Option<Checkpoint> {
-        let mut file = Checkpoint::default();
-        file.set_meta("observations", self.found.first().map_or(0, Vec::len));
-        let flat = self.found.concat();
-        file.tensors.insert("distances".into(), tch::Tensor::from_slice(&flat));
-        Some(file)
+        Some(to_checkpoint(&self.found))
     }
 
     fn restore(&mut self, mut state: Checkpoint) -> Result<()> {
@@ -141,6 +141,7 @@ impl<F: FnMut(u64) -> Result<Vec<f64>>> Iteration for Comparison<F> {
 pub(crate) fn row(method: &str, values: &[f64], of: Distance, note: String, data: &str) -> Row {
     Row {
         method: method.into(),
+        title: title(method).unwrap_or(method).into(),
         distance: Some(Distance { figure: Figure::over(values), ..of }),
         data: data.into(),
         note,

@@ -12,6 +12,7 @@
 //! let ours = Figures { psnr: Figure::over(&[25.0, 26.0]), ..Figures::default() };
 //! let row = Row {
 //!     method: "bicubic".into(),
+//!     title: "bicubic".into(),
 //!     images: 2,
 //!     ours,
 //!     seconds_mean: Some(0.01),
@@ -25,18 +26,16 @@
 //! assert!(csv.contains("bicubic,2,25.5000,0.5000"));
 //! ```
 //!
-//! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`synthetic`], [`run`],
-//! [`superres`], [`methods`], [`volume`], [`wppnets`], [`wppflow`], [`langevin`], [`mixture`], [`scatterometry`],
-//! [`state`], [`outcome`], [`table`], [`report`], [`png`], [`publish`].
+//! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`run`], [`evaluate`] (what most tables
+//! are made by), [`wppnets`], [`wppflow`], [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
+//! [`publish`].
 
 mod calibrated;
 pub mod catalogue;
-pub mod ct;
 pub mod data;
 mod distances;
+pub mod evaluate;
 pub mod experiment;
-pub mod langevin;
-pub mod methods;
 pub mod mixture;
 pub mod outcome;
 pub mod png;
@@ -44,10 +43,6 @@ pub mod publish;
 pub mod report;
 pub mod run;
 pub mod scatterometry;
-pub mod state;
-pub mod superres;
-pub mod synthetic;
 pub mod table;
-pub mod volume;
 pub mod wppflow;
 pub mod wppnets;

@@ -6,15 +6,11 @@ use smalti_base::{DeviceChoice, Error, Seed};
 use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
-use smalti_tables::experiment::ct::Ct;
-use smalti_tables::experiment::langevin::LangevinTable;
 use smalti_tables::experiment::samplers::{Mixture, Samplers, Scatterometry};
 use smalti_tables::experiment::wppflow::WppFlowTable;
 use smalti_tables::experiment::wppnets::WppNets;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
-use smalti_tables::run::{
-    RunOptions, run, run_ct, run_langevin, run_mixture, run_scatterometry, run_wppflow, run_wppnets,
-};
+use smalti_tables::run::{RunOptions, run, run_mixture, run_scatterometry, run_wppflow, run_wppnets};
 use smalti_tables::{mixture, scatterometry, table};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -98,18 +94,11 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
         planned.push(if let Some(experiment) = WppNets::read(&path)? {
             let networks = experiment.networks(experiment.profile(arguments.profile));
             let files: Vec<String> = networks.flat_map(|(_, network)| network.files()).collect();
-            let data = DataSource::of_files(option, environment, repository, &files)?;
+            let data = DataSource::find(option, environment, repository, &files, &[])?;
             Planned::WppNets(Box::new(experiment), data)
         } else if let Some(experiment) = WppFlowTable::read(&path)? {
-            let data = DataSource::of_files(option, environment, repository, &experiment.data.files())?;
+            let data = DataSource::find(option, environment, repository, &experiment.data.files(), &[])?;
             Planned::WppFlow(Box::new(experiment), data)
-        } else if let Some(experiment) = LangevinTable::read(&path)? {
-            let data = DataSource::of_files(option, environment, repository, &experiment.files())?;
-            Planned::Langevin(Box::new(experiment), data)
-        } else if let Some(experiment) = Ct::read(&path)? {
-            let files = experiment.files(experiment.profile(arguments.profile));
-            let data = DataSource::of_files(option, environment, repository, &files)?;
-            Planned::Ct(Box::new(experiment), data)
         } else if let Some(experiment) = Samplers::<Mixture>::read(&path)? {
             Planned::Mixture(Box::new(experiment), mixture::data())
         } else if let Some(experiment) = Samplers::<Scatterometry>::read(&path)? {
@@ -118,7 +107,7 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
         } else {
             let experiment = Experiment::read(&path)?;
             let profile = experiment.profile(arguments.profile);
-            let data = DataSource::find(option, environment, repository, &experiment, &profile.sets)?;
+            let data = experiment.find_data(profile, option, environment, repository)?;
             Planned::Table(Box::new(experiment), data)
         });
     }
@@ -127,8 +116,6 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::Table(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::WppNets(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::WppFlow(experiment, data) => (&experiment.name, &experiment.title, data),
-            Planned::Langevin(experiment, data) => (&experiment.name, &experiment.title, data),
-            Planned::Ct(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Mixture(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Scatterometry(experiment, data) => (&experiment.name, &experiment.title, data),
         };
@@ -152,12 +139,6 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::WppFlow(experiment, data) => {
                 run_wppflow(experiment, experiment.profile(options.profile), data, &options)?
             }
-            Planned::Langevin(experiment, data) => {
-                run_langevin(experiment, experiment.profile(options.profile), data, &options)?
-            }
-            Planned::Ct(experiment, data) => {
-                run_ct(experiment, experiment.profile(options.profile), data, &options)?
-            }
             Planned::Mixture(experiment, data) => {
                 run_mixture(experiment, experiment.profile(options.profile), data, &options)?
             }
@@ -176,8 +157,6 @@ enum Planned {
     Table(Box<Experiment>, DataSource),
     WppNets(Box<WppNets>, DataSource),
     WppFlow(Box<WppFlowTable>, DataSource),
-    Langevin(Box<LangevinTable>, DataSource),
-    Ct(Box<Ct>, DataSource),
     Mixture(Box<Samplers<Mixture>>, DataSource),
     Scatterometry(Box<Samplers<Scatterometry>>, DataSource),
 }

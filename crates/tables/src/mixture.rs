@@ -7,7 +7,6 @@ use crate::experiment::samplers::{Mixture, Samplers};
 use crate::outcome::{Measure, Outcome};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
-use crate::state::State;
 use smalti_base::seed::Stream;
 use smalti_base::{Result, Seed};
 use smalti_flows::stochastic::{ConditionalSnf, FlowShape, Mala, MarkovKernel, MixtureProblem};
@@ -33,16 +32,16 @@ pub fn run(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<Outcome> {
-    let state = State::of(options);
+    let run = options.to_run();
     let identity = format!("{profile:?} seed {}", options.seed.value());
     // Means over the observations of a problem, and seconds of the trainings.
     let mut means: [Vec<f64>; KEYS.len()] = Default::default();
     let mut seconds = [0.0; 2];
     for p in 0..profile.problems {
-        state.check()?;
+        run.check()?;
         let seed = options.seed.derive("mixture", p);
         let piece =
-            |what: &str| Piece { name: format!("mixture {p}, {what}"), identity: &identity, state: &state };
+            |what: &str| Piece { name: format!("mixture {p}, {what}"), identity: &identity, run: &run };
         let problem = MixtureProblem::published(profile.dim, seed)?;
         let [inn, snf] = flows(profile, seed)?;
         let draw = || Box::new(|stream: &mut Stream| Ok(problem.pairs(profile.training.batch, stream)));
@@ -140,7 +139,6 @@ pub fn facts<'a>(
     protocol.extend(how(&RunOptions { device: Device::Cpu, ..options.clone() }));
     Facts {
         title: &experiment.title,
-        crop: 0,
         window: [0.0, 1.0],
         data,
         sources: Vec::new(),

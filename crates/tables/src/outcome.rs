@@ -1,8 +1,8 @@
 //! What a run hands to the table and to the report.
 
 use smalti_base::metrics::Summary;
+pub use smalti_methods::estimate::{Line, Look, Map, Plot, TrainingCurve};
 use smalti_operators::Grid;
-use smalti_priors::wpp::SquaredDistance;
 use tch::Tensor;
 
 /// A figure over images: its mean and, over two images or more, its population standard deviation (as
@@ -79,8 +79,10 @@ impl Measure {
 /// One row of the table: one method on one set of images, or on one set of observations.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Row {
-    /// The method, by its key (`patchnr`).
+    /// The row, by its name in the experiment file (`patchnr`).
     pub method: String,
+    /// The row, for readers.
+    pub title: String,
     /// How many images the figures are over.
     pub images: usize,
     /// Our figures; all empty where the method could not run, and then `note` says why.
@@ -106,98 +108,27 @@ pub struct Shown {
     pub truth: Tensor,
     /// The observation, where it is an image: `[1, 1, h, w]`, and where its pixels lie in the ground truth.
     pub observation: Option<(Tensor, Grid)>,
+    /// The part that is scored, as first index and length of rows and columns.
+    pub scored: [(i64, i64); 2],
     /// The reconstructions, in the order of the table.
     pub results: Vec<Restored>,
     /// What else is shown, without a score.
     pub maps: Vec<Map>,
 }
 
-/// A picture of something that is no reconstruction, such as the standard deviation of samples.
-#[derive(Debug)]
-pub struct Map {
-    /// For file names.
-    pub key: &'static str,
-    /// For readers.
-    pub title: &'static str,
-    /// What its black and white stand for.
-    pub caption: String,
-    /// The picture, `[1, 1, H, W]`, in the window of the report.
-    pub image: Tensor,
-}
-
 /// What one method made of an image.
 #[derive(Debug)]
 pub struct Restored {
-    /// The method, by its key, for file names.
-    pub key: &'static str,
-    /// The method, for readers.
-    pub title: &'static str,
+    /// The row, by its name in the experiment file, for file names.
+    pub key: String,
+    /// The row, for readers.
+    pub title: String,
     /// The reconstruction, `[1, 1, H, W]`.
     pub image: Tensor,
     /// PSNR in dB by the protocol of the table.
     pub psnr: f64,
     /// SSIM by the protocol of the table.
     pub ssim: f64,
-}
-
-/// How far the patches of a reconstruction are from those of the reference image, and what the dual problems of
-/// the reconstruction cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Transport {
-    /// The distance on the finest scale, as good as `gap` says and never above the true one.
-    pub distance: SquaredDistance,
-    /// By how much the distance can be below the true one, relatively; 0.01 is one percent.
-    pub gap: Option<f64>,
-    /// Number of patches that are compared.
-    pub patches: usize,
-    /// Number of reference patches.
-    pub references: usize,
-    /// c-transforms of all patches of a scale, over the reconstruction and all scales.
-    pub evaluations: usize,
-}
-
-/// The loss of a training over its steps.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TrainingCurve {
-    /// Step and training loss: mean negative log-likelihood of the patches of a step.
-    pub training: Vec<(u64, f64)>,
-    /// Step and validation loss: the same on patches of the validation image.
-    pub validation: Vec<(u64, f64)>,
-}
-
-/// A drawing of curves.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plot {
-    /// For readers.
-    pub title: &'static str,
-    /// What is along the axes.
-    pub axes: [&'static str; 2],
-    /// The curves.
-    pub lines: Vec<Line>,
-    /// What the lines of either look are.
-    pub legend: [&'static str; 2],
-    /// What else a reader must know.
-    pub caption: String,
-}
-
-/// A curve of a [`Plot`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Line {
-    /// Its points, from left to right.
-    pub points: Vec<(f64, f64)>,
-    /// How it looks.
-    pub look: Look,
-}
-
-/// The look of a curve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// In the first colour.
-    First,
-    /// In the second colour.
-    Second,
-    /// As an axis: what the others are compared with.
-    Reference,
 }
 
 /// All that a run found out.
@@ -207,7 +138,7 @@ pub struct Outcome {
     pub rows: Vec<Row>,
     /// The images that the report shows.
     pub shown: Vec<Shown>,
-    /// The training of the patch prior, where there was one.
+    /// The training of a patch prior, where there was one.
     pub curve: Option<TrainingCurve>,
     /// What else is drawn.
     pub plots: Vec<Plot>,

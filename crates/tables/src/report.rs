@@ -6,8 +6,6 @@ mod plot;
 mod strip;
 
 use crate::data::DataSource;
-use crate::experiment::settings::{Form, Operator};
-use crate::experiment::{Experiment, Profile};
 use crate::outcome::{Figures, Outcome, Plot, Shown};
 use crate::png::{Picture, data_uri};
 use crate::publish::Staged;
@@ -15,8 +13,7 @@ use crate::run::RunOptions;
 use crate::table::{Grid, notes};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
-use pictures::{COLOURS, error_map, error_scale, inset, observed, scored};
-use serde::Serialize;
+use pictures::{COLOURS, Region, error_map, error_scale, inset, observed};
 use smalti_base::{Error, Result};
 use tch::Device;
 
@@ -27,8 +24,6 @@ const TEMPLATE: &str = include_str!("report/report.html");
 pub struct Facts<'a> {
     /// The title.
     pub title: &'a str,
-    /// Pixels cut from every side before an image is scored.
-    pub crop: i64,
     /// The values that pictures show as black and as white.
     pub window: [f64; 2],
     /// The data.
@@ -41,32 +36,12 @@ pub struct Facts<'a> {
     pub settings: String,
 }
 
-impl<'a> Facts<'a> {
-    /// The facts of a superresolution table.
-    pub fn superresolution(
-        experiment: &'a Experiment,
-        profile: &Profile,
-        data: &'a DataSource,
-        options: &RunOptions,
-    ) -> Self {
-        Self {
-            title: &experiment.title,
-            crop: experiment.crop,
-            window: [0.0, 1.0],
-            data,
-            sources: sources(profile),
-            protocol: protocol(experiment, profile, data, options),
-            settings: settings(profile),
-        }
-    }
-}
-
 /// Adds `report.html` and `images/` to the results.
 ///
 /// # Errors
 /// [`Error::Shape`] where a shown image is not `[1, 1, H, W]` or smaller than the crop; [`Error::File`].
 pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<()> {
-    let scale = error_scale(&outcome.shown, facts.crop)?;
+    let scale = error_scale(&outcome.shown)?;
     let mut images = Vec::new();
     for shown in &outcome.shown {
         images.push(image(staged, shown, facts, scale)?);
@@ -107,13 +82,13 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<
 fn drawn(plot: &Plot) -> Result<Value> {
     let svg = plot::draw(plot)?.map(Value::from_safe_string);
     Ok(
-        context! { title => plot.title, legend => plot.legend.to_vec(), caption => plot.caption.as_str(), svg },
+        context! { title => plot.title.as_str(), legend => plot.legend.to_vec(), caption => plot.caption.as_str(), svg },
     )
 }
 
 /// The versions of a shown image: truth, observation, every result. Writes each picture as a file as well.
 fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> Result<Value> {
-    let scored = scored(&shown.truth, facts.crop)?;
+    let scored = Region::of(shown.scored);
     let place = inset(&shown.truth, scored)?;
     let folder = format!("images/{}", file_name(&shown.name));
     staged.add(
@@ -153,10 +128,10 @@ fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> R
     }
     for result in &shown.results {
         let figures = format!("{:.2} dB, SSIM {:.3}", result.psnr, result.ssim);
-        versions.push(version(result.key, result.title, figures, &result.image, true)?);
+        versions.push(version(&result.key, &result.title, figures, &result.image, true)?);
     }
     for map in &shown.maps {
-        versions.push(version(map.key, map.title, map.caption.clone(), &map.image, false)?);
+        versions.push(version(&map.key, &map.title, map.caption.clone(), &map.image, false)?);
     }
     Ok(context! { name => shown.name.as_str(), versions })
 }
@@ -188,55 +163,6 @@ fn groups(outcome: &Outcome) -> Vec<(String, Vec<Vec<String>>)> {
     groups
 }
 
-/// Where published figures come from, each once.
-fn sources(profile: &Profile) -> Vec<String> {
-    let mut sources: Vec<String> = Vec::new();
-    for source in profile.sets.iter().filter_map(|s| s.published_source.as_ref()) {
-        if !sources.contains(source) {
-            sources.push(source.clone());
-        }
-    }
-    sources
-}
-
-/// What a reader must know to compare these figures with others.
-fn protocol(
-    experiment: &Experiment,
-    profile: &Profile,
-    data: &DataSource,
-    options: &RunOptions,
-) -> Vec<(&'static str, String)> {
-    let Operator { kernel_size, sigma, stride, form, noise } = experiment.operator;
-    let beyond = match form {
-        Form::WrapAfter => "image extended periodically on the right and at the bottom",
-        Form::Valid => "only where the whole kernel lies within the image",
-        Form::Reflect => "image extended by reflection",
-    };
-    let images = match profile.size {
-        Some(size) => format!("cut to the central {size} × {size} px"),
-        None => "whole".to_owned(),
-    };
-    let crop = experiment.crop;
-    let named = |name: &String| data.names(std::slice::from_ref(name), None).unwrap_or_default().join("");
-    let (reference, validation) = (named(&experiment.data.reference), named(&experiment.data.validation));
-    let mut all = vec![
-        ("Experiment", format!("{}, profile {}", experiment.name, options.profile)),
-        (
-            "Operator",
-            format!(
-                "{kernel_size} × {kernel_size} Gaussian blur, σ = {sigma} px, every {stride}th pixel; {beyond}"
-            ),
-        ),
-        ("Noise", format!("white, Gaussian, σ = {noise}, on values in [0, 1]")),
-        ("Images", images),
-        ("Score", format!("PSNR (range 1) and SSIM (7 × 7 uniform window) without the outer {crop} px")),
-        ("Mean ± std", "over images; standard deviation of the population".to_owned()),
-        ("Prior learned from", format!("{reference} (validation: {validation})")),
-    ];
-    all.extend(how(options));
-    all
-}
-
 /// What a reader must know about every run.
 pub(crate) fn how(options: &RunOptions) -> [(&'static str, String); 4] {
     let device = match options.device {
@@ -250,22 +176,4 @@ pub(crate) fn how(options: &RunOptions) -> [(&'static str, String); 4] {
         ("Version", format!("smalti-tables {}", env!("CARGO_PKG_VERSION"))),
         ("Command", options.command_line.clone()),
     ]
-}
-
-/// The settings of the methods as they stand in the experiment file.
-fn settings(profile: &Profile) -> String {
-    #[derive(Serialize)]
-    struct Settings<'a> {
-        l2_tv: Option<&'a crate::experiment::settings::L2Tv>,
-        patchnr: Option<&'a crate::experiment::settings::PatchNr>,
-        wpp: Option<&'a crate::experiment::settings::Wpp>,
-        volume: Option<&'a crate::volume::settings::Volume>,
-    }
-    let settings = Settings {
-        l2_tv: profile.l2_tv.as_ref(),
-        patchnr: profile.patchnr.as_ref(),
-        wpp: profile.wpp.as_ref(),
-        volume: profile.volume.as_ref(),
-    };
-    toml::to_string(&settings).unwrap_or_default()
 }

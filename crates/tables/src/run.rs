@@ -1,16 +1,15 @@
 //! One experiment from its checked file to published results.
 
 use crate::data::DataSource;
-use crate::experiment::ct::{Ct, Profile as CtProfile};
-use crate::experiment::langevin::{LangevinTable, Profile as LangevinProfile};
 use crate::experiment::samplers::{Mixture, Samplers, Scatterometry};
 use crate::experiment::wppflow::{Profile as WppFlowProfile, WppFlowTable};
 use crate::experiment::wppnets::{Profile as WppNetsProfile, WppNets};
-use crate::experiment::{Experiment, ExperimentKind, Profile, ProfileName};
+use crate::experiment::{Experiment, Profile, ProfileName};
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{ct, langevin, mixture, report, scatterometry, superres, table, volume, wppflow, wppnets};
-use smalti_base::{Error, Result, Seed};
+use crate::{evaluate, mixture, report, scatterometry, table, wppflow, wppnets};
+use smalti_base::{Result, Seed};
+use smalti_methods::Run;
 use smalti_solvers::Cancel;
 use std::path::PathBuf;
 use tch::Device;
@@ -34,6 +33,13 @@ pub struct RunOptions {
     pub command_line: String,
 }
 
+impl RunOptions {
+    /// How methods run, with state and results in the folder of this run.
+    pub fn to_run(&self) -> Run {
+        Run::new(self.seed, self.device).with_cancel(self.cancel.clone()).in_folder(&self.folder)
+    }
+}
+
 /// Runs `experiment` and writes `table.csv`, `table.md`, `report.html` and `images/` into
 /// [`RunOptions::folder`]: all of them or, on an error, none.
 ///
@@ -47,15 +53,8 @@ pub fn run(
 ) -> Result<Outcome> {
     // A folder that cannot be written is found before the work, not after it.
     let staged = Staged::beside(&options.folder)?;
-    let outcome = match experiment.kind {
-        ExperimentKind::Superresolution => superres::run(experiment, profile, data, options)?,
-        ExperimentKind::Volume => volume::run(experiment, profile, data, options)?,
-        other => {
-            return Err(Error::value("kind of the experiment", "superresolution", format!("{other:?}")));
-        }
-    };
-    let facts = report::Facts::superresolution(experiment, profile, data, options);
-    publish(staged, &facts, outcome, options)
+    let outcome = evaluate::run(experiment, profile, data, options)?;
+    publish(staged, &evaluate::facts(experiment, profile, data, options)?, outcome, options)
 }
 
 /// The same for an experiment with WPPNets.
@@ -86,36 +85,6 @@ pub fn run_wppflow(
     let staged = Staged::beside(&options.folder)?;
     let outcome = wppflow::run(experiment, profile, data, options)?;
     publish(staged, &wppflow::facts(experiment, profile, data, options), outcome, options)
-}
-
-/// The same for an experiment of computed tomography.
-///
-/// # Errors
-/// Those of [`run`].
-pub fn run_ct(
-    experiment: &Ct,
-    profile: &CtProfile,
-    data: &DataSource,
-    options: &RunOptions,
-) -> Result<Outcome> {
-    let staged = Staged::beside(&options.folder)?;
-    let outcome = ct::run(experiment, profile, data, options)?;
-    publish(staged, &ct::facts(experiment, profile, data, options), outcome, options)
-}
-
-/// The same for an experiment with Langevin chains.
-///
-/// # Errors
-/// Those of [`run`].
-pub fn run_langevin(
-    experiment: &LangevinTable,
-    profile: &LangevinProfile,
-    data: &DataSource,
-    options: &RunOptions,
-) -> Result<Outcome> {
-    let staged = Staged::beside(&options.folder)?;
-    let outcome = langevin::run(experiment, profile, data, options)?;
-    publish(staged, &langevin::facts(experiment, profile, data, options), outcome, options)
 }
 
 /// The same for an experiment with Gaussian mixtures; beside the table it writes `distances.csv`.
@@ -163,6 +132,6 @@ fn publish(
     staged.add("table.md", markdown.as_bytes())?;
     report::add(&mut staged, facts, &outcome)?;
     staged.publish()?;
-    crate::state::State::of(options).discard();
+    options.to_run().discard_state();
     Ok(outcome)
 }

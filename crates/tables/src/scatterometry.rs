@@ -9,7 +9,6 @@ use crate::experiment::samplers::{Chains, Reference, Samplers, Scatterometry as 
 use crate::outcome::{Figure, Measure, Outcome};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
-use crate::state::State;
 use reference::{of_flow, references};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result, Seed, parallel};
@@ -36,10 +35,10 @@ const KEYS: [&str; 5] = ["inn_authors", "snf_authors", "inn", "snf", "reference"
 /// Where the data of this table come from: the folder with the authors' networks, or a random model.
 ///
 /// # Errors
-/// Those of [`DataSource::of_files`].
+/// Those of [`DataSource::find`].
 pub fn data(option: Option<&Path>, environment: Option<&Path>, repository: &Path) -> Result<DataSource> {
     let files = FILES.map(str::to_owned);
-    Ok(match DataSource::of_files(option, environment, repository, &files)? {
+    Ok(match DataSource::find(option, environment, repository, &files, &[])? {
         folder @ DataSource::Folder { .. } => folder,
         _ => DataSource::Drawn(TWIN),
     })
@@ -75,13 +74,13 @@ pub fn run(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<Outcome> {
-    let state = State::of(options);
+    let run = options.to_run();
     let seed = options.seed.derive("scatterometry", 0);
     let [model_file, inn_file, snf_file] = FILES.map(|file| data.path(file));
     let model = || forward_model(model_file.as_deref());
     let hash = file_hash(&[&model_file, &inn_file, &snf_file].map(Option::as_deref))?;
     let identity = format!("{hash} {profile:?} seed {}", options.seed.value());
-    let piece = |name: &str| Piece { name: name.to_owned(), identity: &identity, state: &state };
+    let piece = |name: &str| Piece { name: name.to_owned(), identity: &identity, run: &run };
     let authors = match (&inn_file, &snf_file) {
         (Some(inn), Some(snf)) => {
             let form = ClampForm::AlphaAtan;
@@ -235,7 +234,6 @@ pub fn facts<'a>(
     protocol.extend(how(&RunOptions { device: Device::Cpu, ..options.clone() }));
     Facts {
         title: &experiment.title,
-        crop: 0,
         window: [0.0, 1.0],
         data,
         sources: Vec::new(),

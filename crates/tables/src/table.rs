@@ -1,6 +1,5 @@
 //! The table of an experiment: for the terminal, as Markdown and as CSV.
 
-use crate::experiment::Method;
 use crate::outcome::{Distance, Figure, Row};
 
 /// The header of `table.csv`.
@@ -148,7 +147,7 @@ impl Grid {
             let f = f.map_or_else(|| "–".to_owned(), |f| figure(Some(f), 4));
             let counts = [problems.to_string(), observations.to_string(), samples.to_string()];
             let [problems, observations, samples] = counts;
-            Some(vec![title(&row.method), problems, observations, samples, f, row.data.clone()])
+            Some(vec![row.title.clone(), problems, observations, samples, f, row.data.clone()])
         };
         let measure = rows.first()?.distance?.measure;
         let titles = ["method", "problems", "observations", "samples", measure.title(), "data"];
@@ -168,7 +167,7 @@ impl Grid {
 pub fn notes(rows: &[Row]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     for row in rows.iter().filter(|r| !r.note.is_empty()) {
-        let note = format!("{}: {}", title(&row.method), row.note);
+        let note = format!("{}: {}", row.title.clone(), row.note);
         if !notes.contains(&note) {
             notes.push(note);
         }
@@ -183,7 +182,7 @@ fn cells(row: &Row) -> Vec<String> {
         None => String::new(),
     };
     vec![
-        title(&row.method),
+        row.title.clone(),
         row.images.to_string(),
         figure(row.ours.psnr, 2),
         figure(row.ours.ssim, 3),
@@ -194,20 +193,6 @@ fn cells(row: &Row) -> Vec<String> {
         figure(row.published.lpips, 3),
         row.data.clone(),
     ]
-}
-
-/// The name of a method for readers.
-fn title(key: &str) -> String {
-    let known = Method::ALL.into_iter().find(|m| m.key() == key);
-    match known {
-        Some(method) => method.title().to_owned(),
-        None if key == crate::wppnets::KEY => crate::wppnets::TITLE.to_owned(),
-        None => {
-            let others =
-                [crate::ct::title, crate::wppflow::title, crate::langevin::title, crate::distances::title];
-            others.iter().find_map(|title| title(key)).unwrap_or(key).to_owned()
-        }
-    }
 }
 
 /// `mean ± std`, or what there is of it.

@@ -6,18 +6,16 @@ mod learn;
 mod samples;
 
 use crate::data::DataSource;
-use crate::experiment::Method;
-use crate::experiment::settings::Form;
 use crate::experiment::wppflow::{Profile, WppFlowTable};
 use crate::outcome::{Figures, Map, Outcome, Restored, Row, Shown};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
-use crate::state::State;
 use crate::wppnets::material::{Seen, observe, operator};
-use crate::wppnets::{bicubic, published, score};
+use crate::wppnets::{BICUBIC, bicubic, published, score, scored};
 use learn::learn;
 use samples::Samples;
 use smalti_base::{Result, Space};
+use smalti_methods::problems::superresolution::Form;
 use std::time::Instant;
 use tch::Tensor;
 
@@ -30,7 +28,7 @@ const DRAWS: [(&str, &str); 3] = [
 ];
 
 /// The name of a row for readers.
-pub(crate) fn title(key: &str) -> Option<&'static str> {
+fn title(key: &str) -> Option<&'static str> {
     std::iter::once(&MEAN).chain(&DRAWS).find(|(known, _)| *known == key).map(|(_, title)| *title)
 }
 
@@ -45,7 +43,7 @@ pub fn run(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<Outcome> {
-    let state = State::of(options);
+    let run = options.to_run();
     let mut outcome = Outcome::default();
     // What is wrong with a test image is said before the training, not after it.
     for test in &experiment.data.tests {
@@ -56,9 +54,9 @@ pub fn run(
             consistency::layer(&operator(&experiment.data, Form::WrapAfter, domain, data)?)?;
         }
     }
-    let learned = learn(experiment, profile, data, options, &state)?;
+    let learned = learn(experiment, profile, data, options, &run)?;
     for (i, test) in experiment.data.tests.iter().enumerate() {
-        state.check()?;
+        run.check()?;
         let seen = observe(test, &experiment.data, data, options)?;
         let start = Instant::now();
         let interpolated = bicubic(&seen)?;
@@ -87,7 +85,7 @@ pub fn run(
         let before = consistent.is_some().then_some(&drawn);
         let said = samples.note(experiment, &seen.truth, &seen.observation, &periodic, before)?;
         let results = [
-            (Method::Bicubic.key(), interpolated, first),
+            (BICUBIC, interpolated, first),
             (MEAN.0, samples.mean.shallow_clone(), seconds),
             (DRAWS[0].0, samples.draw(0)?, seconds / profile.draws as f64),
         ];
@@ -97,6 +95,7 @@ pub fn run(
                 let part = if border == 0 { "whole".to_owned() } else { format!("{border} px crop") };
                 outcome.rows.push(Row {
                     method: (*key).into(),
+                    title: title(key).unwrap_or(BICUBIC).into(),
                     images: 1,
                     ours: score(x, &seen.truth, border)?,
                     seconds_mean: Some(*seconds),
@@ -118,7 +117,7 @@ pub fn run(
 }
 
 fn shown(seen: Seen, samples: &Samples, bicubic: &Tensor, border: i64) -> Result<Shown> {
-    let mut images = vec![(Method::Bicubic.key(), Method::Bicubic.title(), bicubic.shallow_clone())];
+    let mut images = vec![(BICUBIC, BICUBIC, bicubic.shallow_clone())];
     for (i, (key, title)) in DRAWS.into_iter().enumerate() {
         images.push((key, title, samples.draw(i as i64)?));
     }
@@ -127,14 +126,17 @@ fn shown(seen: Seen, samples: &Samples, bicubic: &Tensor, border: i64) -> Result
     for (key, title, image) in images {
         let figures = score(&image, &seen.truth, border)?;
         let mean = |figure: Option<crate::outcome::Figure>| figure.map_or(f64::NAN, |f| f.mean);
+        let (key, title) = (key.to_owned(), title.to_owned());
         results.push(Restored { key, title, image, psnr: mean(figures.psnr), ssim: mean(figures.ssim) });
     }
     let (image, scale) = samples.picture()?;
     let caption = format!("black 0, white {scale:.2} or more");
-    let maps = vec![Map { key: "standard-deviation", title: "Standard deviation", caption, image }];
+    let maps =
+        vec![Map { key: "standard-deviation".into(), title: "Standard deviation".into(), caption, image }];
     let Seen { truth, observation, grid, label } = seen;
     let name = label.trim_end_matches(" (synthetic)").to_owned();
-    Ok(Shown { name, truth, observation: Some((observation, grid)), results, maps })
+    let scored = scored(&truth, border)?;
+    Ok(Shown { name, truth, observation: Some((observation, grid)), scored, results, maps })
 }
 
 /// What the report says about the run.
@@ -161,7 +163,6 @@ pub fn facts<'a>(
         [toml::to_string(profile), toml::to_string(&experiment.data)].map(Result::unwrap_or_default);
     Facts {
         title: &experiment.title,
-        crop,
         window: [0.0, 1.0],
         data,
         sources: vec!["single images, measured from the published results of the authors".to_owned()],

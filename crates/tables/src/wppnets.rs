@@ -5,12 +5,10 @@ mod learn;
 pub(crate) mod material;
 
 use crate::data::DataSource;
-use crate::experiment::Method;
 use crate::experiment::wppnets::{Network, Profile, Test, WppNets};
 use crate::outcome::{Figure, Figures, Outcome, Restored, Row, Shown};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
-use crate::state::State;
 use learn::{Learned, check, learn};
 use material::{Seen, observe};
 use smalti_base::metrics::{crop, psnr, ssim};
@@ -21,6 +19,9 @@ use tch::Tensor;
 
 /// The key of WPPNets in `table.csv`.
 pub const KEY: &str = "wppnet";
+
+/// The key of bicubic interpolation, and its name for readers.
+pub(crate) const BICUBIC: &str = "bicubic";
 
 /// Their name for readers.
 pub const TITLE: &str = "WPPNet";
@@ -39,7 +40,7 @@ pub fn run(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<Outcome> {
-    let state = State::of(options);
+    let run = options.to_run();
     let mut outcome = Outcome::default();
     // What is wrong with any file is said before the first training, not after it.
     for (name, network) in experiment.networks(profile) {
@@ -50,9 +51,9 @@ pub fn run(
         check(name, network, &profile.training, data, options)?;
     }
     for (name, network) in experiment.networks(profile) {
-        let learned = learn(name, network, &profile.training, data, options, &state)?;
+        let learned = learn(name, network, &profile.training, data, options, &run)?;
         for (i, test) in network.tests.iter().enumerate() {
-            state.check()?;
+            run.check()?;
             let seen = observe(test, network, data, options)?;
             let results = restore(&learned, &seen)?;
             let label = format!("{name}: {}", seen.label);
@@ -68,6 +69,7 @@ pub fn run(
                     let part = if border == 0 { "whole".to_owned() } else { format!("{border} px crop") };
                     outcome.rows.push(Row {
                         method: (*key).into(),
+                        title: if *key == KEY { TITLE } else { BICUBIC }.into(),
                         images: 1,
                         ours,
                         seconds_mean: Some(*seconds),
@@ -93,7 +95,7 @@ fn restore(learned: &Learned, seen: &Seen) -> Result<[(&'static str, Tensor, f64
     let first = start.elapsed().as_secs_f64();
     let start = Instant::now();
     let image = learned.net.infer(&seen.observation, MEMORY)?;
-    Ok([(Method::Bicubic.key(), bicubic, first), (KEY, image, start.elapsed().as_secs_f64())])
+    Ok([(BICUBIC, bicubic, first), (KEY, image, start.elapsed().as_secs_f64())])
 }
 
 /// Bicubic interpolation at the operator's pixel centres.
@@ -115,6 +117,12 @@ pub(crate) fn score(x: &Tensor, truth: &Tensor, border: i64) -> Result<Figures> 
     Ok(Figures { psnr: figure(psnr(&x, &truth, 1.0)?), ssim: figure(ssim(&x, &truth, 1.0)?), lpips: None })
 }
 
+/// The part of an image without its outer `border` pixels.
+pub(crate) fn scored(truth: &Tensor, border: i64) -> Result<[(i64, i64); 2]> {
+    let Space { height, width, .. } = Space::of("test image", truth)?;
+    Ok([(border, height - 2 * border), (border, width - 2 * border)])
+}
+
 /// The published figures of a test image.
 pub(crate) fn published(test: &Test, border: i64) -> Figures {
     let figure = |value: Option<f64>| Some(Figure { mean: value?, std: None });
@@ -129,12 +137,15 @@ fn shown(seen: Seen, results: [(&'static str, Tensor, f64); 2], border: i64) -> 
     for (key, image, _) in results {
         let figures = score(&image, &seen.truth, border)?;
         let mean = |figure: Option<Figure>| figure.map_or(f64::NAN, |f| f.mean);
-        let title = if key == KEY { TITLE } else { Method::Bicubic.title() };
+        let title = if key == KEY { TITLE } else { BICUBIC };
+        let (key, title) = (key.to_owned(), title.to_owned());
         restored.push(Restored { key, title, image, psnr: mean(figures.psnr), ssim: mean(figures.ssim) });
     }
     let Seen { truth, observation, grid, label } = seen;
     let name = label.trim_end_matches(" (synthetic)").to_owned();
-    Ok(Shown { name, truth, observation: Some((observation, grid)), results: restored, maps: Vec::new() })
+    let scored = scored(&truth, border)?;
+    let observation = Some((observation, grid));
+    Ok(Shown { name, truth, observation, scored, results: restored, maps: Vec::new() })
 }
 
 /// What the report says about the run.
@@ -160,7 +171,6 @@ pub fn facts<'a>(
     let settings = [toml::to_string(profile), toml::to_string(&networks)].map(Result::unwrap_or_default);
     Facts {
         title: &experiment.title,
-        crop: experiment.crop,
         window: [0.0, 1.0],
         data,
         sources: vec!["single images, measured from the published results of the authors".to_owned()],

@@ -1,55 +1,92 @@
 //! From the file as written to the checked experiment.
 
 use super::diagnose::{Failure, FileError};
-use super::parse::{self, Misfit};
-use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawSet};
-use super::settings::{Data, Form, L2Tv, Operator, PatchNr, Wpp};
-use super::{ExperimentKind, Method, ProfileName};
+use super::parse::{self, File, Misfit};
+use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawRow, RawSet};
+use super::{ExperimentKind, ProfileName};
+use crate::data::DataSource;
 use crate::outcome::{Figure, Figures};
-use crate::volume::settings::Volume;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use smalti_methods::{ConfiguredMethod, ConfiguredProblem, METHODS, MethodEntry, PROBLEMS, ProblemEntry};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Pixels that must remain between the crops: a window of SSIM.
-const LEAST_INTERIOR: i64 = 7;
+use std::rc::Rc;
 
 /// A checked experiment: every value lies in its range, and the parts fit together.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Experiment {
     /// The name: that of the file without `.toml`.
     pub name: String,
     /// The title of the report.
     pub title: String,
-    /// What it is about.
-    pub kind: ExperimentKind,
-    /// Pixels cut from every side before an image is scored.
-    pub crop: i64,
-    /// The images that a prior is learned from.
+    /// The images that methods learn from.
     pub data: Data,
-    /// The forward operator and its noise.
-    pub operator: Operator,
-    smoke: Profile,
-    quick: Profile,
-    paper: Profile,
+    profiles: [Profile; 3],
+}
+
+/// What methods learn from, relative to the data folder.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The reference images.
+    #[garde(length(min = 1), inner(length(min = 1)))]
+    pub references: Vec<String>,
+    /// The image that settings are chosen on; it measures trainings, unless it is one of the references.
+    #[serde(default)]
+    #[garde(inner(length(min = 1)))]
+    pub validation: Option<String>,
+    /// Step of the grey values of the files, 0 to 0.1: densities are learned from images with uniform noise of this width, since
+    /// patches of one rounded value would have an infinite density.
+    #[serde(default)]
+    #[garde(range(min = 0.0, max = 0.1))]
+    pub grey_step: f64,
 }
 
 /// A checked profile: what runs on which images, with which settings.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Profile {
-    /// The sets of images and the methods that run on them; at least one but for volumes.
+    /// The problem.
+    pub problem: Rc<dyn ConfiguredProblem>,
+    /// Its kind.
+    pub kind: &'static ProblemEntry,
+    /// The rows by their names.
+    pub rows: BTreeMap<String, RowSpec>,
+    /// The sets of images and the rows that run on them; at least one.
     pub sets: Vec<EvaluationSet>,
-    /// Side of the centred square that every evaluated image is cut to; whole images where not given.
-    pub size: Option<i64>,
-    /// Settings of L2-TV; there where a set names it.
-    pub l2_tv: Option<L2Tv>,
-    /// Settings of patchNR; there where a set names it.
-    pub patchnr: Option<PatchNr>,
-    /// Volumes and what runs on them; there where the experiment is about volumes.
-    pub volume: Option<Volume>,
-    /// Settings of the Wasserstein patch prior; there where a set names it.
-    pub wpp: Option<Wpp>,
+}
+
+/// A row of a table: a method with its settings.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RowSpec {
+    /// The name in experiment files, in `table.csv` and in file names.
+    pub key: String,
+    /// The name for readers.
+    pub title: String,
+    /// The method.
+    pub method: &'static MethodEntry,
+    /// Its settings.
+    pub settings: Rc<dyn ConfiguredMethod>,
+    /// The row whose estimate it starts from, where it is not the problem's own start.
+    pub start: Option<String>,
+    /// What it learns from.
+    pub learns_from: LearnsFrom,
+    /// The name of the published row beside it.
+    pub published: String,
+}
+
+/// What a method learns from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearnsFrom {
+    /// The reference images of the experiment, once for all problems.
+    #[default]
+    References,
+    /// The observation itself, or what is seen around its hole: anew for every image.
+    Observation,
 }
 
 /// Images and the methods that run on them.
@@ -60,8 +97,8 @@ pub struct EvaluationSet {
     pub images: Vec<String>,
     /// The first so many of them; all where not given.
     pub take: Option<usize>,
-    /// The methods, in the order of the rows.
-    pub methods: Vec<Method>,
+    /// The names of the rows, in their order.
+    pub methods: Vec<String>,
     /// Where the published figures come from.
     pub published_source: Option<String>,
     /// How many of the images, from the first on, the report shows.
@@ -70,7 +107,7 @@ pub struct EvaluationSet {
 }
 
 impl Experiment {
-    /// Reads and checks the experiment file at `path`.
+    /// Reads and checks the experiment file at `path`, where it is of this kind.
     ///
     /// # Errors
     /// [`Failure::Other`] where the file cannot be read, [`Failure::Experiment`] where it is wrong.
@@ -85,129 +122,262 @@ impl Experiment {
     /// [`FileError`] naming file, line and column, for: wrong syntax, an unknown or missing key, a wrong type,
     /// a value out of its range, parts that do not fit together.
     pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, Box<FileError>> {
-        parse::parse(file, text, |raw| checked(name, raw))
+        let file = File::parse(file, text)?;
+        checked(name, file.whole()?, &file)
     }
 
     /// The profile of that name.
     pub fn profile(&self, name: ProfileName) -> &Profile {
+        let [smoke, quick, paper] = &self.profiles;
         match name {
-            ProfileName::Smoke => &self.smoke,
-            ProfileName::Quick => &self.quick,
-            ProfileName::Paper => &self.paper,
+            ProfileName::Smoke => smoke,
+            ProfileName::Quick => quick,
+            ProfileName::Paper => paper,
         }
+    }
+}
+
+impl Experiment {
+    /// Where the images of `profile` are; see [`DataSource::find`].
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Content`] naming the first file that is missing.
+    pub fn find_data(
+        &self,
+        profile: &Profile,
+        option: Option<&Path>,
+        environment: Option<&Path>,
+        repository: &Path,
+    ) -> smalti_base::Result<DataSource> {
+        let learned: Vec<String> =
+            self.data.references.iter().chain(&self.data.validation).cloned().collect();
+        let sets: Vec<(&[String], Option<usize>)> =
+            profile.sets.iter().map(|set| (&set.images[..], set.take)).collect();
+        DataSource::find(option, environment, repository, &learned, &sets)
+    }
+}
+
+impl Profile {
+    /// Where the published figures come from, each once.
+    pub fn sources(&self) -> Vec<String> {
+        let mut sources: Vec<String> = Vec::new();
+        for source in self.sets.iter().filter_map(|set| set.published_source.as_ref()) {
+            if !sources.contains(source) {
+                sources.push(source.clone());
+            }
+        }
+        sources
+    }
+
+    /// The settings of problem and methods as TOML.
+    pub fn to_toml(&self) -> String {
+        let table = |text: String| toml::from_str::<toml::Table>(&text).unwrap_or_default();
+        let mut methods = toml::Table::new();
+        for row in self.used() {
+            let mut settings = table(row.settings.to_toml());
+            settings.insert("method".into(), row.method.key.into());
+            methods.insert(row.key.clone(), settings.into());
+        }
+        let mut problem = toml::Table::new();
+        problem.insert(self.kind.name.into(), table(self.problem.to_toml()).into());
+        let mut all = toml::Table::new();
+        all.insert("problem".into(), problem.into());
+        all.insert("methods".into(), methods.into());
+        toml::to_string(&all).unwrap_or_default()
+    }
+
+    /// The rows that some set runs, or that one of those starts from.
+    pub fn used(&self) -> Vec<&RowSpec> {
+        let mut used: Vec<&RowSpec> = Vec::new();
+        let mut asked: Vec<&String> = self.sets.iter().flat_map(|set| &set.methods).rev().collect();
+        while let Some(key) = asked.pop() {
+            if let Some(row) = self.rows.get(key)
+                && !used.iter().any(|known| known.key == row.key)
+            {
+                used.push(row);
+                asked.extend(&row.start);
+            }
+        }
+        used
     }
 }
 
 impl EvaluationSet {
-    /// The published figures of `method` on such images; empty where there are none.
-    pub fn published(&self, method: Method) -> Figures {
-        self.published.get(method.published_key()).copied().unwrap_or_default()
+    /// The published figures of `row` on such images; empty where there are none.
+    pub fn published(&self, row: &RowSpec) -> Figures {
+        self.published.get(&row.published).copied().unwrap_or_default()
     }
 }
 
-fn checked(name: &str, raw: RawExperiment) -> Result<Experiment, Misfit> {
-    for (key, image) in [("reference", &raw.data.reference), ("validation", &raw.data.validation)] {
-        plain_name(image, false).map_err(|problem| (format!("data.{key}"), problem))?;
+fn checked(name: &str, raw: RawExperiment, file: &File<'_>) -> Result<Experiment, Box<FileError>> {
+    let misfit = |misfit: Misfit| file.misfit(misfit);
+    if raw.kind != ExperimentKind::Reconstruction {
+        return Err(misfit(("kind".into(), "not reconstruction".into())));
     }
-    let profile = |which: &str, p: RawProfile| {
-        let path = format!("profile.{which}");
-        complete(raw.kind, &p, &raw.operator)
-            .and_then(|()| checked_profile(p, &raw.published, raw.crop, raw.operator.stride))
-            .map_err(|(key, problem)| (format!("{path}.{key}"), problem))
-    };
-    Ok(Experiment {
-        smoke: profile("smoke", raw.profile.smoke)?,
-        quick: profile("quick", raw.profile.quick)?,
-        paper: profile("paper", raw.profile.paper)?,
-        name: name.to_owned(),
-        title: raw.title,
-        kind: raw.kind,
-        crop: raw.crop,
-        data: raw.data,
-        operator: raw.operator,
-    })
+    let Data { references, validation, .. } = &raw.data;
+    let named = references.iter().enumerate().map(|(i, name)| (format!("data.references[{i}]"), name));
+    for (path, image) in named.chain(validation.iter().map(|name| ("data.validation".to_owned(), name))) {
+        plain_name(image, false).map_err(|problem| misfit((path, problem)))?;
+    }
+    let [smoke, quick, paper] =
+        raw.profile.all().map(|(path, profile)| checked_profile(path, profile, &raw, file));
+    let profiles = [smoke?, quick?, paper?];
+    Ok(Experiment { name: name.to_owned(), title: raw.title, data: raw.data, profiles })
 }
 
-/// Checks that a profile has what its kind of experiment needs.
-fn complete(kind: ExperimentKind, raw: &RawProfile, operator: &Operator) -> Result<(), Misfit> {
-    let problem = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
-    match kind {
-        ExperimentKind::Superresolution if raw.sets.is_empty() => problem("sets", "length is lower than 1"),
-        ExperimentKind::Superresolution => Ok(()),
-        ExperimentKind::Wppnets
-        | ExperimentKind::Wppflow
-        | ExperimentKind::Ct
-        | ExperimentKind::Langevin
-        | ExperimentKind::Mixture
-        | ExperimentKind::Scatterometry => problem("sets", "an experiment of this kind has another form"),
-        ExperimentKind::Volume if raw.volume.is_none() => problem("volume", "no such section for a volume"),
-        ExperimentKind::Volume if raw.size.is_none() => problem("size", "no size of the volumes"),
-        ExperimentKind::Volume if operator.form != Form::Valid => {
-            problem("volume", "volumes need form = \"valid\"")
-        }
-        ExperimentKind::Volume => Ok(()),
-    }
-}
-
+/// The profile that stands at `path`.
 fn checked_profile(
-    raw: RawProfile,
-    published: &BTreeMap<String, RawPublished>,
-    crop: i64,
-    stride: i64,
-) -> Result<Profile, Misfit> {
-    let misfit = |key: &str, problem: String| Err((key.to_owned(), problem));
-    if let Some(size) = raw.size {
-        if size % stride != 0 {
-            return misfit("size", format!("{size} is not a multiple of the stride {stride}"));
-        }
-        if size < 2 * crop + LEAST_INTERIOR {
-            return misfit("size", format!("a crop of {crop} leaves too little of {size} pixels to score"));
-        }
-        if raw.patchnr.as_ref().is_some_and(|p| p.patch_size > size) {
-            return misfit("patchnr.patch_size", format!("larger than the images of {size} pixels"));
-        }
-        if raw.wpp.as_ref().is_some_and(|w| w.patch_size > size) {
-            return misfit("wpp.patch_size", format!("larger than the images of {size} pixels"));
-        }
-    }
-    if let Some(problem) = raw.patchnr.as_ref().and_then(|p| p.training.misfit()) {
-        return misfit("patchnr.training.warmup_steps", problem);
+    path: &str,
+    raw: &RawProfile,
+    experiment: &RawExperiment,
+    file: &File<'_>,
+) -> Result<Profile, Box<FileError>> {
+    let misfit = |key: String, problem: String| file.misfit((format!("{path}.{key}"), problem));
+    let (kind, problem) = checked_problem(path, raw, experiment, file)?;
+    let domain = match problem.instrument() {
+        Ok(instrument) => instrument.domain(),
+        Err(error) => return Err(misfit("problem".into(), error.to_string())),
+    };
+    let mut rows = BTreeMap::new();
+    for key in raw.methods.keys() {
+        let (row, at) = checked_row(path, key, file)?;
+        (row.method.applies)(kind.key).map_err(|reason| {
+            misfit(format!("methods.{key}"), format!("{} makes no sense here: {reason}", row.method.key))
+        })?;
+        row.settings.check(domain).map_err(|(key, problem)| file.misfit((format!("{at}.{key}"), problem)))?;
+        rows.insert(key.clone(), row);
     }
     for (i, set) in raw.sets.iter().enumerate() {
-        for method in &set.methods {
-            let settings = match method {
-                Method::Bicubic => true,
-                Method::L2Tv => raw.l2_tv.is_some(),
-                Method::Patchnr => raw.patchnr.is_some(),
-                Method::PatchnrAuthors => raw.patchnr.as_ref().is_some_and(|p| p.authors.is_some()),
-                Method::Wpp => raw.wpp.is_some(),
-                Method::WppAuthors => raw.wpp.as_ref().is_some_and(|w| w.authors.is_some()),
-            };
-            if !settings {
-                let section = match method {
-                    Method::PatchnrAuthors => "patchnr.authors",
-                    Method::WppAuthors => "wpp.authors",
-                    other => other.key(),
+        for key in set.methods.iter().filter(|key| !raw.methods.contains_key(*key)) {
+            let row = implied(key).ok_or_else(|| {
+                let known = MethodEntry::find(key).is_some();
+                let problem = match known {
+                    true => format!("{key} has no section methods.{key} in this profile"),
+                    false => {
+                        format!("there is no section methods.{key} in this profile, and no method {key}")
+                    }
                 };
-                let problem = format!("{} has no section {section} in this profile", method.key());
-                return misfit(&format!("sets[{i}].methods"), problem);
-            }
+                misfit(format!("sets[{i}].methods"), problem)
+            })?;
+            (row.method.applies)(kind.key).map_err(|reason| {
+                misfit(format!("sets[{i}].methods"), format!("{key} makes no sense here: {reason}"))
+            })?;
+            rows.insert(key.clone(), row);
         }
     }
-    let set = |(i, s): (usize, RawSet)| {
-        checked_set(s, published).map_err(|(key, problem)| (format!("sets[{i}].{key}"), problem))
+    for row in rows.values() {
+        if let Some(problem) = wrong_start(row, &rows) {
+            return Err(misfit(format!("methods.{}.start", row.key), problem));
+        }
+    }
+    let sets = raw.sets.iter().enumerate().map(|(i, set)| {
+        checked_set(set, &experiment.published)
+            .map_err(|(key, problem)| misfit(format!("sets[{i}].{key}"), problem))
+    });
+    Ok(Profile { problem, kind, rows, sets: sets.collect::<Result<_, _>>()? })
+}
+
+/// The problem of a profile: what the file gives for all profiles, and in its place what the profile gives.
+fn checked_problem(
+    path: &str,
+    raw: &RawProfile,
+    experiment: &RawExperiment,
+    file: &File<'_>,
+) -> Result<(&'static ProblemEntry, Rc<dyn ConfiguredProblem>), Box<FileError>> {
+    let names: Vec<&String> = experiment.problem.keys().chain(raw.problem.keys()).collect();
+    let known = || PROBLEMS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
+    let Some(name) = names.first() else {
+        let problem = format!("no section problem.NAME, with a NAME of {}", known());
+        return Err(file.misfit((path.to_owned(), problem)));
     };
-    Ok(Profile {
-        sets: raw.sets.into_iter().enumerate().map(set).collect::<Result<_, _>>()?,
-        size: raw.size,
-        l2_tv: raw.l2_tv,
-        patchnr: raw.patchnr,
-        volume: raw.volume,
-        wpp: raw.wpp,
+    if let Some(other) = names.iter().find(|other| other != &name) {
+        return Err(
+            file.misfit((format!("{path}.problem.{other}"), format!("the problem is {name} already")))
+        );
+    }
+    let Some(kind) = ProblemEntry::find(name) else {
+        let problem = format!("no such problem; there is {}", known());
+        return Err(file.misfit((format!("problem.{name}"), problem)));
+    };
+    let places = [format!("{path}.problem.{name}"), format!("problem.{name}")];
+    let section = file.merged(&places);
+    let problem = (kind.read)(section).map_err(|fault| file.fault_in(&places, fault))?;
+    if let Some((key, what)) = problem.out_of_range() {
+        return Err(file.out_of_range(&file.place_of(&places, &key), &what));
+    }
+    problem.check().map_err(|(key, what)| file.misfit((file.place_of(&places, &key), what)))?;
+    Ok((kind, problem))
+}
+
+/// The row `key` of the profile at `path`, and where it stands.
+fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<(RowSpec, String), Box<FileError>> {
+    let at = format!("{path}.methods.{key}");
+    if !key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+        return Err(file.misfit((at, "a name has letters, digits, _ and - only".into())));
+    }
+    let places = std::slice::from_ref(&at);
+    let head: RawRow = serde_path_to_error::deserialize(file.keys_of(&at, &RawRow::KEYS, true))
+        .map_err(|fault| file.fault_in(places, fault))?;
+    let name = head.method.as_deref().unwrap_or(key);
+    let Some(method) = MethodEntry::find(name) else {
+        let known = METHODS.iter().map(|m| m.key).collect::<Vec<_>>().join(", ");
+        let at = if head.method.is_some() { format!("{at}.method") } else { at };
+        return Err(file.misfit((at, format!("no method {name}; there is {known}"))));
+    };
+    let settings = (method.read)(file.keys_of(&at, &RawRow::KEYS, false))
+        .map_err(|fault| file.fault_in(places, fault))?;
+    if let Some((key, problem)) = settings.out_of_range() {
+        return Err(file.out_of_range(&format!("{at}.{key}"), &problem));
+    }
+    let row = RowSpec {
+        key: key.to_owned(),
+        title: head.title.unwrap_or_else(|| method.title.to_owned()),
+        method,
+        settings,
+        start: head.start,
+        learns_from: head.learns_from,
+        published: head.published.unwrap_or_else(|| key.to_owned()),
+    };
+    Ok((row, at))
+}
+
+/// The row of a method without settings, which needs no section.
+fn implied(key: &str) -> Option<RowSpec> {
+    let method = MethodEntry::find(key)?;
+    let settings = (method.read)(toml::de::Deserializer::parse("").ok()?).ok()?;
+    let (key, title) = (key.to_owned(), method.title.to_owned());
+    let published = key.clone();
+    Some(RowSpec {
+        key,
+        title,
+        method,
+        settings,
+        start: None,
+        learns_from: LearnsFrom::References,
+        published,
     })
 }
 
-fn checked_set(raw: RawSet, published: &BTreeMap<String, RawPublished>) -> Result<EvaluationSet, Misfit> {
+/// What is wrong with the row that `row` starts from.
+fn wrong_start(row: &RowSpec, rows: &BTreeMap<String, RowSpec>) -> Option<String> {
+    let mut seen = vec![&row.key];
+    let mut next = row.start.as_ref();
+    while let Some(key) = next {
+        if seen.contains(&key) {
+            return Some(format!("{} starts from itself", row.key));
+        }
+        seen.push(key);
+        next = match rows.get(key) {
+            Some(row) => row.start.as_ref(),
+            None => {
+                return Some(format!("{} starts from {key}, which has no section in this profile", row.key));
+            }
+        };
+    }
+    None
+}
+
+fn checked_set(raw: &RawSet, published: &BTreeMap<String, RawPublished>) -> Result<EvaluationSet, Misfit> {
     for (i, image) in raw.images.iter().enumerate() {
         plain_name(image, true).map_err(|problem| (format!("images[{i}]"), problem))?;
     }
@@ -220,16 +390,16 @@ fn checked_set(raw: RawSet, published: &BTreeMap<String, RawPublished>) -> Resul
     };
     let rows = table.into_iter().flat_map(|t| &t.rows);
     Ok(EvaluationSet {
-        images: raw.images,
+        images: raw.images.clone(),
         take: raw.take,
-        methods: raw.methods,
+        methods: raw.methods.clone(),
         published_source: table.map(|t| t.source.clone()),
         show: raw.show,
         published: rows.map(|(method, row)| (method.clone(), figures(row))).collect(),
     })
 }
 
-pub(super) fn figures(raw: &RawFigures) -> Figures {
+fn figures(raw: &RawFigures) -> Figures {
     let figure = |values: &Option<Vec<f64>>| {
         let values = values.as_ref()?;
         Some(Figure { mean: *values.first()?, std: values.get(1).copied() })
@@ -238,7 +408,7 @@ pub(super) fn figures(raw: &RawFigures) -> Figures {
 }
 
 /// Image names stay inside of the data folder, and a pattern has one `*`, in the file name.
-pub(super) fn plain_name(name: &str, pattern: bool) -> Result<(), String> {
+fn plain_name(name: &str, pattern: bool) -> Result<(), String> {
     let outside = name.starts_with('/') || name.split('/').any(|part| part.is_empty() || part == "..");
     let (folder, stars) = (name.rsplit_once('/').map_or("", |(f, _)| f), name.matches('*').count());
     match () {

@@ -4,8 +4,10 @@ use super::diagnose::{Failure, FileError, Place, Source, locate, non_finite};
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use smalti_base::{Error, Result};
+use smalti_methods::registry::Fault;
 use std::path::Path;
-use toml::de::{DeTable, Deserializer};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
 
 /// A path in the file, such as `profile.quick.size`, and what is wrong there.
 pub(super) type Misfit = (String, String);
@@ -61,35 +63,124 @@ pub(super) fn parse<T, U>(
 where
     T: DeserializeOwned + Validate<Context = ()>,
 {
-    let source = Source { file, text };
-    let spanned = DeTable::parse(text).map_err(|e| {
-        source.fault(e.span().unwrap_or(0..0), e.message().trim(), "correct the syntax of the file")
-    })?;
-    let table = spanned.get_ref().clone();
-    let at = |path: &str| locate(&table, path);
-    let raw: T = serde_path_to_error::deserialize(Deserializer::from(spanned)).map_err(|e| {
-        let path = e.path().to_string();
-        let span = e.inner().span().unwrap_or_else(|| at(&path).span);
-        let problem = match path.as_str() {
-            "." => e.inner().message().to_owned(),
-            _ => format!("{path}: {}", e.inner().message()),
+    let file = File::parse(file, text)?;
+    checked(file.whole()?).map_err(|misfit| file.misfit(misfit))
+}
+
+/// A file whose syntax is right.
+pub(super) struct File<'a> {
+    source: Source<'a>,
+    table: Spanned<DeTable<'a>>,
+}
+
+impl<'a> File<'a> {
+    /// The file with this text.
+    ///
+    /// # Errors
+    /// [`FileError`] for wrong syntax, and for a number that is not finite.
+    pub(super) fn parse(file: &'a str, text: &'a str) -> Result<Self, Box<FileError>> {
+        let source = Source { file, text };
+        let table = DeTable::parse(text).map_err(|e| {
+            source.fault(e.span().unwrap_or(0..0), e.message().trim(), "correct the syntax of the file")
+        })?;
+        Ok(Self { source, table })
+    }
+
+    /// All of it as a `T` whose values are in their ranges.
+    ///
+    /// # Errors
+    /// [`FileError`] for an unknown or missing key, a wrong type, a value out of its range.
+    pub(super) fn whole<T: DeserializeOwned + Validate<Context = ()>>(&self) -> Result<T, Box<FileError>> {
+        let raw: T = serde_path_to_error::deserialize(Deserializer::from(self.table.clone()))
+            .map_err(|fault| self.fault_in(&[String::new()], fault))?;
+        if let Some(path) = non_finite(self.table.get_ref(), "") {
+            return Err(self.out_of_range(&path, "not a finite number"));
+        }
+        if let Err(report) = raw.validate()
+            && let Some((path, error)) = report.iter().next()
+        {
+            return Err(self.out_of_range(&path.to_string(), error.message()));
+        }
+        Ok(raw)
+    }
+
+    /// The keys `keys` of the section at `path`, or all others.
+    pub(super) fn keys_of(&self, path: &str, keys: &[&str], these: bool) -> Deserializer<'a> {
+        let mut section = self.section(path);
+        let names = section.get_ref().keys().map(|key| key.get_ref().to_string());
+        let others: Vec<String> = names.filter(|name| keys.contains(&name.as_str()) != these).collect();
+        for name in others {
+            section.get_mut().remove(name.as_str());
+        }
+        Deserializer::from(section)
+    }
+
+    /// The sections at `paths` as one: what stands in the first that has a key counts.
+    pub(super) fn merged(&self, paths: &[String]) -> Deserializer<'a> {
+        let mut all =
+            paths.iter().map(|path| self.section(path)).filter(|section| !section.get_ref().is_empty());
+        let Some(mut first) = all.next() else { return Deserializer::from(self.section("")) };
+        for (key, value) in all.flat_map(Spanned::into_inner) {
+            if !first.get_ref().contains_key(key.get_ref().as_ref()) {
+                first.get_mut().insert(key, value);
+            }
+        }
+        Deserializer::from(first)
+    }
+
+    /// The section at `path`, empty where there is none.
+    fn section(&self, path: &str) -> Spanned<DeTable<'a>> {
+        let mut section = self.table.clone();
+        for step in path.split('.') {
+            let inner = section.get_mut().remove(step).and_then(|value| {
+                let span = value.span();
+                match value.into_inner() {
+                    DeValue::Table(table) => Some(Spanned::new(span, table)),
+                    _ => None,
+                }
+            });
+            section = inner.unwrap_or_else(|| Spanned::new(0..0, DeTable::new()));
+        }
+        section
+    }
+
+    /// The first of the sections at `paths` in which `key` is written, with the key; the last of them where it is in none.
+    pub(super) fn place_of(&self, paths: &[String], key: &str) -> String {
+        let whole = |path: &&String| {
+            let full = format!("{path}.{key}");
+            locate(self.table.get_ref(), &full).path.len() >= full.trim_end_matches("[0]").len()
         };
-        source.fault(span, problem, "correct the name or the kind of the value")
-    })?;
-    let out_of_range = |path: &str, problem: &str| {
-        let Place { path, span, value } = at(path);
-        let got = text.get(value).unwrap_or_default().lines().next().unwrap_or_default();
-        source.fault(span, format!("{path}: {problem}, got {got}"), "write a value in the range")
-    };
-    if let Some(path) = non_finite(&table, "") {
-        return Err(out_of_range(&path, "not a finite number"));
+        let path = paths.iter().find(whole).or(paths.last());
+        path.map_or_else(|| key.to_owned(), |path| format!("{path}.{key}"))
     }
-    if let Err(report) = raw.validate()
-        && let Some((path, error)) = report.iter().next()
-    {
-        return Err(out_of_range(&path.to_string(), error.message()));
+
+    /// A key or value that cannot be read, within one of the sections at `paths`.
+    pub(super) fn fault_in(&self, paths: &[String], fault: Fault) -> Box<FileError> {
+        let within = match fault.path().to_string() {
+            path if path == "." => String::new(),
+            path => path,
+        };
+        let path = match paths {
+            [root] if root.is_empty() => within,
+            _ if within.is_empty() => paths.first().cloned().unwrap_or_default(),
+            _ => self.place_of(paths, &within),
+        };
+        let span = fault.inner().span().unwrap_or_else(|| locate(self.table.get_ref(), &path).span);
+        let message = fault.inner().message();
+        let problem = if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
+        self.source.fault(span, problem, "correct the name or the kind of the value")
     }
-    checked(raw).map_err(|(path, problem)| {
-        source.fault(at(&path).span, format!("{path}: {problem}"), "make the settings fit together")
-    })
+
+    /// A value out of its range.
+    pub(super) fn out_of_range(&self, path: &str, problem: &str) -> Box<FileError> {
+        let Place { path, span, value } = locate(self.table.get_ref(), path);
+        let got = self.source.text.get(value).unwrap_or_default().lines().next().unwrap_or_default();
+        self.source.fault(span, format!("{path}: {problem}, got {got}"), "write a value in the range")
+    }
+
+    /// Parts that do not fit together.
+    pub(super) fn misfit(&self, (path, problem): Misfit) -> Box<FileError> {
+        let span = locate(self.table.get_ref(), &path).span;
+        self.source.fault(span, format!("{path}: {problem}"), "make the settings fit together")
+    }
 }

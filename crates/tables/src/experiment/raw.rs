@@ -1,8 +1,9 @@
-//! The experiment file as it is written, with the ranges of its values.
+//! The experiment file as it is written, with the ranges of its values. Sections of problems and methods are read by their
+//! own settings; see `check.rs`.
 
-use super::settings::{Data, L2Tv, Operator, PatchNr, Wpp};
-use super::{ExperimentKind, Method};
-use crate::volume::settings::Volume;
+use super::ExperimentKind;
+use super::check::{Data, LearnsFrom};
+use super::profiles::Profiles;
 use garde::Validate;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -18,17 +19,17 @@ pub(super) struct RawExperiment {
     #[serde(default, rename = "main")]
     #[garde(skip)]
     pub(super) _main: bool,
-    #[garde(range(min = 0, max = 10_000))]
-    pub(super) crop: i64,
     #[garde(dive)]
     pub(super) data: Data,
-    #[garde(dive)]
-    pub(super) operator: Operator,
+    /// Read by the settings of the problem.
+    #[serde(default)]
+    #[garde(skip)]
+    pub(super) problem: BTreeMap<String, toml::Table>,
     #[serde(default)]
     #[garde(dive)]
     pub(super) published: BTreeMap<String, RawPublished>,
     #[garde(dive)]
-    pub(super) profile: RawProfiles,
+    pub(super) profile: Profiles<RawProfile>,
 }
 
 #[derive(Debug, Clone, Deserialize, Validate)]
@@ -52,36 +53,22 @@ pub(super) struct RawFigures {
     pub(super) lpips: Option<Vec<f64>>,
 }
 
-#[derive(Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawProfiles {
-    #[garde(dive)]
-    pub(super) smoke: RawProfile,
-    #[garde(dive)]
-    pub(super) quick: RawProfile,
-    #[garde(dive)]
-    pub(super) paper: RawProfile,
-}
-
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Clone, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawProfile {
+    /// Read by the settings of the problem; what is given here stands in place of what the file gives for all profiles.
     #[serde(default)]
-    #[garde(dive)]
+    #[garde(skip)]
+    pub(super) problem: BTreeMap<String, toml::Table>,
+    #[garde(length(min = 1), dive)]
     pub(super) sets: Vec<RawSet>,
-    #[garde(inner(range(min = 8, max = 100_000)))]
-    pub(super) size: Option<i64>,
-    #[garde(dive)]
-    pub(super) l2_tv: Option<L2Tv>,
-    #[garde(dive)]
-    pub(super) patchnr: Option<PatchNr>,
-    #[garde(dive)]
-    pub(super) volume: Option<Volume>,
-    #[garde(dive)]
-    pub(super) wpp: Option<Wpp>,
+    /// Read by the settings of the methods.
+    #[serde(default)]
+    #[garde(skip)]
+    pub(super) methods: BTreeMap<String, toml::Table>,
 }
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Clone, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSet {
     #[garde(length(min = 1), inner(length(min = 1)))]
@@ -89,10 +76,32 @@ pub(super) struct RawSet {
     #[garde(inner(range(min = 1, max = 100_000)))]
     pub(super) take: Option<usize>,
     #[garde(length(min = 1))]
-    pub(super) methods: Vec<Method>,
+    pub(super) methods: Vec<String>,
     #[garde(skip)]
     pub(super) published: Option<String>,
     #[serde(default)]
     #[garde(range(max = 100))]
     pub(super) show: usize,
+}
+
+/// The keys of a row that are not settings of its method.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRow {
+    /// The method; the name of the row where not given.
+    pub(super) method: Option<String>,
+    /// The title of the row; that of the method where not given.
+    pub(super) title: Option<String>,
+    /// The row whose estimate it starts from; the problem's own start where not given.
+    pub(super) start: Option<String>,
+    /// What it learns from.
+    #[serde(default)]
+    pub(super) learns_from: LearnsFrom,
+    /// The published row that stands beside it; that of its own name where not given.
+    pub(super) published: Option<String>,
+}
+
+impl RawRow {
+    /// Its keys.
+    pub(super) const KEYS: [&'static str; 5] = ["method", "title", "start", "learns_from", "published"];
 }

@@ -3,11 +3,11 @@
 use super::diagnose::{Failure, FileError};
 use super::parse;
 use super::profiles::Profiles;
-use super::settings::Schedule;
 use super::{ExperimentKind, ProfileName};
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use smalti_methods::settings::Schedule;
 use std::path::Path;
 
 /// A checked experiment file of one of these kinds.

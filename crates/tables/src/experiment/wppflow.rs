@@ -3,11 +3,12 @@
 use super::diagnose::{Failure, FileError};
 use super::parse;
 use super::profiles::Profiles;
-use super::settings::{Form, Schedule};
 use super::wppnets::{Length, Network};
 use super::{ExperimentKind, ProfileName};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use smalti_methods::problems::superresolution::Form;
+use smalti_methods::settings::Schedule;
 use std::path::Path;
 
 /// A checked experiment file of this kind.

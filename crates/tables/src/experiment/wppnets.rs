@@ -3,10 +3,11 @@
 use super::diagnose::{Failure, FileError};
 use super::parse;
 use super::profiles::Profiles;
-use super::settings::{Form, PrecisionChoice, Schedule};
 use super::{ExperimentKind, ProfileName};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use smalti_methods::problems::superresolution::Form;
+use smalti_methods::settings::{PrecisionChoice, Schedule};
 use std::collections::BTreeMap;
 use std::path::Path;
 

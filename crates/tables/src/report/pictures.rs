@@ -2,7 +2,7 @@
 
 use crate::outcome::Shown;
 use crate::png::Picture;
-use smalti_base::{Error, Result, Space};
+use smalti_base::{Result, Space};
 use smalti_operators::Grid;
 use tch::{Kind, Tensor};
 
@@ -26,6 +26,11 @@ pub(super) struct Region {
 }
 
 impl Region {
+    /// The region with these first indices and lengths of rows and columns.
+    pub(super) fn of([(top, height), (left, width)]: [(i64, i64); 2]) -> Self {
+        Self { top, left, height, width }
+    }
+
     /// The region of `picture`.
     pub(super) fn cut(&self, picture: &Picture) -> Picture {
         let at = |v: i64| v.max(0) as usize;
@@ -43,16 +48,6 @@ impl Region {
             percent(self.height, height)
         )
     }
-}
-
-/// The scored part of an image `[1, 1, H, W]`.
-pub(super) fn scored(image: &Tensor, crop: i64) -> Result<Region> {
-    let Space { height, width, .. } = Space::of("shown image", image)?;
-    if height.min(width) <= 2 * crop {
-        let expected = format!("more than {} rows and columns", 2 * crop);
-        return Err(Error::shape("shown image", expected, image.size()));
-    }
-    Ok(Region { top: crop, left: crop, height: height - 2 * crop, width: width - 2 * crop })
 }
 
 /// Where the insets lie: the square within `scored` in which the ground truth has most edges. What the methods
@@ -96,10 +91,10 @@ pub(super) fn observed(region: Region, observation: &Tensor, grid: Grid) -> Resu
 
 /// The error that the colours at the ends of the scale stand for: what 99.5 % of all scored errors stay
 /// below, in steps of 0.05.
-pub(super) fn error_scale(shown: &[Shown], crop: i64) -> Result<f64> {
+pub(super) fn error_scale(shown: &[Shown]) -> Result<f64> {
     let mut largest: f64 = 0.05;
     for image in shown {
-        let part = scored(&image.truth, crop)?;
+        let part = Region::of(image.scored);
         for result in &image.results {
             let error = (result.image.f_sub(&image.truth)?).f_abs()?.f_to_kind(Kind::Float)?;
             let error = error.f_narrow(2, part.top, part.height)?.f_narrow(3, part.left, part.width)?;
@@ -139,7 +134,7 @@ mod tests {
     fn the_inset_finds_the_edge_and_stays_inside() {
         let truth = Tensor::zeros([1, 1, 200, 160], tch::kind::FLOAT_CPU);
         let _ = truth.narrow(2, 120, 20).narrow(3, 90, 20).fill_(1.0);
-        let whole = scored(&truth, 20).unwrap();
+        let whole = Region::of([(20, 160), (20, 120)]);
         assert_eq!(whole, Region { top: 20, left: 20, height: 160, width: 120 });
         let found = inset(&truth, whole).unwrap();
         assert!(found.top <= 119 && found.top + found.height >= 141, "{found:?}");

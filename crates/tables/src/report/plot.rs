@@ -87,7 +87,7 @@ pub(super) fn draw(plot: &Plot) -> Result<Option<String>> {
     let (Some((left, right)), Some((low, high))) = (range(|p| p.0), range(|p| p.1)) else { return Ok(None) };
     let margin = 0.03 * (high - low);
     let label = |v: &f64| ((v * 100.0).round() / 100.0).to_string();
-    let [x, y] = plot.axes;
+    let [x, y] = &plot.axes;
     let axes = [
         Axis { name: x, range: left..right, label: &label },
         Axis { name: y, range: low - margin..high + margin, label: &label },
@@ -107,13 +107,13 @@ mod tests {
 
     fn plot(points: Vec<(f64, f64)>) -> Plot {
         Plot {
-            title: "t",
-            axes: ["x", "y"],
+            title: "t".into(),
+            axes: ["x".into(), "y".into()],
             lines: vec![
                 Line { points: points.clone(), look: Look::First },
                 Line { points, look: Look::Reference },
             ],
-            legend: ["a", "b"],
+            legend: ["a".into(), "b".into()],
             caption: String::new(),
         }
     }

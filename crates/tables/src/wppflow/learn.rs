@@ -1,19 +1,18 @@
 //! Training the flow of the table, or taking it from the state of an interrupted run.
 
 use crate::data::DataSource;
-use crate::experiment::settings::Schedule as ScheduleChoice;
 use crate::experiment::wppflow::{Centres, Profile, WppFlowTable};
 use crate::experiment::wppnets::Length;
 use crate::run::RunOptions;
-use crate::state::State;
 use crate::wppnets::material::{crops, operator, validation};
-use smalti_base::checkpoint::data_hash;
+use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Result, Space};
 use smalti_flows::{WppFlow, WppFlowShape};
+use smalti_methods::{Persist, Run};
 use smalti_operators::Operator;
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
-use smalti_solvers::{Budget, Iteration, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, run};
+use smalti_solvers::{WppFlowSettings, WppFlowTraining, WppNetData};
 use std::path::Path;
 
 /// A trained flow.
@@ -38,7 +37,7 @@ pub(super) fn learn(
     profile: &Profile,
     source: &DataSource,
     options: &RunOptions,
-    state: &State,
+    run: &Run,
 ) -> Result<Learned> {
     let (data, training) = (&experiment.data, &profile.training);
     let crops = crops(data, source)?;
@@ -60,14 +59,6 @@ pub(super) fn learn(
         options.device,
         seed.value()
     );
-    let kept = "wppflow";
-    if let Some(file) = state.finished(kept, &identity)? {
-        let seconds = file.meta_parsed("seconds")?;
-        let mut flow = WppFlow::from_checkpoint(file, Path::new("state of the run"))?;
-        let kind = flow.kind();
-        flow.to(options.device, kind)?;
-        return Ok(Learned { flow, steps, batch, seconds });
-    }
     let shape = WppFlowShape {
         factor: data.factor,
         blocks: flow.blocks,
@@ -84,10 +75,7 @@ pub(super) fn learn(
         lambda: training.lambda,
         noise,
         rate: training.learning_rate,
-        schedule: match training.schedule {
-            ScheduleChoice::Constant => Schedule::Constant,
-            ScheduleChoice::Cosine => Schedule::Cosine { warmup: training.warmup_steps },
-        },
+        schedule: training.schedule.after(training.warmup_steps),
         clip: Some(training.clip),
         validate_every: training.validation_every,
     };
@@ -105,20 +93,40 @@ pub(super) fn learn(
         reference: &reference,
         prior: &prior,
     };
-    let mut flow = WppFlow::new(shape, seed)?;
-    let kind = flow.kind();
-    flow.to(options.device, kind)?;
-    flow.provenance.insert("operator".into(), format!("{:?}", data.operator));
-    let observer = state.observer(kept, &identity);
-    let iteration = WppFlowTraining::new(flow, inputs, settings, seed)?;
-    let mut iteration = iteration.with_events(state.events(&observer, &experiment.name)?);
-    let summary = run(&mut iteration, Budget::steps(steps), &observer)?;
-    state.go_on(&summary)?;
-    let flow = iteration.finish()?.flow;
-    let seconds = summary.elapsed.as_secs_f64();
-    let mut file = flow.to_checkpoint();
-    file.set_meta("seconds", seconds);
-    flow.save(&options.folder.join("wppflow.safetensors"))?;
-    state.finish(kept, &identity, file)?;
-    Ok(Learned { flow, steps, batch, seconds })
+    let placed = |mut flow: WppFlow| {
+        let kind = flow.kind();
+        flow.to(options.device, kind)?;
+        Ok::<_, smalti_base::Error>(flow)
+    };
+    let trained: Trained = run.once("wppflow", &identity, |run| {
+        let mut flow = placed(WppFlow::new(shape, seed)?)?;
+        flow.provenance.insert("operator".into(), format!("{:?}", data.operator));
+        let mut training = WppFlowTraining::new(flow, inputs, settings, seed)?;
+        if let Some(events) = run.events("training", &experiment.name)? {
+            training = training.with_events(events);
+        }
+        let (trained, summary) = run.iterate("training", steps, training)?;
+        run.publish("wppflow.safetensors", |path| trained.flow.save(path))?;
+        Ok(Trained { flow: trained.flow, seconds: summary.elapsed.as_secs_f64() })
+    })?;
+    Ok(Learned { flow: placed(trained.flow)?, steps, batch, seconds: trained.seconds })
+}
+
+/// A trained flow and the seconds of its training.
+struct Trained {
+    flow: WppFlow,
+    seconds: f64,
+}
+
+impl Persist for Trained {
+    fn to_checkpoint(&self) -> Result<Checkpoint> {
+        let mut file = self.flow.to_checkpoint();
+        file.set_meta("seconds", self.seconds);
+        Ok(file)
+    }
+
+    fn from_checkpoint(file: Checkpoint) -> Result<Self> {
+        let seconds = file.meta_parsed("seconds")?;
+        Ok(Self { flow: WppFlow::from_checkpoint(file, Path::new("state of the run"))?, seconds })
+    }
 }

@@ -2,17 +2,15 @@
 
 use super::material::{Affine, crops, operator, validation};
 use crate::data::DataSource;
-use crate::experiment::settings::Schedule as ScheduleChoice;
 use crate::experiment::wppnets::{Length, Network, Training};
-use crate::methods::precision;
 use crate::run::RunOptions;
-use crate::state::State;
-use smalti_base::checkpoint::data_hash;
+use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::Precision;
+use smalti_methods::{Persist, Run};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
-use smalti_solvers::{AcNet, Budget, Iteration, Schedule, WppNetData, WppNetSettings, WppNetTraining, run};
+use smalti_solvers::{AcNet, WppNetData, WppNetSettings, WppNetTraining};
 use std::path::Path;
 use tch::{Device, Tensor};
 
@@ -70,12 +68,9 @@ impl Inputs {
             batch,
             lambda: training.lambda,
             rate: training.learning_rate,
-            schedule: match training.schedule {
-                ScheduleChoice::Constant => Schedule::Constant,
-                ScheduleChoice::Cosine => Schedule::Cosine { warmup: training.warmup_steps },
-            },
+            schedule: training.schedule.after(training.warmup_steps),
             validate_every: training.validation_every,
-            precision: precision(training.precision, options.device),
+            precision: training.precision.on(options.device),
         };
         let prior = WppSettings {
             patch_size: training.patch_size,
@@ -125,40 +120,49 @@ pub(super) fn learn(
     training: &Training,
     data: &DataSource,
     options: &RunOptions,
-    state: &State,
+    run: &Run,
 ) -> Result<Learned> {
     let inputs = Inputs::load(network, training, data, options)?;
     let WppNetSettings { steps, batch, precision, .. } = inputs.settings;
     let hash = data_hash(&[&inputs.crops, &inputs.reference, &inputs.validation])?;
     let identity = format!("{hash} {network:?} {training:?} {precision:?} seed {}", options.seed.value());
-    let learned = |net: AcNet, seconds: f64| -> Result<Learned> {
-        let validation = net.provenance.get("validation_loss").and_then(|v| v.parse().ok());
-        let net = net.to(options.device)?;
-        Ok(Learned {
-            net,
-            name: name.to_owned(),
-            steps,
-            batch,
-            seconds,
-            validation: validation.unwrap_or(f64::NAN),
-            precision,
-        })
-    };
-    let kept = format!("wppnet {name}");
-    if let Some(file) = state.finished(&kept, &identity)? {
-        let seconds = file.meta_parsed("seconds")?;
-        return learned(AcNet::from_checkpoint(file, Path::new("state of the run"))?, seconds);
+    let trained: Trained = run.once(&format!("wppnet {name}"), &identity, |run| {
+        let mut training = inputs.training(network, seed(name, options), options.device)?;
+        if let Some(events) = run.events("training", name)? {
+            training = training.with_events(events);
+        }
+        let (trained, summary) = run.iterate("training", steps, training)?;
+        run.publish(&format!("{name}.safetensors"), |path| trained.net.save(path))?;
+        Ok(Trained { net: trained.net, seconds: summary.elapsed.as_secs_f64() })
+    })?;
+    let Trained { net, seconds } = trained;
+    let validation = net.provenance.get("validation_loss").and_then(|v| v.parse().ok());
+    Ok(Learned {
+        net: net.to(options.device)?,
+        name: name.to_owned(),
+        steps,
+        batch,
+        seconds,
+        validation: validation.unwrap_or(f64::NAN),
+        precision,
+    })
+}
+
+/// A trained network and the seconds of its training.
+struct Trained {
+    net: AcNet,
+    seconds: f64,
+}
+
+impl Persist for Trained {
+    fn to_checkpoint(&self) -> Result<Checkpoint> {
+        let mut file = self.net.to_checkpoint();
+        file.set_meta("seconds", self.seconds);
+        Ok(file)
     }
-    let observer = state.observer(&kept, &identity);
-    let training = inputs.training(network, seed(name, options), options.device)?;
-    let mut iteration = training.with_events(state.events(&observer, name)?);
-    let summary = run(&mut iteration, Budget::steps(steps), &observer)?;
-    state.go_on(&summary)?;
-    let net = iteration.finish()?.net;
-    let seconds = summary.elapsed.as_secs_f64();
-    let mut file = net.to_checkpoint();
-    file.set_meta("seconds", seconds);
-    net.save(&options.folder.join(format!("{name}.safetensors")))?;
-    state.finish(&kept, &identity, file)?;
-    learned(net, seconds)
+
+    fn from_checkpoint(file: Checkpoint) -> Result<Self> {
+        let seconds = file.meta_parsed("seconds")?;
+        Ok(Self { net: AcNet::from_checkpoint(file, Path::new("state of the run"))?, seconds })
+    }
 }

@@ -1,10 +1,10 @@
 //! What WPPNets learn from and are tested on: crops, operators, test images.
 
 use crate::data::DataSource;
-use crate::experiment::settings::Form;
 use crate::experiment::wppnets::{Crops, Forward, Network, Observed, Test};
 use crate::run::RunOptions;
 use smalti_base::{Error, Result, Seed, Space, hdf5_file::load_crops};
+use smalti_methods::problems::superresolution::Form;
 use smalti_operators::{Biased, Convolution, Extension, Grid, LinearOperator, Operator};
 use tch::Tensor;
 
@@ -36,12 +36,8 @@ pub(crate) fn operator(network: &Network, form: Form, domain: Space, data: &Data
 
 fn affine(forward: &Forward, factor: i64, form: Form, domain: Space, data: &DataSource) -> Result<Affine> {
     let blur = |kernel_size, sigma| {
-        let extension = match form {
-            Form::WrapAfter => Extension::WrapAfter,
-            Form::Valid => Extension::Valid,
-            Form::Reflect => Extension::Reflect { before: (kernel_size - 1) / 2, after: kernel_size / 2 },
-        };
-        let linear = Convolution::superresolution(domain, kernel_size, sigma, factor, extension)?;
+        let linear =
+            Convolution::superresolution(domain, kernel_size, sigma, factor, form.extension(kernel_size))?;
         Ok(Biased::new(linear, 0.0)?.boxed())
     };
     match (forward, data) {

@@ -1,0 +1,59 @@
+//! Reconstruction methods and inverse problems as objects: every method on every problem that it makes sense for.
+//!
+//! An [`Instrument`] simulates observations and poses [`InverseProblem`]s; a [`Method`] learns from a [`Material`] and becomes a
+//! [`Reconstructor`], which makes an [`Estimate`] of any such problem. Methods and problems are listed by name in
+//! [`registry::METHODS`] and [`registry::PROBLEMS`]; each is one file, its settings first. A [`Run`] carries seed, device and a
+//! request to stop, and keeps the state of what is unfinished.
+//!
+//! ```
+//! use smalti_base::{Result, Seed};
+//! use smalti_methods::{Instrument, Material, MethodEntry, Prepared, ProblemEntry, Run};
+//! use tch::Device;
+//!
+//! fn main() -> Result<()> {
+//!     let read = |text: &'static str| toml::de::Deserializer::parse(text).expect("TOML");
+//!     let problem = ProblemEntry::find("superresolution").expect("registered");
+//!     let settings = "kernel_size = 4\nsigma = 1.0\nstride = 2\nform = 'wrap-after'\nnoise = 0.01\ncrop = 2";
+//!     let camera = (problem.read)(read(settings)).expect("settings").instrument()?;
+//!     let truth = smalti_methods::synthetic::microstructure(32, 32, Seed::new(1), 0)?;
+//!     let observation = camera.observe(&truth, Seed::new(2))?;
+//!
+//!     let tv = MethodEntry::find("tv").expect("registered");
+//!     let settings = "weight = { half_squared_errors = 5e-4 }\niterations = 50\ntolerance = 1e-4";
+//!     let tv = (tv.read)(read(settings)).expect("settings");
+//!     let run = Run::new(Seed::new(3), Device::Cpu);
+//!     let nothing =
+//!         Material { references: vec![], validation: None, grey_step: 0.0, instrument: camera.as_ref(), folder: None };
+//!     let Prepared::Ready(tv) = tv.prepare(&nothing, &run)? else { return Ok(()) };
+//!     let problem = camera.pose("slice", &observation, None)?;
+//!     let estimate = tv.reconstruct(&problem, &run)?;
+//!     println!("PSNR {:.2} dB", camera.score(&estimate.image, &truth)?["psnr"]);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Reading order: [`problem`], [`instrument`], [`estimate`], [`method`], [`settings`], [`run`], [`registry`], then one of
+//! [`problems`] and one of [`methods`]. [`synthetic`] draws images where none were measured.
+
+pub mod estimate;
+pub mod instrument;
+mod map;
+pub mod method;
+pub mod methods;
+pub mod patch_flow;
+pub mod problem;
+pub mod problems;
+pub mod registry;
+pub mod run;
+pub mod settings;
+mod start_method;
+pub mod synthetic;
+
+pub use estimate::Estimate;
+pub use instrument::{Instrument, Material, Role, Seen};
+pub use method::{Learned, Learns, Method, Prepared, Reconstructor};
+pub use problem::{InverseProblem, Noise, Range, Start, StartKind};
+pub use registry::{
+    ConfiguredMethod, ConfiguredProblem, METHODS, MethodEntry, PROBLEMS, ProblemEntry, ProblemKey,
+};
+pub use run::{Persist, Run};

@@ -1,0 +1,127 @@
+//! What a reconstruction method is.
+
+use crate::estimate::{Estimate, Figures, TrainingCurve};
+use crate::instrument::Material;
+use crate::problem::InverseProblem;
+use crate::registry::ProblemKey;
+use crate::run::Run;
+use crate::settings::Misfit;
+use garde::Validate;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use smalti_base::{Result, Space};
+use tch::Tensor;
+
+/// The settings of a method: what a file says, with ranges that are checked.
+pub trait Settings: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static {}
+
+impl<T: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static> Settings for T {}
+
+/// A reconstruction method. One file each; [`crate::registry::METHODS`] lists them.
+pub trait Method: 'static {
+    /// The name in files.
+    const KEY: &'static str;
+    /// The name for readers.
+    const TITLE: &'static str;
+    /// Where it comes from.
+    const PAPERS: &'static [&'static str];
+    /// What it learns from before the first problem.
+    const LEARNS: Learns;
+    /// Its settings.
+    type Settings: Settings;
+
+    /// Whether it makes sense for a kind of problem; else why not.
+    ///
+    /// # Errors
+    /// The reason, for readers.
+    fn applies(_problem: ProblemKey) -> std::result::Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Whether images of `domain` can be reconstructed with `settings`.
+    ///
+    /// # Errors
+    /// The key that does not fit, and the problem.
+    fn check(_settings: &Self::Settings, _domain: Option<Space>) -> std::result::Result<(), Misfit> {
+        Ok(())
+    }
+
+    /// Learns what it needs.
+    ///
+    /// # Errors
+    /// Those of the material and of the training; [`smalti_base::Error::Cancelled`] on request.
+    fn prepare(settings: &Self::Settings, from: &Material<'_>, run: &Run) -> Result<Prepared>;
+}
+
+/// What a method learns from before it can reconstruct, in the order in which a table lets its methods learn: what only looks at its
+/// material says first what is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Learns {
+    /// Nothing.
+    Nothing,
+    /// Patches of reference images, which it only compares with.
+    Patches,
+    /// Pairs of images, by a training.
+    Pairs,
+    /// A density of patches of reference images, by a training.
+    PatchDensity,
+}
+
+/// A method that has learned; or why it cannot run.
+pub enum Prepared {
+    /// It can reconstruct.
+    Ready(Box<dyn Reconstructor>),
+    /// What is missing, for readers.
+    Missing(String),
+}
+
+impl Prepared {
+    /// A method that can reconstruct.
+    pub fn ready(reconstructor: impl Reconstructor + 'static) -> Result<Self> {
+        Ok(Self::Ready(Box::new(reconstructor)))
+    }
+}
+
+/// A method with what it learned.
+pub trait Reconstructor {
+    /// Solves a problem.
+    ///
+    /// # Errors
+    /// Those of the method; [`smalti_base::Error::Cancelled`] on request.
+    fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate>;
+
+    /// What it learned, where there is something to tell.
+    fn learned(&self) -> Option<&Learned> {
+        None
+    }
+
+    /// Whether estimates are so cheap that they are not worth keeping.
+    fn instant(&self) -> bool {
+        false
+    }
+
+    /// Figures of the truth that stand beside those of an estimate, e.g. its own distance to the reference patches.
+    ///
+    /// # Errors
+    /// Those of measuring.
+    fn assess(&self, _truth: &Tensor) -> Result<Figures> {
+        Ok(Figures::new())
+    }
+
+    /// What the figures of all estimates of a row say that the table does not; empty where nothing. Each holds the estimate's own
+    /// figures, its scores, and those of [`Reconstructor::assess`].
+    fn summary(&self, _figures: &[Figures]) -> String {
+        String::new()
+    }
+}
+
+/// What a method learned before the first problem.
+#[derive(Debug, Clone, Default)]
+pub struct Learned {
+    /// All that its estimates depend on besides the settings: a hash of the weights, say.
+    pub identity: String,
+    /// The training, where there was one.
+    pub curve: Option<TrainingCurve>,
+    /// What the seconds of a row do not hold.
+    pub note: String,
+}

@@ -1,0 +1,19 @@
+//! Reconstruction methods, one file each.
+
+pub mod bicubic;
+pub mod dip_tv;
+pub mod fbp;
+pub mod fbp_unet;
+pub mod fill_in;
+pub mod patchnr;
+pub mod sinkhorn;
+pub mod tv;
+pub mod wpp;
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+
+/// The settings of a method that has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}

@@ -1,0 +1,35 @@
+//! Cubic interpolation at the pixel centres of the operator.
+
+use super::NoSettings;
+use crate::instrument::Material;
+use crate::method::{Learns, Method, Prepared};
+use crate::problem::StartKind;
+use crate::registry::ProblemKey;
+use crate::run::Run;
+use crate::start_method::StartItself;
+use smalti_base::Result;
+
+/// Cubic interpolation at the pixel centres of the operator.
+pub struct Bicubic;
+
+impl Method for Bicubic {
+    const KEY: &'static str = "bicubic";
+    const TITLE: &'static str = "bicubic";
+    const PAPERS: &'static [&'static str] = &[
+        "R. Keys. Cubic convolution interpolation for digital image processing. IEEE Transactions on Acoustics, Speech, and \\
+         Signal Processing 29(6), 1981.",
+    ];
+    const LEARNS: Learns = Learns::Nothing;
+    type Settings = NoSettings;
+
+    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
+        match problem {
+            ProblemKey::Superresolution => Ok(()),
+            ProblemKey::Tomography => Err("projections are no coarse image that could be interpolated"),
+        }
+    }
+
+    fn prepare(_settings: &NoSettings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+        StartItself::prepared(StartKind::Interpolation)
+    }
+}

@@ -1,0 +1,104 @@
+//! The deep image prior with total variation.
+
+use crate::estimate::Estimate;
+use crate::instrument::Material;
+use crate::method::{Learns, Method, Prepared, Reconstructor};
+use crate::problem::InverseProblem;
+use crate::run::Run;
+use crate::settings::{Misfit, PrecisionChoice, TvWeight};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use smalti_base::{Result, Space};
+use smalti_priors::TotalVariation;
+use smalti_solvers::{Dip, DipSettings, Problem, UNetSettings};
+use std::time::Instant;
+
+/// The deep image prior with total variation.
+pub struct DipTv;
+
+/// Lengths of gradients below this count less than their length.
+const SMOOTHING: f64 = 1e-4;
+
+/// Minimise `sum nll(A g(z), y) + lambda sum |grad g(z)|` over the weights of a U-Net `g` by Adam; the image of the smallest loss is
+/// the result.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Channels on every scale of the U-Net, 1 to 1024.
+    #[garde(range(min = 1, max = 1024))]
+    pub channels: i64,
+    /// Number of scales, 1 to 8.
+    #[garde(range(min = 1, max = 8))]
+    pub scales: usize,
+    /// Weight of the total variation.
+    #[garde(dive)]
+    pub weight: TvWeight,
+    /// Iterations, 1 to 1 million.
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub iterations: u64,
+    /// Learning rate, above 0, at most 1.
+    #[garde(range(min = 1e-12, max = 1.0))]
+    pub learning_rate: f64,
+    /// The dtype of convolutions.
+    #[serde(default)]
+    #[garde(skip)]
+    pub precision: PrecisionChoice,
+}
+
+impl Settings {
+    fn net(&self) -> UNetSettings {
+        UNetSettings { channels: vec![self.channels; self.scales], ..UNetSettings::dip() }
+    }
+}
+
+impl Method for DipTv {
+    const KEY: &'static str = "dip_tv";
+    const TITLE: &'static str = "DIP+TV";
+    const PAPERS: &'static [&'static str] = &[
+        "D. Ulyanov, A. Vedaldi, V. Lempitsky. Deep image prior. CVPR 2018.",
+        "D. O. Baguer, J. Leuschner, M. Schmidt. Computed tomography reconstruction using deep image prior and learned \
+         reconstruction methods. Inverse Problems 36(9), 2020.",
+    ];
+    const LEARNS: Learns = Learns::Nothing;
+    type Settings = Settings;
+
+    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+        let Some(Space { height, width, .. }) = domain else { return Ok(()) };
+        settings.net().check_size(height, width).map_err(|problem| ("scales".into(), problem.to_string()))
+    }
+
+    fn prepare(settings: &Settings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+        Prepared::ready(*settings)
+    }
+}
+
+impl Reconstructor for Settings {
+    fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
+        let clock = Instant::now();
+        let likelihood = problem.likelihood()?;
+        let mut prior = TotalVariation::new(problem.domain(), SMOOTHING)?;
+        let objective = Problem {
+            operator: &problem.operator,
+            likelihood: likelihood.as_ref(),
+            observation: &problem.observation,
+            prior: &mut prior,
+            weight: self.weight.against(problem)?,
+        };
+        let wanted = DipSettings {
+            net: self.net(),
+            steps: self.iterations,
+            rate: self.learning_rate,
+            curve_every: (self.iterations / 100).max(1),
+            precision: self.precision.on(run.device),
+            ..DipSettings::baguer_2020()
+        };
+        let mut dip = Dip::new(objective, wanted, run.seed.derive(&problem.name, 0))?;
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let log: String = format!("{} {}", run.row(), problem.name).chars().map(plain).collect();
+        if let Some(events) = run.events("iteration", &log)? {
+            dip = dip.with_events(events);
+        }
+        let (found, _) = run.iterate("iteration", self.iterations, dip)?;
+        Ok(Estimate::of(found.image, problem.start.seconds + clock.elapsed().as_secs_f64()))
+    }
+}

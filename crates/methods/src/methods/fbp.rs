@@ -1,0 +1,33 @@
+//! Filtered back-projection.
+
+use super::NoSettings;
+use crate::instrument::Material;
+use crate::method::{Learns, Method, Prepared};
+use crate::problem::StartKind;
+use crate::registry::ProblemKey;
+use crate::run::Run;
+use crate::start_method::StartItself;
+use smalti_base::Result;
+
+/// Filtered back-projection.
+pub struct FilteredBackProjection;
+
+impl Method for FilteredBackProjection {
+    const KEY: &'static str = "fbp";
+    const TITLE: &'static str = "FBP";
+    const PAPERS: &'static [&'static str] =
+        &["F. Natterer. The Mathematics of Computerized Tomography. SIAM, 2001, chapter V.1."];
+    const LEARNS: Learns = Learns::Nothing;
+    type Settings = NoSettings;
+
+    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
+        match problem {
+            ProblemKey::Tomography => Ok(()),
+            ProblemKey::Superresolution => Err("needs projections"),
+        }
+    }
+
+    fn prepare(_settings: &NoSettings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+        StartItself::prepared(StartKind::FilteredBackProjection)
+    }
+}

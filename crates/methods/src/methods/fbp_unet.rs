@@ -1,0 +1,208 @@
+//! A U-Net that corrects the simple estimate, such as a filtered back-projection, after a training on pairs.
+
+use crate::estimate::Estimate;
+use crate::instrument::{Material, Role};
+use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
+use crate::problem::InverseProblem;
+use crate::registry::to_toml;
+use crate::run::{Persist, Run};
+use crate::settings::{Misfit, PrecisionChoice};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::{Result, Seed, Space};
+use smalti_solvers::{Pair, Pairs, UNet, UNetSettings, UNetTraining, UNetTrainingSettings};
+use std::path::Path;
+use std::time::Instant;
+use tch::Tensor;
+
+/// A U-Net after the simple estimate.
+pub struct FbpUnet;
+
+/// Where pairs to learn from come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairSource {
+    /// Phantoms and the reference images, observed here.
+    #[default]
+    Generated,
+    /// The training part of the published data set of the problem, such as LoDoPaB-CT.
+    Published,
+}
+
+/// The network, and its training by the mean squared error.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Channels on the scales, from the finest on.
+    #[garde(length(min = 1, max = 8), inner(range(min = 1, max = 1024)))]
+    pub channels: Vec<i64>,
+    /// Where the pairs come from.
+    #[serde(default)]
+    #[garde(skip)]
+    pub pairs: PairSource,
+    /// Phantoms that are drawn, observed and reconstructed beside the reference images, 0 to 100,000.
+    #[garde(range(max = 100_000))]
+    pub synthetic_pairs: usize,
+    /// Steps, 1 to 100 million.
+    #[garde(range(min = 1, max = 100_000_000))]
+    pub steps: u64,
+    /// Crops a step, 1 to 10,000.
+    #[garde(range(min = 1, max = 10_000))]
+    pub batch: usize,
+    /// Side of a crop in pixels, 16 to 4096.
+    #[garde(range(min = 16, max = 4096))]
+    pub crop: i64,
+    /// Learning rate at the start, above 0, at most 1.
+    #[garde(range(min = 1e-12, max = 1.0))]
+    pub learning_rate: f64,
+    /// Learning rate at the end, which a cosine leads to, above 0, at most 1.
+    #[garde(range(min = 1e-12, max = 1.0))]
+    pub final_learning_rate: f64,
+    /// The dtype of convolutions.
+    #[serde(default)]
+    #[garde(skip)]
+    pub precision: PrecisionChoice,
+}
+
+impl Method for FbpUnet {
+    const KEY: &'static str = "fbp_unet";
+    const TITLE: &'static str = "FBP+UNet";
+    const PAPERS: &'static [&'static str] = &[
+        "K. H. Jin, M. T. McCann, E. Froustey, M. Unser. Deep convolutional neural network for inverse problems in imaging. \
+         IEEE Transactions on Image Processing 26(9), 2017.",
+    ];
+    const LEARNS: Learns = Learns::Pairs;
+    type Settings = Settings;
+
+    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+        match domain.map(|domain| domain.height.min(domain.width)) {
+            Some(side) if settings.crop > side => {
+                Err(("crop".into(), format!("larger than the images of {side} pixels")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+        let published = match settings.pairs {
+            PairSource::Generated => None,
+            PairSource::Published => match from.instrument.published_pairs(from.folder)? {
+                Ok(pairs) => Some(pairs),
+                Err(problem) => return Ok(Prepared::Missing(problem)),
+            },
+        };
+        let of = if published.is_some() { "LoDoPaB-CT" } else { "phantoms and the training slices" };
+        let hash = data_hash(&from.references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
+        let identity = format!(
+            "{hash} {} {} {:?}",
+            to_toml(settings),
+            from.instrument.identity(),
+            settings.precision.on(run.device)
+        );
+        let trained: Trained =
+            run.once("fbp unet", &identity, |run| settings.train(published.as_deref(), from, run))?;
+        let Trained { net, pairs, seconds } = trained;
+        let note = format!("{} steps on {pairs} pairs of {of} in {seconds:.0} s", settings.steps);
+        let learned = Learned { identity, curve: None, note };
+        Prepared::ready(Corrector { net: net.to(run.device)?, learned })
+    }
+}
+
+impl Settings {
+    fn train(&self, published: Option<&dyn Pairs>, from: &Material<'_>, run: &Run) -> Result<Trained> {
+        let seed: Seed = run.seed.derive("FBP+UNet", 0);
+        let validation = (from.validation.iter().enumerate())
+            .map(|(k, truth)| pair(from, truth, seed.derive("validation", k as u64)))
+            .collect::<Result<Vec<Pair>>>()?;
+        let generated: Vec<Pair>;
+        let pairs = match published {
+            Some(published) => published,
+            None => {
+                generated = self.generate(from, seed)?;
+                &generated
+            }
+        };
+        let count = pairs.count().unwrap_or_default();
+        let wanted = UNetTrainingSettings {
+            steps: self.steps,
+            batch: self.batch,
+            crop: Some(self.crop),
+            rate: self.learning_rate,
+            last_rate: self.final_learning_rate,
+            validate_every: (self.steps / 10).max(1),
+            precision: self.precision.on(run.device),
+        };
+        let shape = UNetSettings { channels: self.channels.clone(), ..UNetSettings::fbp_unet() };
+        let net = UNet::new(shape, seed)?.to(run.device)?;
+        let validation: Option<&dyn Pairs> = (!validation.is_empty()).then_some(&validation as &dyn Pairs);
+        let mut iteration = UNetTraining::new(net, pairs, validation, wanted, seed)?;
+        if let Some(events) = run.events("training", run.row())? {
+            iteration = iteration.with_events(events);
+        }
+        let (trained, summary) = run.iterate("training", self.steps, iteration)?;
+        run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
+        Ok(Trained { net: trained.net, pairs: count, seconds: summary.elapsed.as_secs_f64() })
+    }
+
+    /// Observations of phantoms, and of every reference image.
+    fn generate(&self, from: &Material<'_>, seed: Seed) -> Result<Vec<Pair>> {
+        let mut pairs = Vec::with_capacity(self.synthetic_pairs + from.references.len());
+        tracing::info!("scanning {} phantoms and {} slices", self.synthetic_pairs, from.references.len());
+        for k in 0..self.synthetic_pairs as u64 {
+            let truth = from.instrument.phantom(Role::Training, seed, k)?;
+            pairs.push(pair(from, &truth, seed.derive("phantom", k))?);
+        }
+        for (k, truth) in from.references.iter().enumerate() {
+            pairs.push(pair(from, truth, seed.derive("slice", k as u64))?);
+        }
+        Ok(pairs)
+    }
+}
+
+/// The simple estimate from an observation of `truth`, and `truth`.
+fn pair(from: &Material<'_>, truth: &Tensor, seed: Seed) -> Result<Pair> {
+    let observation = from.instrument.observe(truth, seed)?;
+    let domain = Space::of("image of a pair", truth)?;
+    let problem = from.instrument.pose("pair", &observation, Some(domain))?;
+    Ok(Pair { input: problem.start.image, target: truth.shallow_clone() })
+}
+
+struct Trained {
+    net: UNet,
+    pairs: u64,
+    seconds: f64,
+}
+
+impl Persist for Trained {
+    fn to_checkpoint(&self) -> Result<Checkpoint> {
+        let mut file = self.net.to_checkpoint();
+        file.set_meta("pairs", self.pairs);
+        file.set_meta("seconds", self.seconds);
+        Ok(file)
+    }
+
+    fn from_checkpoint(mut file: Checkpoint) -> Result<Self> {
+        let (pairs, seconds) = (file.meta_parsed("pairs")?, file.meta_parsed("seconds")?);
+        file.metadata.remove("pairs");
+        let net = UNet::from_checkpoint(file, Path::new("state of the run"))?;
+        Ok(Self { net, pairs, seconds })
+    }
+}
+
+struct Corrector {
+    net: UNet,
+    learned: Learned,
+}
+
+impl Reconstructor for Corrector {
+    fn reconstruct(&self, problem: &InverseProblem, _run: &Run) -> Result<Estimate> {
+        let clock = Instant::now();
+        let image = self.net.infer(&problem.start.image)?;
+        Ok(Estimate::of(image, problem.start.seconds + clock.elapsed().as_secs_f64()))
+    }
+
+    fn learned(&self) -> Option<&Learned> {
+        Some(&self.learned)
+    }
+}

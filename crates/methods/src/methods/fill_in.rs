@@ -1,0 +1,34 @@
+//! A smooth surface over what was not seen: each value is the mean of its neighbours.
+
+use super::NoSettings;
+use crate::instrument::Material;
+use crate::method::{Learns, Method, Prepared};
+use crate::problem::StartKind;
+use crate::registry::ProblemKey;
+use crate::run::Run;
+use crate::start_method::StartItself;
+use smalti_base::Result;
+
+/// A smooth surface over what was not seen: each value is the mean of its neighbours.
+pub struct FillIn;
+
+impl Method for FillIn {
+    const KEY: &'static str = "fill_in";
+    const TITLE: &'static str = "smooth fill-in";
+    const PAPERS: &'static [&'static str] =
+        &["M. Bertalmio, G. Sapiro, V. Caselles, C. Ballester. Image inpainting. SIGGRAPH 2000."];
+    const LEARNS: Learns = Learns::Nothing;
+    type Settings = NoSettings;
+
+    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
+        match problem {
+            ProblemKey::Superresolution | ProblemKey::Tomography => {
+                Err("nothing is missing that could be filled in")
+            }
+        }
+    }
+
+    fn prepare(_settings: &NoSettings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+        StartItself::prepared(StartKind::FillIn)
+    }
+}

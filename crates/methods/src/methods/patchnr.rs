@@ -1,0 +1,86 @@
+//! patchNR: MAP estimation with the patch normalizing flow regularizer.
+
+use crate::estimate::Estimate;
+use crate::instrument::Material;
+use crate::map::map;
+use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
+use crate::patch_flow::{LearnedFlow, PatchFlow};
+use crate::problem::InverseProblem;
+use crate::run::Run;
+use crate::settings::{Descent, Misfit, PatchChoice, Weight};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use smalti_base::{Result, Space};
+use smalti_priors::{PatchPrior, Reflected, Regularizer};
+use std::time::Instant;
+
+/// patchNR.
+pub struct PatchNr;
+
+/// Minimise `sum nll(A x, y) + lambda mean_i -log p(P_i x)`, `p` the density of a flow that was trained on the patches of reference
+/// images; over `x >= 0` where negative values make no sense.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The flow and its training.
+    #[garde(dive)]
+    pub flow: PatchFlow,
+    /// Weight of the mean over patches.
+    #[garde(dive)]
+    pub weight: Weight,
+    /// Pixels that the image is continued by on all sides, by reflection, before its patches are taken; 0 to 64, 0 where not given.
+    #[serde(default)]
+    #[garde(range(min = 0, max = 64))]
+    pub padding: i64,
+    /// Which patches an iteration looks at.
+    #[garde(dive)]
+    pub patches: PatchChoice,
+    /// Iterations and learning rate.
+    #[garde(dive)]
+    pub descent: Descent,
+}
+
+impl Method for PatchNr {
+    const KEY: &'static str = "patchnr";
+    const TITLE: &'static str = "patchNR";
+    const PAPERS: &'static [&'static str] = &[
+        "F. Altekrüger, A. Denker, P. Hagemann, J. Hertrich, P. Maass, G. Steidl. PatchNR: learning from very few images by \
+         patch normalizing flow regularization. Inverse Problems 39(6), 2023.",
+    ];
+    const LEARNS: Learns = Learns::PatchDensity;
+    type Settings = Settings;
+
+    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+        settings.flow.check("flow", domain, settings.padding)
+    }
+
+    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+        let LearnedFlow { flow, learned } = settings.flow.learn(from, run)?;
+        Prepared::ready(Map { settings: settings.clone(), flow, learned })
+    }
+}
+
+struct Map {
+    settings: Settings,
+    flow: smalti_flows::PatchNr,
+    learned: Learned,
+}
+
+impl Reconstructor for Map {
+    fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
+        let clock = Instant::now();
+        let Settings { weight, padding, patches, descent, .. } = self.settings;
+        let seed = run.seed.derive(&problem.name, 0);
+        let on = |domain| PatchPrior::new(&self.flow, domain, patches.into(), seed);
+        let mut prior: Box<dyn Regularizer> = match padding {
+            0 => Box::new(on(problem.domain())?),
+            _ => Box::new(Reflected::new(problem.domain(), padding, on)?),
+        };
+        let image = map(problem, prior.as_mut(), weight.against(&problem.noise)?, descent, run)?;
+        Ok(Estimate::of(image, problem.start.seconds + clock.elapsed().as_secs_f64()))
+    }
+
+    fn learned(&self) -> Option<&Learned> {
+        Some(&self.learned)
+    }
+}

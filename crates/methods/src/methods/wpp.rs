@@ -1,0 +1,285 @@
+//! WPP: MAP estimation with the Wasserstein patch prior.
+
+use crate::estimate::{Estimate, Figures};
+use crate::instrument::Material;
+use crate::map::map_within;
+use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
+use crate::problem::InverseProblem;
+use crate::run::Run;
+use crate::settings::{Converge, Descent, Misfit, Weight};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use smalti_base::checkpoint::data_hash;
+use smalti_base::{Error, Result, Seed, Space};
+use smalti_priors::wpp::{DualMethod, Pyramid, ReferencePatches, ScaleReport};
+use smalti_priors::{Regularizer, WassersteinPatchPrior, WppSettings};
+use smalti_solvers::Bordered;
+use std::time::Instant;
+use tch::Tensor;
+
+/// WPP.
+pub struct Wpp;
+
+/// Minimise `sum nll(A x, y) + lambda mean over scales of W_2^2(patches of x, reference patches)` with the cost `|p - q|^2`, over
+/// `x >= 0` where negative values make no sense. Scales follow each other by a 4 x 4 Gaussian of standard deviation 1 at every
+/// second pixel and weigh the same.
+///
+/// Hertrich, Houdard and Redenbach (2022) have `mean over L scales of W_2^2 + sum (A x - y)^2 / (lambda L)`: their `lambda` times
+/// `L` is the `lambda` of `squared_errors` here.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Side of a patch in pixels, 2 to 16.
+    #[garde(range(min = 2, max = 16))]
+    pub patch_size: i64,
+    /// Patches of the reference images on every scale, drawn once for a run, 1 to 100 million.
+    #[garde(range(min = 1, max = 100_000_000))]
+    pub references: usize,
+    /// Number of scales, 1 to 8.
+    #[garde(range(min = 1, max = 8))]
+    pub scales: usize,
+    /// Distance of neighbouring patches of the image in pixels, on every scale; 1 takes all patches; 1 to 64.
+    #[garde(range(min = 1, max = 64))]
+    pub stride: i64,
+    /// Weight of the distance.
+    #[garde(dive)]
+    pub weight: Weight,
+    /// Pixels around the image that the operator does not see, which start from noise and are cut off at the end,
+    /// 0 to 1000; 0 where not given.
+    #[serde(default)]
+    #[garde(range(min = 0, max = 1000))]
+    pub border: i64,
+    /// Iterations and learning rate.
+    #[garde(dive)]
+    pub descent: Descent,
+    /// How the potentials are found in each iteration, from those of the last one.
+    #[garde(dive)]
+    pub dual: Dual,
+    /// How the distance of a finished image is found out for the note of its row, on scale 0, where it is wanted. It changes no
+    /// image.
+    #[serde(default)]
+    #[garde(dive)]
+    pub measure: Option<Measure>,
+}
+
+/// How potentials are found.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(rename_all = "snake_case")]
+pub enum Dual {
+    /// A number of supergradient steps, averaged: what the authors' code does, far below the distance.
+    AveragedSgd(#[garde(dive)] AveragedSgd),
+    /// To a certified gap.
+    Converge(#[garde(dive)] Converge),
+}
+
+/// Averaged supergradient steps.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct AveragedSgd {
+    /// Steps, 1 to 1 million.
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub steps: usize,
+    /// Size of a step, above 0, at most 1e9.
+    #[garde(range(min = 1e-12, max = 1e9))]
+    pub step: f64,
+}
+
+/// Which patches of a finished image are compared with the reference patches, and how well.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// Distance of neighbouring patches in pixels, 1 to 64.
+    #[garde(range(min = 1, max = 64))]
+    pub stride: i64,
+    /// As of [`Converge`].
+    #[garde(range(min = 1e-12, max = 1.0))]
+    pub gap: f64,
+    /// As of [`Converge`].
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub evaluations: usize,
+}
+
+impl From<Dual> for DualMethod {
+    fn from(dual: Dual) -> Self {
+        match dual {
+            Dual::AveragedSgd(AveragedSgd { steps, step }) => Self::AveragedSgd { steps, step },
+            Dual::Converge(Converge { gap, evaluations }) => Self::Converge { gap, evaluations },
+        }
+    }
+}
+
+impl From<Measure> for DualMethod {
+    fn from(Measure { gap, evaluations, .. }: Measure) -> Self {
+        Self::Converge { gap, evaluations }
+    }
+}
+
+impl Method for Wpp {
+    const KEY: &'static str = "wpp";
+    const TITLE: &'static str = "WPP";
+    const PAPERS: &'static [&'static str] = &[
+        "J. Hertrich, A. Houdard, C. Redenbach. Wasserstein patch prior for image superresolution. IEEE Transactions on \
+         Computational Imaging 8, 2022.",
+    ];
+    const LEARNS: Learns = Learns::Patches;
+    type Settings = Settings;
+
+    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+        let Some(space) = domain else { return Ok(()) };
+        let WppSettings { blur, downscaling, .. } = WppSettings::hertrich_2022();
+        let Settings { patch_size: p, scales, .. } = *settings;
+        let axes = &space.batch(1)[1..];
+        let pyramid = Pyramid::new(axes, scales, &blur, downscaling);
+        let fits = |space: &Vec<i64>| space[1..].iter().all(|&n| n >= p);
+        if pyramid.is_ok_and(|pyramid| pyramid.spaces().iter().all(fits)) {
+            return Ok(());
+        }
+        let size = axes[1..].iter().map(i64::to_string).collect::<Vec<_>>().join(" x ");
+        let problem =
+            format!("expected at least one patch of {p} x {p} on all {scales} scales, got {size} pixels");
+        Err(("scales".into(), problem))
+    }
+
+    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+        let references: Vec<Tensor> = from.references.iter().map(Tensor::shallow_clone).collect();
+        let identity = data_hash(&references.iter().collect::<Vec<_>>())?;
+        let seed = run.seed.derive("WPP", 0);
+        let map = Map {
+            settings: settings.clone(),
+            references,
+            seed,
+            learned: Learned { identity, ..Learned::default() },
+        };
+        // Says what is wrong with the references before anything is computed.
+        if let Some(reference) = map.references.first() {
+            let space = Space::of("reference image", reference)?;
+            map.prior(space, settings.scales, 1, settings.dual.into())?;
+        }
+        Prepared::ready(map)
+    }
+}
+
+struct Map {
+    settings: Settings,
+    references: Vec<Tensor>,
+    seed: Seed,
+    learned: Learned,
+}
+
+impl Map {
+    /// The prior on images of `space`. All have the same reference patches.
+    fn prior(
+        &self,
+        space: Space,
+        scales: usize,
+        stride: i64,
+        dual: DualMethod,
+    ) -> Result<WassersteinPatchPrior> {
+        let Settings { patch_size, references, .. } = self.settings;
+        let references = ReferencePatches::Random(references);
+        let settings =
+            WppSettings { patch_size, stride, references, scales, dual, ..WppSettings::hertrich_2022() };
+        let images: Vec<&Tensor> = self.references.iter().collect();
+        WassersteinPatchPrior::new(&space.batch(1), &images, &settings, self.seed)
+    }
+
+    /// The distance of patches of `image` on scale 0, from a potential that is good already or, where there is none, from zero;
+    /// as figures whose names end in `suffix`.
+    fn measured(
+        &self,
+        measure: Measure,
+        image: &Tensor,
+        potential: &[Vec<f64>],
+        suffix: &str,
+    ) -> Result<Figures> {
+        let space = Space::of("image to measure", image)?;
+        let mut prior = self.prior(space, 1, measure.stride, measure.into())?;
+        if !potential.is_empty() {
+            prior.set_potentials(potential)?;
+        }
+        prior.value(image)?;
+        let report = prior.reports().into_iter().next();
+        let report = report.ok_or_else(|| Error::value("scales of the prior", "at least one", "none"))?;
+        let along = |n: &i64| (n - self.settings.patch_size) / measure.stride + 1;
+        let patches: i64 = space.batch(1)[2..].iter().map(along).product();
+        let mut figures = of_report(&report, suffix);
+        figures.insert(format!("w2_squared{suffix}"), report.value.full());
+        figures.insert(format!("patches{suffix}"), patches as f64);
+        Ok(figures)
+    }
+}
+
+fn of_report(report: &ScaleReport, suffix: &str) -> Figures {
+    let mut figures = Figures::new();
+    figures.insert(format!("references{suffix}"), report.references as f64);
+    if let Some(gap) = report.gap() {
+        figures.insert(format!("gap{suffix}"), gap);
+    }
+    figures
+}
+
+/// The end of the names of figures of the truth.
+const OF_TRUTH: &str = "_of_truth";
+
+impl Reconstructor for Map {
+    fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
+        let clock = Instant::now();
+        let settings = &self.settings;
+        let bordered = Bordered::new(&problem.operator, settings.border)?;
+        let mut prior =
+            self.prior(bordered.domain(), settings.scales, settings.stride, settings.dual.into())?;
+        let weight = settings.weight.against(&problem.noise)?;
+        let descent = (settings.descent, self.seed.derive(&problem.name, 0));
+        let image = map_within(&bordered, problem, &mut prior, weight, descent, run)?;
+        let seconds = problem.start.seconds + clock.elapsed().as_secs_f64();
+        let figures = match settings.measure {
+            Some(measure) => {
+                let potentials = prior.potentials();
+                self.measured(measure, &image, potentials.get(..1).unwrap_or_default(), "")?
+            }
+            None => prior.reports().first().map(|report| of_report(report, "")).unwrap_or_default(),
+        };
+        let mut estimate = Estimate { figures, ..Estimate::of(image, seconds) };
+        estimate.figures.insert("evaluations".into(), prior.evaluations() as f64);
+        Ok(estimate)
+    }
+
+    fn learned(&self) -> Option<&Learned> {
+        Some(&self.learned)
+    }
+
+    fn assess(&self, truth: &Tensor) -> Result<Figures> {
+        self.settings
+            .measure
+            .map_or(Ok(Figures::new()), |measure| self.measured(measure, truth, &[], OF_TRUTH))
+    }
+
+    fn summary(&self, all: &[Figures]) -> String {
+        let mean = |name: &str| {
+            let known: Vec<f64> = all.iter().filter_map(|figures| figures.get(name).copied()).collect();
+            smalti_base::metrics::Summary::of(&known).mean
+        };
+        let gaps = ["gap".to_owned(), format!("gap{OF_TRUTH}")];
+        let known =
+            |name: &String| all.iter().filter_map(|figures| figures.get(name)).copied().collect::<Vec<f64>>();
+        let evaluations = mean("evaluations");
+        if self.settings.measure.is_none() {
+            let gap = known(&gaps[0]).into_iter().reduce(f64::max);
+            let gap = gap.map_or("unknown".into(), |gap| format!("at most {:.1e}", gap));
+            return format!(
+                "last dual problems on the finest scale to a relative gap of {gap}; {evaluations:.0} c-transforms in a reconstruction"
+            );
+        }
+        let certified = gaps.iter().all(|name| known(name).len() == all.len());
+        let gap = gaps.iter().flat_map(known).fold(0.0, f64::max);
+        let gap = if certified { format!("{:.2} %", 100.0 * gap) } else { "unknown".into() };
+        let (patches, references) = (mean("patches"), mean("references"));
+        let (distance, of_truth) = (mean("w2_squared"), mean("w2_squared_of_truth"));
+        let (blur, truth) = (mean("blur_effect"), mean("blur_effect_of_truth"));
+        format!(
+            "W2^2 of {patches:.0} of the result's patches to {references:.0} reference patches {distance:.5}, of the truth's \
+             {of_truth:.5} (cost |p - q|^2, scale 0, gap at most {gap}); {evaluations:.0} c-transforms in a reconstruction; \
+             blur effect {blur:.3}, of the truth {truth:.3}"
+        )
+    }
+}

@@ -1,0 +1,261 @@
+//! A normalizing flow of patches, trained on reference images by forward KL.
+
+use crate::estimate::TrainingCurve;
+use crate::instrument::Material;
+use crate::method::Learned;
+use crate::registry::to_toml;
+use crate::run::{Persist, Run};
+use crate::settings::{Misfit, PrecisionChoice, Schedule};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::{Result, Space};
+use smalti_flows::{ClampForm, PatchNr, PatchNrShape, Precision, SoftClamp};
+use smalti_solvers::{PatchNrTraining, TrainingSettings};
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+/// Patches of the validation image that measure the training.
+const VALIDATION_PATCHES: usize = 10_000;
+
+/// A flow and its training.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct PatchFlow {
+    /// Side of a patch in pixels, 2 to 16.
+    #[garde(range(min = 2, max = 16))]
+    pub patch_size: i64,
+    /// Number of coupling blocks, 1 to 64.
+    #[garde(range(min = 1, max = 64))]
+    pub blocks: i64,
+    /// Width of the subnets, 1 to 4096.
+    #[garde(range(min = 1, max = 4096))]
+    pub hidden: i64,
+    /// Bound of the log-scale of a coupling, 0.1 to 10.
+    #[garde(range(min = 0.1, max = 10.0))]
+    pub clamp: f64,
+    /// Which function of a subnet's output the log-scale is.
+    #[serde(default)]
+    #[garde(skip)]
+    pub clamp_form: ClampChoice,
+    /// A trained flow to use instead of training one: a `.safetensors` file of this program, or a `.pth` state
+    /// dict as FrEIA names it (its clamp is the one given here). Relative to the current folder.
+    #[serde(default)]
+    #[garde(inner(length(min = 1)))]
+    pub weights: Option<String>,
+    /// The dtype of matrix products between hidden layers.
+    #[serde(default)]
+    #[garde(skip)]
+    pub precision: PrecisionChoice,
+    /// How the flow is trained.
+    #[garde(dive)]
+    pub training: Training,
+}
+
+/// The form of the soft clamp, see [`ClampForm`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClampChoice {
+    /// `s = 0.636 clamp atan(r)`, FrEIA 0.2 from PyPI.
+    #[default]
+    AlphaAtan,
+    /// `s = 0.636 clamp atan(r / clamp)`, another build of it.
+    AtanOverAlpha,
+}
+
+/// Training of a flow on patches of reference images, by Adam on the mean negative log-likelihood.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Steps, 1 to 100 million.
+    #[garde(range(min = 1, max = 100_000_000))]
+    pub steps: u64,
+    /// Patches in a step, 1 to 1 million.
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub batch: i64,
+    /// Learning rate after the warm-up, above 0, at most 1.
+    #[garde(range(min = 1e-12, max = 1.0))]
+    pub learning_rate: f64,
+    /// How the learning rate goes on.
+    #[garde(skip)]
+    pub schedule: Schedule,
+    /// Steps over which the learning rate grows linearly from zero before it follows the cosine; 0 where not
+    /// given.
+    #[serde(default)]
+    #[garde(range(max = 100_000_000))]
+    pub warmup_steps: u64,
+    /// The validation loss is measured every so many steps, 1 to 100 million.
+    #[garde(range(min = 1, max = 100_000_000))]
+    pub validation_every: u64,
+    /// Stops after so many measurements of the validation loss without an improvement, where given; 1 to 1 million.
+    #[serde(default)]
+    #[garde(inner(range(min = 1, max = 1_000_000)))]
+    pub early_stop_after: Option<u64>,
+}
+
+impl PatchFlow {
+    /// Whether it is a flow for images of `domain` that are continued by `padding` pixels, under the key `key` of the settings.
+    ///
+    /// # Errors
+    /// The key that does not fit, and the problem.
+    pub(crate) fn check(
+        &self,
+        key: &str,
+        domain: Option<Space>,
+        padding: i64,
+    ) -> std::result::Result<(), Misfit> {
+        let Training { schedule, warmup_steps, steps, .. } = self.training;
+        if let Some(problem) = schedule.misfit(warmup_steps, steps) {
+            return Err((format!("{key}.training.warmup_steps"), problem));
+        }
+        let Some(side) = domain.map(|domain| domain.height.min(domain.width)) else { return Ok(()) };
+        if padding >= side {
+            return Err(("padding".into(), format!("not less than the {side} pixels of the images")));
+        }
+        if self.patch_size > side + 2 * padding {
+            let problem = format!("larger than the images of {} pixels", side + 2 * padding);
+            return Err((format!("{key}.patch_size"), problem));
+        }
+        Ok(())
+    }
+
+    /// The flow, trained on the patches of the references of `from`.
+    ///
+    /// # Errors
+    /// Those of the training; [`smalti_base::Error::Cancelled`] on request.
+    pub(crate) fn learn(&self, from: &Material<'_>, run: &Run) -> Result<LearnedFlow> {
+        let precision = self.precision.on(run.device);
+        let form = match self.clamp_form {
+            ClampChoice::AlphaAtan => ClampForm::AlphaAtan,
+            ClampChoice::AtanOverAlpha => ClampForm::AtanOverAlpha,
+        };
+        let clamp = SoftClamp::new(form, self.clamp)?;
+        let trained = match &self.weights {
+            Some(file) => {
+                let flow = given(Path::new(file), clamp, self.patch_size)?;
+                TrainedFlow { flow, curve: TrainingCurve::default(), seconds: 0.0 }
+            }
+            None => {
+                let references = from.dequantised(run.seed)?;
+                let hash = data_hash(&references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
+                let identity = format!("{hash} {} {precision:?}", to_toml(self));
+                run.once("patchnr", &identity, |run| {
+                    self.train(clamp, &references, from.validation.as_ref(), precision, run)
+                })?
+            }
+        };
+        LearnedFlow::new(trained, run, precision)
+    }
+
+    fn train(
+        &self,
+        clamp: SoftClamp,
+        references: &[Tensor],
+        validation: Option<&Tensor>,
+        precision: Precision,
+        run: &Run,
+    ) -> Result<TrainedFlow> {
+        let (patch_size, hidden) = (self.patch_size, self.hidden);
+        let shape = PatchNrShape { patch_size, blocks: self.blocks.max(1) as usize, hidden, clamp };
+        let seed = run.seed.derive("patchNR", 0);
+        let flow = placed(PatchNr::new(shape, seed)?, run, precision)?;
+        let training = &self.training;
+        let wanted = TrainingSettings {
+            steps: training.steps,
+            batch: training.batch.max(1) as usize,
+            rate: training.learning_rate,
+            schedule: training.schedule.after(training.warmup_steps),
+            validate_every: training.validation_every,
+            validation_patches: VALIDATION_PATCHES,
+            early_stop: training.early_stop_after.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+        };
+        let iteration = PatchNrTraining::new(flow, references, validation, wanted, seed)?;
+        let (trained, summary) = run.iterate("training", training.steps, iteration)?;
+        let mut curve = TrainingCurve::default();
+        for point in &trained.curve {
+            curve.training.push((point.step, point.train));
+            curve.validation.extend(point.validation.map(|value| (point.step, value)));
+        }
+        run.publish(&format!("{}.safetensors", run.row()), |path| trained.flow.save(path))?;
+        Ok(TrainedFlow { flow: trained.flow, curve, seconds: summary.elapsed.as_secs_f64() })
+    }
+}
+
+/// A flow with the history of its training.
+struct TrainedFlow {
+    flow: PatchNr,
+    curve: TrainingCurve,
+    seconds: f64,
+}
+
+impl Persist for TrainedFlow {
+    fn to_checkpoint(&self) -> Result<Checkpoint> {
+        let mut file = self.flow.to_checkpoint();
+        file.set_meta("seconds", self.seconds);
+        for (name, points) in
+            [("curve.training", &self.curve.training), ("curve.validation", &self.curve.validation)]
+        {
+            let flat: Vec<f64> = points.iter().flat_map(|&(step, value)| [step as f64, value]).collect();
+            file.set_meta(name, points.len());
+            file.tensors.insert(name.into(), Tensor::f_from_slice(&flat)?);
+        }
+        Ok(file)
+    }
+
+    fn from_checkpoint(mut file: Checkpoint) -> Result<Self> {
+        let mut points = |name: &str| -> Result<Vec<(u64, f64)>> {
+            let n: i64 = file.meta_parsed(name)?;
+            let flat = Vec::<f64>::try_from(file.take(name, &[2 * n], Kind::Double)?)?;
+            Ok(flat.chunks_exact(2).map(|p| (p[0] as u64, p[1])).collect())
+        };
+        let curve =
+            TrainingCurve { training: points("curve.training")?, validation: points("curve.validation")? };
+        let seconds = file.meta_parsed("seconds")?;
+        let flow = PatchNr::from_checkpoint(file, Path::new("state of the run"))?;
+        Ok(Self { flow, curve, seconds })
+    }
+}
+
+/// A flow that is ready to be evaluated.
+pub(crate) struct LearnedFlow {
+    /// On the device of the run, computing in its precision.
+    pub(crate) flow: PatchNr,
+    /// What is said of it.
+    pub(crate) learned: Learned,
+}
+
+impl LearnedFlow {
+    fn new(trained: TrainedFlow, run: &Run, precision: Precision) -> Result<Self> {
+        let TrainedFlow { flow, curve, seconds } = trained;
+        let identity = format!("{} {precision:?}", data_hash(&[flow.flat_parameters()])?);
+        let note = note(&curve, seconds, precision);
+        let flow = placed(flow, run, precision)?;
+        Ok(Self { flow, learned: Learned { identity, curve: Some(curve), note } })
+    }
+}
+
+fn note(curve: &TrainingCurve, seconds: f64, precision: Precision) -> String {
+    let Some(&(steps, _)) = curve.training.last() else { return "trained before this run".into() };
+    let nll = curve.validation.last().map(|&(_, value)| format!(", validation NLL {value:.1}"));
+    let products = match precision {
+        Precision::Full => "float32",
+        Precision::Bf16 => "bfloat16 between hidden layers",
+    };
+    let nll = nll.unwrap_or_default();
+    format!("trained once: {steps} steps in {seconds:.0} s{nll}; products in {products}")
+}
+
+/// The flow on the device of the run, computing in `precision`.
+fn placed(mut flow: PatchNr, run: &Run, precision: Precision) -> Result<PatchNr> {
+    flow.to(run.device, Kind::Float)?;
+    flow.set_precision(precision)?;
+    Ok(flow)
+}
+
+/// A flow that was trained before, on patches of the given size.
+fn given(path: &Path, clamp: SoftClamp, patch_size: i64) -> Result<PatchNr> {
+    let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");
+    let flow = if state_dict { PatchNr::import_freia(path, clamp)? } else { PatchNr::load(path)? };
+    flow.expect_patch_size(patch_size, path)?;
+    Ok(flow)
+}

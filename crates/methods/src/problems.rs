@@ -1,0 +1,4 @@
+//! Kinds of inverse problems, one file each.
+
+pub mod superresolution;
+pub mod tomography;

@@ -1,0 +1,233 @@
+//! All methods and problems by name, as files name them.
+
+use crate::instrument::{Instrument, Material};
+use crate::method::{Learns, Method, Prepared, Settings};
+use crate::methods::{
+    bicubic::Bicubic, dip_tv::DipTv, fbp::FilteredBackProjection, fbp_unet::FbpUnet, fill_in::FillIn,
+    patchnr::PatchNr, sinkhorn::Sinkhorn, tv::Tv, wpp::Wpp,
+};
+use crate::problems::{superresolution::Superresolution, tomography::Tomography};
+use crate::run::Run;
+use crate::settings::Misfit;
+use serde::{Deserialize, Serialize};
+use smalti_base::{Result, Space};
+use std::rc::Rc;
+use toml::de::Deserializer;
+
+/// All methods, in the order of tables.
+pub static METHODS: &[MethodEntry] = &[
+    MethodEntry::of::<Bicubic>(),
+    MethodEntry::of::<FilteredBackProjection>(),
+    MethodEntry::of::<FillIn>(),
+    MethodEntry::of::<Tv>(),
+    MethodEntry::of::<DipTv>(),
+    MethodEntry::of::<FbpUnet>(),
+    MethodEntry::of::<PatchNr>(),
+    MethodEntry::of::<Wpp>(),
+    MethodEntry::of::<Sinkhorn>(),
+];
+
+/// All problems.
+pub static PROBLEMS: &[ProblemEntry] =
+    &[ProblemEntry::of::<Superresolution>(), ProblemEntry::of::<Tomography>()];
+
+/// A kind of problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemKey {
+    /// Superresolution of images.
+    Superresolution,
+    /// Computed tomography of slices.
+    Tomography,
+}
+
+/// A kind of problem: its settings and the instrument that they describe. One file each.
+pub trait Problem: 'static {
+    /// Its key.
+    const KEY: ProblemKey;
+    /// The name in files.
+    const NAME: &'static str;
+    /// The name for readers.
+    const TITLE: &'static str;
+    /// Its settings.
+    type Settings: Settings;
+
+    /// Whether its settings fit together.
+    ///
+    /// # Errors
+    /// The key that does not fit, and the problem.
+    fn check(_settings: &Self::Settings) -> std::result::Result<(), Misfit> {
+        Ok(())
+    }
+
+    /// The instrument.
+    ///
+    /// # Errors
+    /// Those of making it.
+    fn instrument(settings: &Self::Settings) -> Result<Box<dyn Instrument>>;
+}
+
+/// A fault in the settings that a file holds, with its path.
+pub type Fault = serde_path_to_error::Error<toml::de::Error>;
+
+/// A method by name.
+pub struct MethodEntry {
+    /// The name in files.
+    pub key: &'static str,
+    /// The name for readers.
+    pub title: &'static str,
+    /// Where it comes from.
+    pub papers: &'static [&'static str],
+    /// What it learns from.
+    pub learns: Learns,
+    /// Whether it makes sense for a kind of problem; else why not.
+    pub applies: fn(ProblemKey) -> std::result::Result<(), &'static str>,
+    /// Reads its settings; ranges are not checked yet.
+    pub read: fn(Deserializer<'_>) -> Result<Rc<dyn ConfiguredMethod>, Fault>,
+}
+
+/// A problem by name.
+pub struct ProblemEntry {
+    /// Its key.
+    pub key: ProblemKey,
+    /// The name in files.
+    pub name: &'static str,
+    /// The name for readers.
+    pub title: &'static str,
+    /// Reads its settings; ranges are not checked yet.
+    pub read: fn(Deserializer<'_>) -> Result<Rc<dyn ConfiguredProblem>, Fault>,
+}
+
+impl MethodEntry {
+    const fn of<M: Method>() -> Self {
+        Self {
+            key: M::KEY,
+            title: M::TITLE,
+            papers: M::PAPERS,
+            learns: M::LEARNS,
+            applies: M::applies,
+            read: |from| {
+                let settings = serde_path_to_error::deserialize(from)?;
+                Ok(Rc::new(OfMethod::<M>(settings)))
+            },
+        }
+    }
+
+    /// The method called `key`.
+    pub fn find(key: &str) -> Option<&'static Self> {
+        METHODS.iter().find(|entry| entry.key == key)
+    }
+}
+
+impl ProblemEntry {
+    const fn of<P: Problem>() -> Self {
+        Self {
+            key: P::KEY,
+            name: P::NAME,
+            title: P::TITLE,
+            read: |from| {
+                let settings = serde_path_to_error::deserialize(from)?;
+                Ok(Rc::new(OfProblem::<P>(settings)))
+            },
+        }
+    }
+
+    /// The problem called `name`.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        PROBLEMS.iter().find(|entry| entry.name == name)
+    }
+}
+
+/// A method with its settings.
+pub trait ConfiguredMethod {
+    /// The first value that is out of its range: its key, and the problem.
+    fn out_of_range(&self) -> Option<Misfit>;
+
+    /// Whether images of `domain` can be reconstructed.
+    ///
+    /// # Errors
+    /// The key that does not fit, and the problem.
+    fn check(&self, domain: Option<Space>) -> std::result::Result<(), Misfit>;
+
+    /// Learns what the method needs.
+    ///
+    /// # Errors
+    /// Those of [`Method::prepare`].
+    fn prepare(&self, from: &Material<'_>, run: &Run) -> Result<Prepared>;
+
+    /// The settings as TOML.
+    fn to_toml(&self) -> String;
+}
+
+/// A problem with its settings.
+pub trait ConfiguredProblem {
+    /// The first value that is out of its range: its key, and the problem.
+    fn out_of_range(&self) -> Option<Misfit>;
+
+    /// Whether the settings fit together.
+    ///
+    /// # Errors
+    /// The key that does not fit, and the problem.
+    fn check(&self) -> std::result::Result<(), Misfit>;
+
+    /// The instrument.
+    ///
+    /// # Errors
+    /// Those of making it.
+    fn instrument(&self) -> Result<Box<dyn Instrument>>;
+
+    /// The settings as TOML.
+    fn to_toml(&self) -> String;
+}
+
+struct OfMethod<M: Method>(M::Settings);
+
+struct OfProblem<P: Problem>(P::Settings);
+
+impl<M: Method> ConfiguredMethod for OfMethod<M> {
+    fn out_of_range(&self) -> Option<Misfit> {
+        out_of_range(&self.0)
+    }
+
+    fn check(&self, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+        M::check(&self.0, domain)
+    }
+
+    fn prepare(&self, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+        M::prepare(&self.0, from, run)
+    }
+
+    fn to_toml(&self) -> String {
+        to_toml(&self.0)
+    }
+}
+
+impl<P: Problem> ConfiguredProblem for OfProblem<P> {
+    fn out_of_range(&self) -> Option<Misfit> {
+        out_of_range(&self.0)
+    }
+
+    fn check(&self) -> std::result::Result<(), Misfit> {
+        P::check(&self.0)
+    }
+
+    fn instrument(&self) -> Result<Box<dyn Instrument>> {
+        P::instrument(&self.0)
+    }
+
+    fn to_toml(&self) -> String {
+        to_toml(&self.0)
+    }
+}
+
+fn out_of_range<S: Settings>(settings: &S) -> Option<Misfit> {
+    let report = settings.validate().err()?;
+    let (path, error) = report.iter().next()?;
+    Some((path.to_string(), error.message().to_owned()))
+}
+
+/// Settings as text: what identities are made of.
+pub(crate) fn to_toml<S: Serialize>(settings: &S) -> String {
+    // Settings are structs of numbers, names and lists, which TOML can hold.
+    toml::to_string(settings).unwrap_or_default()
+}

@@ -1,0 +1,248 @@
+//! How computations run: seed, device, a request to stop, and state that the same command goes on from.
+
+use smalti_base::checkpoint::{Checkpoint, text_hash};
+use smalti_base::tensorboard::EventFile;
+use smalti_base::{Error, Result, Seed};
+use smalti_solvers::{Budget, Cancel, Ended, Iteration, Keep, Observer, Summary, run};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tch::Device;
+
+/// Where and how a computation runs.
+///
+/// With a folder, unfinished work is kept in `state/` within it: intermediate states of iterations every minute and on a request
+/// to stop, and every finished piece of work. A piece of work is known by its name and its *identity*, a text of all that
+/// it depends on; the file's name holds a hash of both, so that two of one name do not meet, and nothing is gone on with that
+/// was made with other settings, data or seed.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The seed of everything random.
+    pub seed: Seed,
+    /// Where tensors are computed.
+    pub device: Device,
+    cancel: Cancel,
+    folder: Option<PathBuf>,
+    row: String,
+    name: String,
+    identity: String,
+}
+
+/// What a file of a finished piece of work can hold.
+pub trait Persist: Sized {
+    /// As a checkpoint.
+    ///
+    /// # Errors
+    /// Whatever copying tensors meets.
+    fn to_checkpoint(&self) -> Result<Checkpoint>;
+
+    /// Back from one, on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Content`] where the file does not hold one.
+    fn from_checkpoint(file: Checkpoint) -> Result<Self>;
+}
+
+/// Time between two checkpoints of a long computation.
+const EVERY: Duration = Duration::from_secs(60);
+
+impl Run {
+    /// A run that keeps nothing.
+    pub fn new(seed: Seed, device: Device) -> Self {
+        let (name, identity) = (String::new(), format!("seed {}", seed.value()));
+        Self { seed, device, cancel: Cancel::default(), folder: None, row: String::new(), name, identity }
+    }
+
+    /// The same for the row `row` of a table: what its files of results are called.
+    #[must_use]
+    pub fn for_row(&self, row: &str) -> Self {
+        Self { row: row.to_owned(), ..self.clone() }
+    }
+
+    /// What files of results are called.
+    pub fn row(&self) -> &str {
+        if self.row.is_empty() { "learned" } else { &self.row }
+    }
+
+    /// The same, ended by `cancel`.
+    #[must_use]
+    pub fn with_cancel(self, cancel: Cancel) -> Self {
+        Self { cancel, ..self }
+    }
+
+    /// The same with results and state in `folder`.
+    #[must_use]
+    pub fn in_folder(self, folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..self }
+    }
+
+    /// The run of a part of the work, with a name and an identity of its own within this one.
+    #[must_use]
+    pub fn part(&self, name: &str, identity: &str) -> Self {
+        let name = if self.name.is_empty() { name.to_owned() } else { format!("{} {name}", self.name) };
+        Self { name, identity: format!("{}; {identity}", self.identity), ..self.clone() }
+    }
+
+    /// Ends the computation where somebody asked to stop.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        if self.cancel.requested() { Err(self.cancelled()) } else { Ok(()) }
+    }
+
+    fn cancelled(&self) -> Error {
+        let kept = match self.state() {
+            Some(state) => {
+                format!("{} holds the state: the same command goes on from there", state.display())
+            }
+            None => "nothing was kept".to_owned(),
+        };
+        Error::Cancelled { kept }
+    }
+
+    fn state(&self) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join("state"))
+    }
+
+    /// The file of the piece of work of this run, or of a `stage` of it.
+    fn path(&self, stage: &str) -> Option<PathBuf> {
+        let hash = text_hash(&self.identity);
+        let (name, stage) = (plain(&self.name), plain(stage).replace('-', "_"));
+        Some(self.state()?.join(format!("{name}-{stage}-{}.safetensors", hash.get(..12).unwrap_or(&hash))))
+    }
+
+    /// Runs `iteration` for at most `steps` steps, from the state kept as `stage` of this piece of work where there is one.
+    ///
+    /// # Errors
+    /// Those of the iteration; [`Error::Cancelled`] on request, after its state was kept.
+    pub fn iterate<I: Iteration>(
+        &self,
+        stage: &str,
+        steps: u64,
+        mut iteration: I,
+    ) -> Result<(I::Output, Summary)> {
+        let keep = self.path(stage).map(|path| Keep { path, every: EVERY, identity: self.identity.clone() });
+        let observer = Observer { cancel: self.cancel.clone(), keep };
+        let summary = run(&mut iteration, Budget::steps(steps), &observer)?;
+        if let Ended::Cancelled(_) = summary.ended {
+            return Err(self.cancelled());
+        }
+        Ok((iteration.finish()?, summary))
+    }
+
+    /// A piece of work that is made once: read back where it was finished before, else made by `make` and kept.
+    ///
+    /// # Errors
+    /// Those of `make`; [`Error::Content`] where a kept file is damaged, [`Error::File`] where none can be written.
+    pub fn once<T: Persist>(
+        &self,
+        name: &str,
+        identity: &str,
+        make: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let restore = |(), file| T::from_checkpoint(file);
+        self.once_from(name, identity, (), |(), run| make(run), (T::to_checkpoint, restore))
+    }
+
+    /// [`Run::once`] for something that is made or restored from `blank`, such as a network without its weights, and `save`d as a
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Run::once`], of `save` and of `restore`.
+    pub fn once_from<B, T>(
+        &self,
+        name: &str,
+        identity: &str,
+        blank: B,
+        make: impl FnOnce(B, &Self) -> Result<T>,
+        (save, restore): (impl FnOnce(&T) -> Result<Checkpoint>, impl FnOnce(B, Checkpoint) -> Result<T>),
+    ) -> Result<T> {
+        self.check()?;
+        let part = self.part(name, identity);
+        let Some(path) = part.path("done") else { return make(blank, &part) };
+        if path.exists() {
+            let mut file = Checkpoint::load(&path)?;
+            if file.metadata.remove("identity").as_deref() == Some(&part.identity) {
+                return restore(blank, file);
+            }
+        }
+        part.warn_of_others();
+        let made = make(blank, &part)?;
+        let mut file = save(&made)?;
+        file.set_meta("identity", &part.identity);
+        file.save(&path)?;
+        part.drop_stages(&path);
+        Ok(made)
+    }
+
+    /// Files of the state folder with the name of this piece of work, whatever their stage and identity.
+    fn namesakes(&self) -> Vec<PathBuf> {
+        let own = plain(&self.name);
+        let entries = self.state().and_then(|state| std::fs::read_dir(state).ok());
+        // NAME-STAGE-HASH, where only the name may have further hyphens.
+        let named = |path: &PathBuf| {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            stem.and_then(|stem| stem.rsplitn(3, '-').nth(2)).is_some_and(|name| name == own)
+        };
+        entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).filter(named).collect()
+    }
+
+    /// Says before the work that there is some of the same name that is not gone on with.
+    fn warn_of_others(&self) {
+        let own = text_hash(&self.identity);
+        let own = own.get(..12).unwrap_or_default();
+        let foreign = |path: &PathBuf| !path.to_string_lossy().contains(own);
+        if let Some(other) = self.namesakes().iter().find(|path| foreign(path)) {
+            tracing::warn!(
+                "{}: begins anew, for {} was made with other settings, data or seed; that is kept",
+                self.name,
+                other.display()
+            );
+        }
+    }
+
+    /// Removes the states of iterations that led to a finished piece of work.
+    fn drop_stages(&self, done: &Path) {
+        let own = text_hash(&self.identity);
+        let own = own.get(..12).unwrap_or_default();
+        for path in self.namesakes() {
+            if path != done && path.to_string_lossy().contains(own) {
+                smalti_solvers::run::discard(&path);
+            }
+        }
+    }
+
+    /// A log for TensorBoard in `tensorboard/LOG` of the folder of results, of the iteration `stage`: beside what is there where
+    /// that goes on, in its place where it begins; `None` for a run without a folder.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn events(&self, stage: &str, log: &str) -> Result<Option<EventFile>> {
+        let (Some(folder), Some(state)) = (&self.folder, self.path(stage)) else { return Ok(None) };
+        let folder = folder.join("tensorboard").join(log);
+        if !state.exists() && folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(|e| Error::file(&folder, "replacing", e))?;
+        }
+        EventFile::create(&folder).map(Some)
+    }
+
+    /// Writes a file of results, such as trained weights, where the run has a folder.
+    ///
+    /// # Errors
+    /// Those of `save`.
+    pub fn publish(&self, file: &str, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.folder.as_ref().map_or(Ok(()), |folder| save(&folder.join(file)))
+    }
+
+    /// Removes all state: the results are published.
+    pub fn discard_state(&self) {
+        if let Some(state) = self.state() {
+            let _ = std::fs::remove_dir_all(state);
+        }
+    }
+}
+
+/// A name as part of a file's name.
+fn plain(name: &str) -> String {
+    name.trim().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}
