@@ -5,6 +5,7 @@ pub mod dip_tv;
 pub mod fbp;
 pub mod fbp_unet;
 pub mod fill_in;
+pub mod langevin;
 pub mod patchnr;
 pub mod sinkhorn;
 pub mod tv;

@@ -19,6 +19,9 @@ pub struct InverseProblem {
     pub start: Start,
     /// What is known about the values of the image.
     pub range: Range,
+    /// The part of the image that is looked for, as first index and length of each spatial axis: all of it but for a hole in an image
+    /// that is seen elsewhere.
+    pub wanted: Vec<(i64, i64)>,
 }
 
 impl InverseProblem {
@@ -110,4 +113,9 @@ pub struct Range {
 impl Range {
     /// Grey values in `[0, 1]`, whose noise may lie beyond.
     pub const UNIT: Self = Self { low: 0.0, high: 1.0, nonnegative: false };
+}
+
+/// All of an image.
+pub(crate) fn whole(domain: Space) -> Vec<(i64, i64)> {
+    domain.batch(1)[2..].iter().map(|&length| (0, length)).collect()
 }

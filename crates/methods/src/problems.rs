@@ -1,4 +1,5 @@
 //! Kinds of inverse problems, one file each.
 
+pub mod inpainting;
 pub mod superresolution;
 pub mod tomography;

@@ -4,9 +4,9 @@ use crate::instrument::{Instrument, Material};
 use crate::method::{Learns, Method, Prepared, Settings};
 use crate::methods::{
     bicubic::Bicubic, dip_tv::DipTv, fbp::FilteredBackProjection, fbp_unet::FbpUnet, fill_in::FillIn,
-    patchnr::PatchNr, sinkhorn::Sinkhorn, tv::Tv, wpp::Wpp,
+    langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, tv::Tv, wpp::Wpp,
 };
-use crate::problems::{superresolution::Superresolution, tomography::Tomography};
+use crate::problems::{inpainting::Inpainting, superresolution::Superresolution, tomography::Tomography};
 use crate::run::Run;
 use crate::settings::Misfit;
 use serde::{Deserialize, Serialize};
@@ -25,11 +25,15 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<PatchNr>(),
     MethodEntry::of::<Wpp>(),
     MethodEntry::of::<Sinkhorn>(),
+    MethodEntry::of::<LangevinChains>(),
 ];
 
 /// All problems.
-pub static PROBLEMS: &[ProblemEntry] =
-    &[ProblemEntry::of::<Superresolution>(), ProblemEntry::of::<Tomography>()];
+pub static PROBLEMS: &[ProblemEntry] = &[
+    ProblemEntry::of::<Superresolution>(),
+    ProblemEntry::of::<Inpainting>(),
+    ProblemEntry::of::<Tomography>(),
+];
 
 /// A kind of problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +41,8 @@ pub static PROBLEMS: &[ProblemEntry] =
 pub enum ProblemKey {
     /// Superresolution of images.
     Superresolution,
+    /// What lies behind a hole of an image.
+    Inpainting,
     /// Computed tomography of slices.
     Tomography,
 }

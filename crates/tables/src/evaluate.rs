@@ -139,17 +139,22 @@ impl<'a> Table<'a> {
         prepared: &BTreeMap<String, Prepared>,
     ) -> Result<Result<Done, String>> {
         self.run.check()?;
-        let own: Prepared;
+        let mut own = None;
         let prepared_row = match row.learns_from {
             LearnsFrom::References => prepared.get(&row.key),
             LearnsFrom::Observation => {
                 let surroundings = image.seen.surroundings.iter();
                 let references =
                     surroundings.map(|t| Ok(t.f_to_device(Device::Cpu)?)).collect::<Result<_>>()?;
+                let references: Vec<Tensor> = references;
+                if references.is_empty() {
+                    let expected = "room for patches to learn from, around what is reconstructed";
+                    return Err(Error::value(image.name.clone(), expected, "none"));
+                }
                 let material = Material { references, ..self.no_material() };
                 let run = self.run.for_row(&row.key).part(&image.name, "learned from the observation");
-                own = row.settings.prepare(&material, &run)?;
-                Some(&own)
+                own = Some(row.settings.prepare(&material, &run)?);
+                own.as_ref()
             }
         };
         let reconstructor = match prepared_row {
@@ -181,7 +186,7 @@ impl<'a> Table<'a> {
         let estimate = self.reconstruct(row, reconstructor, &problem, &identity)?;
         let assessed = reconstructor.assess(&image.seen.truth)?;
         let note = reconstructor.learned().map_or_else(String::new, |learned| learned.note.clone());
-        Ok(Ok(Done { estimate, identity, assessed, note }))
+        Ok(Ok(Done { estimate, identity, assessed, note, own }))
     }
 
     fn reconstruct(
@@ -223,6 +228,7 @@ impl<'a> Table<'a> {
                         continue;
                     }
                 };
+                column.own = done.own;
                 let mut said = vec![done.note];
                 said.push(done.estimate.note.clone());
                 let mut estimate = done.estimate;
@@ -267,7 +273,7 @@ impl<'a> Table<'a> {
             !matches!(self.data, DataSource::Synthetic) && self.instrument.is_published_protocol();
         let label = self.data.label(&names);
         for (row, column) in specs.iter().zip(rows) {
-            let summary = match prepared.get(&row.key) {
+            let summary = match prepared.get(&row.key).or(column.own.as_ref()) {
                 Some(Prepared::Ready(reconstructor)) => reconstructor.summary(&column.figures),
                 _ => String::new(),
             };
@@ -317,6 +323,8 @@ struct Done {
     identity: String,
     assessed: Numbers,
     note: String,
+    /// The method, where it learned from the observation.
+    own: Option<Prepared>,
 }
 
 /// PSNR and SSIM of an image, and its seconds.
@@ -330,12 +338,21 @@ struct Column {
     notes: Vec<String>,
     /// Rows of the same computation: key, title, place, scores.
     others: Vec<(String, String, Place, Vec<Scores>)>,
+    /// The method, where it learned from an observation.
+    own: Option<Prepared>,
 }
 
 impl Column {
     fn of(row: &RowSpec) -> Self {
         let key = row.key.clone();
-        Self { key, scores: Vec::new(), figures: Vec::new(), notes: Vec::new(), others: Vec::new() }
+        Self {
+            key,
+            scores: Vec::new(),
+            figures: Vec::new(),
+            notes: Vec::new(),
+            others: Vec::new(),
+            own: None,
+        }
     }
 
     fn say(&mut self, notes: Vec<String>) {

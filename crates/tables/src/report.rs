@@ -100,8 +100,8 @@ fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> R
         staged.add(&format!("{folder}/{name}.png"), &png)?;
         Ok(Value::from_safe_string(data_uri(&png)))
     };
-    let mut version = |key: &str, title: &str, figures: String, image: &tch::Tensor, error: bool| {
-        let picture = Picture::grey(image, facts.window)?;
+    let mut version = |key: &str, title: &str, figures: String, image: &tch::Tensor, window, error: bool| {
+        let picture = Picture::grey(image, window)?;
         let region = match &shown.observation {
             Some((observation, grid)) if key == "observation" => observed(place, observation, *grid)?,
             _ => place,
@@ -122,16 +122,24 @@ fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> R
         })
     };
     let size = |t: &tch::Tensor| format!("{} × {} px", t.size()[2], t.size()[3]);
-    let mut versions = vec![version("truth", "Ground truth", size(&shown.truth), &shown.truth, false)?];
+    let mut versions =
+        vec![version("truth", "Ground truth", size(&shown.truth), &shown.truth, facts.window, false)?];
     if let Some((observation, _)) = &shown.observation {
-        versions.push(version("observation", "Observation", size(observation), observation, false)?);
+        versions.push(version(
+            "observation",
+            "Observation",
+            size(observation),
+            observation,
+            facts.window,
+            false,
+        )?);
     }
     for result in &shown.results {
         let figures = format!("{:.2} dB, SSIM {:.3}", result.psnr, result.ssim);
-        versions.push(version(&result.key, &result.title, figures, &result.image, true)?);
+        versions.push(version(&result.key, &result.title, figures, &result.image, facts.window, true)?);
     }
     for map in &shown.maps {
-        versions.push(version(&map.key, &map.title, map.caption.clone(), &map.image, false)?);
+        versions.push(version(&map.key, &map.title, map.caption.clone(), &map.image, [0.0, 1.0], false)?);
     }
     Ok(context! { name => shown.name.as_str(), versions })
 }

@@ -23,7 +23,7 @@ impl Method for FilteredBackProjection {
     fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
         match problem {
             ProblemKey::Tomography => Ok(()),
-            ProblemKey::Superresolution => Err("needs projections"),
+            ProblemKey::Superresolution | ProblemKey::Inpainting => Err("needs projections"),
         }
     }
 

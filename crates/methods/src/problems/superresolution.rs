@@ -1,7 +1,7 @@
 //! Superresolution: a Gaussian blur, every `stride`-th pixel, white noise.
 
 use crate::instrument::{Instrument, LEAST_SCORED, Role};
-use crate::problem::{InverseProblem, Noise, Range, Start, StartKind};
+use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
 use crate::registry::{Problem, ProblemKey, to_toml};
 use crate::settings::Misfit;
 use crate::synthetic::microstructure;
@@ -156,6 +156,7 @@ impl Instrument for Camera {
         let border = if self.0.form == Form::WrapAfter { Border::Periodic } else { Border::Clamp };
         let image = interpolate(observation, operator.grid(), operator.domain(), border)?;
         let seconds = clock.elapsed().as_secs_f64();
+        let wanted = whole(operator.domain());
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(operator),
@@ -163,6 +164,7 @@ impl Instrument for Camera {
             observation: observation.shallow_clone(),
             start: Start { image, kind: StartKind::Interpolation, seconds },
             range: Range::UNIT,
+            wanted,
         })
     }
 

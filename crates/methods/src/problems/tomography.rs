@@ -1,7 +1,7 @@
 //! Computed tomography: a parallel beam, photon counts, filtered back-projection.
 
 use crate::instrument::{Instrument, Role};
-use crate::problem::{InverseProblem, Noise, Range, Start, StartKind};
+use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
 use crate::registry::{Problem, ProblemKey, to_toml};
 use crate::settings::Misfit;
 use crate::synthetic::chest;
@@ -234,6 +234,7 @@ impl Instrument for Scanner {
         let clock = Instant::now();
         let image = self.fbp.apply(observation)?;
         let seconds = clock.elapsed().as_secs_f64();
+        let wanted = whole(operator.domain());
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(operator),
@@ -241,6 +242,7 @@ impl Instrument for Scanner {
             observation: observation.shallow_clone(),
             start: Start { image, kind: StartKind::FilteredBackProjection, seconds },
             range: self.range(),
+            wanted,
         })
     }
 
@@ -284,7 +286,7 @@ impl Instrument for Scanner {
     }
 
     fn scored(&self, domain: Space) -> Vec<(i64, i64)> {
-        vec![(0, domain.height), (0, domain.width)]
+        whole(domain)
     }
 
     fn protocol(&self) -> Vec<(&'static str, String)> {
