@@ -6,7 +6,9 @@ use crate::methods::{
     bicubic::Bicubic, dip_tv::DipTv, fbp::FilteredBackProjection, fbp_unet::FbpUnet, fill_in::FillIn,
     langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, tv::Tv, wpp::Wpp,
 };
-use crate::problems::{inpainting::Inpainting, superresolution::Superresolution, tomography::Tomography};
+use crate::problems::{
+    deblurring::Deblurring, inpainting::Inpainting, superresolution::Superresolution, tomography::Tomography,
+};
 use crate::run::Run;
 use crate::settings::Misfit;
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,7 @@ pub static METHODS: &[MethodEntry] = &[
 /// All problems.
 pub static PROBLEMS: &[ProblemEntry] = &[
     ProblemEntry::of::<Superresolution>(),
+    ProblemEntry::of::<Deblurring>(),
     ProblemEntry::of::<Inpainting>(),
     ProblemEntry::of::<Tomography>(),
 ];
@@ -41,6 +44,8 @@ pub static PROBLEMS: &[ProblemEntry] = &[
 pub enum ProblemKey {
     /// Superresolution of images.
     Superresolution,
+    /// Images without their blur.
+    Deblurring,
     /// What lies behind a hole of an image.
     Inpainting,
     /// Computed tomography of slices.

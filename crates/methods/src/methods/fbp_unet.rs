@@ -160,12 +160,13 @@ impl Settings {
     }
 }
 
-/// The simple estimate from an observation of `truth`, and `truth`.
-fn pair(from: &Material<'_>, truth: &Tensor, seed: Seed) -> Result<Pair> {
-    let observation = from.instrument.observe(truth, seed)?;
-    let domain = Space::of("image of a pair", truth)?;
+/// The simple estimate from an observation of what the instrument looks at of `image`, and that itself.
+fn pair(from: &Material<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
+    let target = from.instrument.truth("image of a pair", image)?;
+    let observation = from.instrument.observe(&target, seed)?;
+    let domain = Space::of("image of a pair", &target)?;
     let problem = from.instrument.pose("pair", &observation, Some(domain))?;
-    Ok(Pair { input: problem.start.image, target: truth.shallow_clone() })
+    Ok(Pair { input: problem.start.image, target })
 }
 
 struct Trained {

@@ -23,7 +23,7 @@ impl Method for FillIn {
     fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
         match problem {
             ProblemKey::Inpainting => Ok(()),
-            ProblemKey::Superresolution | ProblemKey::Tomography => {
+            ProblemKey::Superresolution | ProblemKey::Deblurring | ProblemKey::Tomography => {
                 Err("nothing is missing that could be filled in")
             }
         }

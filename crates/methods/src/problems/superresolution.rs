@@ -211,7 +211,7 @@ impl Instrument for Camera {
 }
 
 /// The central square of `size` pixels of an image, or all of it.
-fn centre(name: &str, image: &Tensor, size: Option<i64>) -> Result<Tensor> {
+pub(super) fn centre(name: &str, image: &Tensor, size: Option<i64>) -> Result<Tensor> {
     let Some(size) = size else { return Ok(image.shallow_clone()) };
     let Space { height, width, .. } = Space::of(name, image)?;
     if height.min(width) < size {

@@ -1,0 +1,4 @@
+//! Tests of methods and problems through their registry.
+
+mod matrix;
+mod run;

@@ -1,0 +1,204 @@
+//! Every method on every problem, at a tiny size.
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
+
+use smalti_base::{Seed, Space};
+use smalti_methods::{
+    Estimate, Instrument, METHODS, Material, MethodEntry, PROBLEMS, Prepared, ProblemEntry, Role, Run,
+};
+use std::collections::BTreeMap;
+use tch::{Device, Tensor};
+use toml::de::Deserializer;
+
+/// Tiny settings of every problem.
+const TINY_PROBLEMS: [(&str, &str); 4] = [
+    (
+        "superresolution",
+        "kernel_size = 4\nsigma = 1.0\nstride = 2\nform = 'wrap-after'\nnoise = 0.01\ncrop = 2\nsize = 24",
+    ),
+    (
+        "deblurring",
+        "kernel = { motion = { length = 4.0, angle = 30.0 } }\nform = 'reflect'\nnoise = 0.01\ncrop = 2\nsize = 24",
+    ),
+    (
+        "inpainting",
+        "part = { top = 0, left = 0, height = 24, width = 26 }\nhole = { top = 8, left = 8, height = 8, width = 8 }\nnoise = 0.01",
+    ),
+    (
+        "tomography",
+        "window = [0.0, 0.45]\nscan = { size = 24, extent = 0.26, angles = 20, detectors = 35, simulation_size = 30 }\n\
+         fbp = { filter = 'hann', frequency_scaling = 0.65 }\nnoise = { photons = 4096, mu_max = 81.35858 }",
+    ),
+];
+
+/// Tiny settings of every method, the same on every problem: weights are means against means.
+const TINY_METHODS: [(&str, &str); 10] = [
+    ("bicubic", ""),
+    ("fbp", ""),
+    ("fill_in", ""),
+    ("tv", "weight = { likelihood = { lambda = 1.0, observed = 500 } }\niterations = 20\ntolerance = 1e-4"),
+    (
+        "dip_tv",
+        "channels = 4\nscales = 2\nweight = { likelihood = { lambda = 1.0, observed = 500 } }\niterations = 3\nlearning_rate = 1e-3",
+    ),
+    (
+        "fbp_unet",
+        "channels = [4, 4]\nsynthetic_pairs = 2\nsteps = 3\nbatch = 2\ncrop = 16\nlearning_rate = 1e-3\nfinal_learning_rate = 1e-4",
+    ),
+    (
+        "patchnr",
+        "flow = { patch_size = 3, blocks = 1, hidden = 8, clamp = 1.6, training = { steps = 5, batch = 16, learning_rate = 1e-3, \
+         schedule = 'constant', validation_every = 5 } }\nweight = { mean = 0.01 }\npadding = 1\npatches = { grid = 2 }\n\
+         descent = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' }",
+    ),
+    (
+        "wpp",
+        "patch_size = 3\nreferences = 50\nscales = 2\nstride = 1\nweight = { mean = 1.0 }\nborder = 2\n\
+         descent = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' }\n\
+         dual = { converge = { gap = 0.1, evaluations = 3 } }\nmeasure = { stride = 2, gap = 0.1, evaluations = 5 }",
+    ),
+    (
+        "sinkhorn",
+        "patch_size = 3\nreferences = 50\nimage_patches = 50\nblur = 0.1\nreach = 0.5\nweight = { mean = 1.0 }\n\
+         descent = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' }",
+    ),
+    (
+        "langevin",
+        "flow = { patch_size = 3, blocks = 1, hidden = 8, clamp = 1.6, training = { steps = 5, batch = 16, learning_rate = 1e-3, \
+         schedule = 'constant', validation_every = 5 } }\nweight = { mean = 0.01 }\npadding = 1\n\
+         mode = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' }\n\
+         chains = { method = 'mala', count = 2, spread = 0.01, step_size = 1e-6, pilots = [20], burn_in = 4, draws = 4, thin = 1, keep = 2 }",
+    ),
+];
+
+fn instrument(name: &str) -> Box<dyn Instrument> {
+    let (_, text) = TINY_PROBLEMS.into_iter().find(|(known, _)| *known == name).unwrap();
+    let problem = (ProblemEntry::find(name).unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
+    assert!(problem.out_of_range().is_none() && problem.check().is_ok(), "{name}");
+    problem.instrument().unwrap()
+}
+
+/// What a method makes of an observation of a drawn image, and its score.
+fn estimate(method: &MethodEntry, instrument: &dyn Instrument) -> (Estimate, Tensor, BTreeMap<String, f64>) {
+    let (_, text) = TINY_METHODS.into_iter().find(|(known, _)| *known == method.key).unwrap();
+    let settings = (method.read)(Deserializer::parse(text).unwrap()).unwrap();
+    assert!(settings.out_of_range().is_none(), "{}", method.key);
+    let run = Run::new(Seed::new(1), Device::Cpu);
+    let drawn = |role, index| instrument.phantom(role, Seed::new(2), index).unwrap();
+    let small = |image: Tensor| image.narrow(2, 0, 24).narrow(3, 0, image.size()[3].min(28)).contiguous();
+    let image = small(drawn(Role::Evaluation, 0));
+    let seen = instrument.look("drawn", &image, Seed::new(3)).unwrap();
+    let domain = Space::of("truth", &seen.truth).unwrap();
+    settings.check(Some(domain)).unwrap_or_else(|(key, problem)| panic!("{}: {key}: {problem}", method.key));
+    let reference = small(drawn(Role::Reference, 1));
+    let references =
+        vec![instrument.reference("reference", &reference).unwrap()];
+    let material = Material { references, validation: None, grey_step: 0.01, instrument, folder: None };
+    let Prepared::Ready(reconstructor) = settings.prepare(&material, &run).unwrap() else {
+        panic!("{} is missing something", method.key)
+    };
+    let problem = instrument.pose("drawn", &seen.observation, Some(domain)).unwrap();
+    let estimate = reconstructor.reconstruct(&problem, &run).unwrap();
+    assert_eq!(estimate.image.size(), seen.truth.size(), "{}", method.key);
+    assert_eq!(problem.start.image.size(), seen.truth.size(), "{}", method.key);
+    assert!(estimate.seconds >= problem.start.seconds);
+    let score = instrument.score(&estimate.image, &seen.truth).unwrap();
+    (estimate, seen.truth, score)
+}
+
+#[test]
+fn every_method_runs_on_every_problem_that_it_makes_sense_for() {
+    let mut lines = vec![format!(
+        "{:18}{}",
+        "PSNR [dB]",
+        PROBLEMS.iter().map(|p| format!("{:>18}", p.name)).collect::<String>()
+    )];
+    let mut reasons = Vec::new();
+    for method in METHODS {
+        let mut line = format!("{:18}", method.key);
+        let mut runs = 0;
+        for problem in PROBLEMS {
+            let cell = match (method.applies)(problem.key) {
+                Err(reason) => {
+                    assert!(!reason.is_empty() && !reason.ends_with('.'), "{reason}");
+                    reasons.push(format!("{} on {}: {reason}", method.key, problem.name));
+                    "-".to_owned()
+                }
+                Ok(()) => {
+                    runs += 1;
+                    let instrument = instrument(problem.name);
+                    assert_eq!(instrument.key(), problem.key);
+                    let (estimate, _, score) = estimate(method, instrument.as_ref());
+                    let finite = estimate.image.isfinite().all().int64_value(&[]) == 1;
+                    assert!(finite, "{} on {}", method.key, problem.name);
+                    if instrument.range().nonnegative
+                        && !["fbp", "dip_tv", "fbp_unet", "langevin"].contains(&method.key)
+                    {
+                        assert!(estimate.image.min().double_value(&[]) >= 0.0, "{}", method.key);
+                    }
+                    format!("{:.2}", score["psnr"])
+                }
+            };
+            line.push_str(&format!("{cell:>18}"));
+        }
+        assert!(runs > 0, "{} runs nowhere", method.key);
+        lines.push(line);
+    }
+    println!("{}\n\n{}", lines.join("\n"), reasons.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_image_and_another_one_another() {
+    let instrument = instrument("superresolution");
+    for method in METHODS.iter().filter(|m| (m.applies)(instrument.key()).is_ok()) {
+        let (first, ..) = estimate(method, instrument.as_ref());
+        let (second, ..) = estimate(method, instrument.as_ref());
+        assert_eq!(first.image, second.image, "{}", method.key);
+    }
+}
+
+#[test]
+fn a_weight_against_squared_errors_is_refused_for_photon_counts() {
+    let (instrument, run) = (instrument("tomography"), Run::new(Seed::new(1), Device::Cpu));
+    let truth = instrument.phantom(Role::Evaluation, Seed::new(2), 0).unwrap();
+    let problem = instrument.pose("slice", &instrument.observe(&truth, Seed::new(3)).unwrap(), None).unwrap();
+    let text = "weight = { half_squared_errors = 1e-3 }\niterations = 20\ntolerance = 1e-4";
+    let tv = (MethodEntry::find("tv").unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
+    let material = Material {
+        references: vec![],
+        validation: None,
+        grey_step: 0.0,
+        instrument: instrument.as_ref(),
+        folder: None,
+    };
+    let Prepared::Ready(tv) = tv.prepare(&material, &run).unwrap() else { panic!("TV needs nothing") };
+    let line = tv.reconstruct(&problem, &run).unwrap_err().to_string();
+    assert!(line.contains("photon counts have no squared errors"), "{line}");
+}
+
+#[test]
+fn weights_of_total_variation_agree_in_both_conventions() {
+    // 1/2 |A x - y|^2 + alpha TV = sigma^2 (nll + alpha / sigma^2 TV), so both settings are one objective.
+    let (instrument, run) = (instrument("superresolution"), Run::new(Seed::new(1), Device::Cpu));
+    let image = instrument.phantom(Role::Evaluation, Seed::new(2), 0).unwrap();
+    let truth = instrument.truth("drawn", &image).unwrap();
+    let problem = instrument.pose("slice", &instrument.observe(&truth, Seed::new(3)).unwrap(), None).unwrap();
+    let estimate = |weight: &str| {
+        let text = format!("weight = {weight}\niterations = 40\ntolerance = 1e-9");
+        let tv = (MethodEntry::find("tv").unwrap().read)(Deserializer::parse(&text).unwrap()).unwrap();
+        let material = Material {
+            references: vec![],
+            validation: None,
+            grey_step: 0.0,
+            instrument: instrument.as_ref(),
+            folder: None,
+        };
+        let Prepared::Ready(tv) = tv.prepare(&material, &run).unwrap() else { panic!("TV needs nothing") };
+        tv.reconstruct(&problem, &run).unwrap().image
+    };
+    // The observation has 12 x 12 values, the noise 0.01.
+    let half = estimate("{ half_squared_errors = 2e-3 }");
+    let nll = estimate("{ likelihood = { lambda = 20.0, observed = 144 } }");
+    let other = estimate("{ likelihood = { lambda = 10.0, observed = 144 } }");
+    let apart = |a: &Tensor| (a - &half).abs().max().double_value(&[]);
+    assert!(apart(&nll) < 1e-5 && apart(&other) > 1e-3, "{} {}", apart(&nll), apart(&other));
+}
