@@ -43,6 +43,12 @@ pub(crate) struct Options {
     /// Folder of the results [default: results]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Instead of a table: one setting of one row in several values, on the validation image
+    #[arg(long, value_name = "ROW.KEY=V,V,..")]
+    pub(crate) sweep: Option<String>,
+    /// The image of a sweep [default: the validation image]
+    #[arg(long, value_name = "NAME", requires = "sweep")]
+    pub(crate) image: Option<String>,
     /// Threads to compute on [default: one for every core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) threads: Option<u32>,
@@ -98,6 +104,8 @@ pub(crate) fn arguments(options: &Options) -> Vec<OsString> {
     give("--device", options.device.as_ref().map(Into::into));
     give("--seed", options.seed.map(|n| n.to_string().into()));
     give("--out", options.out.as_ref().map(Into::into));
+    give("--sweep", options.sweep.as_ref().map(Into::into));
+    give("--image", options.image.as_ref().map(Into::into));
     give("--threads", options.threads.map(|n| n.to_string().into()));
     arguments
 }
@@ -121,7 +129,7 @@ mod tests {
 
     #[test]
     fn options_arrive_as_they_were_given() {
-        let all = "--experiment a --experiment b --profile smoke --data ../d --device cuda:1 --seed 7 --out r --threads 2";
+        let all = "--experiment a --experiment b --profile smoke --data ../d --device cuda:1 --seed 7 --out r --sweep tv.iterations=1,2 --image x --threads 2";
         assert_eq!(through(all).unwrap(), all);
         assert_eq!(through("").unwrap(), "");
     }

@@ -2,7 +2,7 @@
 
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::{PatchNr, PatchNrShape, Precision};
-use smalti_tables::synthetic::microstructure;
+use smalti_methods::synthetic::microstructure;
 use tch::Tensor;
 
 /// The seed of everything random in the benchmarks.

@@ -38,7 +38,7 @@ const VALIDATION: usize = 10_000;
 pub fn images(files: Option<[&Path; 2]>) -> Result<[Tensor; 2]> {
     let Some([reference, validation]) = files else {
         let side = fixtures::SIDE;
-        let other = smalti_tables::synthetic::microstructure(side, side, fixtures::seed(), 1)?;
+        let other = smalti_methods::synthetic::microstructure(side, side, fixtures::seed(), 1)?;
         return Ok([fixtures::image()?, other]);
     };
     Ok([load_gray(reference)?, load_gray(validation)?])

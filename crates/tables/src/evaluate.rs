@@ -152,7 +152,9 @@ impl<'a> Table<'a> {
                     return Err(Error::value(image.name.clone(), expected, "none"));
                 }
                 let material = Material { references, ..self.no_material() };
-                let run = self.run.for_row(&row.key).part(&image.name, "learned from the observation");
+                let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+                let weights = format!("{}_{}", row.key, image.name.chars().map(plain).collect::<String>());
+                let run = self.run.for_row(&weights).part(&image.name, "learned from the observation");
                 own = Some(row.settings.prepare(&material, &run)?);
                 own.as_ref()
             }

@@ -11,6 +11,7 @@ use smalti_tables::experiment::wppflow::WppFlowTable;
 use smalti_tables::experiment::wppnets::WppNets;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
 use smalti_tables::run::{RunOptions, run, run_mixture, run_scatterometry, run_wppflow, run_wppnets};
+use smalti_tables::sweep::{self, Sweep};
 use smalti_tables::{mixture, scatterometry, table};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -46,6 +47,12 @@ struct Arguments {
     /// Folder for the results
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
+    /// Instead of a table: one setting of one row of one experiment in several values, on the validation image
+    #[arg(long, value_name = "ROW.KEY=V,V,..")]
+    sweep: Option<Sweep>,
+    /// The image of a sweep [default: the validation image]
+    #[arg(long, value_name = "NAME", requires = "sweep")]
+    image: Option<String>,
     /// Threads to compute with [default: one for every core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -89,6 +96,28 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
     // All files are checked before the first experiment runs.
     let (option, environment) = (arguments.data.as_deref(), environment.as_deref());
     let repository = catalogue.repository();
+    let options = |name: &str, folder: &str| RunOptions {
+        profile: arguments.profile,
+        seed: Seed::new(arguments.seed),
+        device,
+        threads: smalti_base::device::threads(),
+        cancel: cancel.clone(),
+        folder: arguments.out.join(name).join(folder),
+        command_line: std::env::args().collect::<Vec<String>>().join(" "),
+    };
+    if let Some(asked) = &arguments.sweep {
+        for path in catalogue.paths(&arguments.experiments)? {
+            let experiments = asked.experiments(&path, arguments.profile, arguments.image.as_deref())?;
+            let Some((_, first)) = experiments.first() else { continue };
+            let options = options(&first.name, &format!("{}-sweep", arguments.profile));
+            let find = |experiment: &Experiment| {
+                experiment.find_data(experiment.profile(options.profile), option, environment, repository)
+            };
+            let rows = sweep::run(&experiments, find, &options)?;
+            println!("{}\n\n{}", find(first)?.sentence(), table::terminal(&rows));
+        }
+        return Ok(());
+    }
     let mut planned = Vec::new();
     for path in catalogue.paths(&arguments.experiments)? {
         planned.push(if let Some(experiment) = WppNets::read(&path)? {
@@ -119,15 +148,7 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
             Planned::Mixture(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Scatterometry(experiment, data) => (&experiment.name, &experiment.title, data),
         };
-        let options = RunOptions {
-            profile: arguments.profile,
-            seed: Seed::new(arguments.seed),
-            device,
-            threads: smalti_base::device::threads(),
-            cancel: cancel.clone(),
-            folder: arguments.out.join(name).join(arguments.profile.to_string()),
-            command_line: std::env::args().collect::<Vec<String>>().join(" "),
-        };
+        let options = options(name, &arguments.profile.to_string());
         eprintln!("{title}, profile {}. {}", options.profile, data.sentence());
         let outcome = match plan {
             Planned::Table(experiment, data) => {

@@ -90,8 +90,7 @@ fn estimate(method: &MethodEntry, instrument: &dyn Instrument) -> (Estimate, Ten
     let domain = Space::of("truth", &seen.truth).unwrap();
     settings.check(Some(domain)).unwrap_or_else(|(key, problem)| panic!("{}: {key}: {problem}", method.key));
     let reference = small(drawn(Role::Reference, 1));
-    let references =
-        vec![instrument.reference("reference", &reference).unwrap()];
+    let references = vec![instrument.reference("reference", &reference).unwrap()];
     let material = Material { references, validation: None, grey_step: 0.01, instrument, folder: None };
     let Prepared::Ready(reconstructor) = settings.prepare(&material, &run).unwrap() else {
         panic!("{} is missing something", method.key)

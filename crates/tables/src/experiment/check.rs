@@ -290,15 +290,16 @@ fn checked_problem(
         let problem = format!("no section problem.NAME, with a NAME of {}", known());
         return Err(file.misfit((path.to_owned(), problem)));
     };
+    let unknown = |name: &String| {
+        let problem = format!("no such problem; there is {}", known());
+        file.misfit((file.place_of(&[format!("{path}.problem"), "problem".into()], name), problem))
+    };
+    let kind = ProblemEntry::find(name).ok_or_else(|| unknown(name))?;
     if let Some(other) = names.iter().find(|other| other != &name) {
         return Err(
             file.misfit((format!("{path}.problem.{other}"), format!("the problem is {name} already")))
         );
     }
-    let Some(kind) = ProblemEntry::find(name) else {
-        let problem = format!("no such problem; there is {}", known());
-        return Err(file.misfit((format!("problem.{name}"), problem)));
-    };
     let places = [format!("{path}.problem.{name}"), format!("problem.{name}")];
     let section = file.merged(&places);
     let problem = (kind.read)(section).map_err(|fault| file.fault_in(&places, fault))?;

@@ -117,15 +117,15 @@ impl<'a> File<'a> {
 
     /// The sections at `paths` as one: what stands in the first that has a key counts.
     pub(super) fn merged(&self, paths: &[String]) -> Deserializer<'a> {
-        let mut all =
-            paths.iter().map(|path| self.section(path)).filter(|section| !section.get_ref().is_empty());
-        let Some(mut first) = all.next() else { return Deserializer::from(self.section("")) };
-        for (key, value) in all.flat_map(Spanned::into_inner) {
-            if !first.get_ref().contains_key(key.get_ref().as_ref()) {
-                first.get_mut().insert(key, value);
-            }
+        let sections = paths.iter().rev().map(|path| self.section(path));
+        let mut sections = sections.filter(|section| !section.get_ref().is_empty());
+        let mut all = sections.next().unwrap_or_else(|| Spanned::new(0..0, DeTable::new()));
+        for (key, value) in sections.flat_map(Spanned::into_inner) {
+            // The key goes with its value, for its place in the file.
+            all.get_mut().remove(key.get_ref().as_ref());
+            all.get_mut().insert(key, value);
         }
-        Deserializer::from(first)
+        Deserializer::from(all)
     }
 
     /// The section at `path`, empty where there is none.
@@ -162,7 +162,10 @@ impl<'a> File<'a> {
         };
         let path = match paths {
             [root] if root.is_empty() => within,
-            _ if within.is_empty() => paths.first().cloned().unwrap_or_default(),
+            _ if within.is_empty() => {
+                let there = paths.iter().rev().find(|path| !self.section(path).get_ref().is_empty());
+                there.or(paths.first()).cloned().unwrap_or_default()
+            }
             _ => self.place_of(paths, &within),
         };
         let span = fault.inner().span().unwrap_or_else(|| locate(self.table.get_ref(), &path).span);

@@ -3,7 +3,7 @@
 
 use smalti_base::{Seed, image_file};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-use smalti_tables::synthetic::microstructure;
+use smalti_methods::synthetic::microstructure;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -87,7 +87,9 @@ fn nan_in_an_image_is_counted_and_placed() {
 
 #[test]
 fn an_image_that_the_factor_does_not_divide_is_refused() {
-    let root = checkout(|text| text.replacen("size = 120 # images are cut to their centre\n", "", 1));
+    let root = checkout(|text| {
+        text.replacen("problem.superresolution.size = 120 # images are cut to their centre\n", "", 1)
+    });
     let image = microstructure(130, 136, Seed::new(3), 9).unwrap();
     image_file::save_png8(&root.path().join("images/sic/test.png"), &image).unwrap();
     let line = complaint(root.path());
@@ -104,10 +106,58 @@ fn a_reference_image_with_too_few_patches_is_refused() {
 
 #[test]
 fn images_that_are_too_small_for_the_scales_are_refused() {
-    let root =
-        checkout(|text| text.replacen("references = 500\nscales = 2", "references = 5\nscales = 5", 1));
+    let root = checkout(|text| {
+        text.replacen("problem.superresolution.size = 120 # images are cut to their centre\n", "", 1)
+            .replacen("references = 500\nscales = 2", "references = 5\nscales = 5", 1)
+    });
+    let image = microstructure(96, 136, Seed::new(3), 9).unwrap();
+    image_file::save_png8(&root.path().join("images/sic/test.png"), &image).unwrap();
     let line = complaint(root.path());
-    assert!(line.contains("6 x 6 on all 5 scales, got 120 x 120 pixels"), "{line}");
+    assert!(line.contains("sic/test.png for wpp (scales)"), "{line}");
+    assert!(line.contains("6 x 6 on all 5 scales, got 96 x 136 pixels"), "{line}");
+}
+
+#[test]
+fn images_that_the_crop_leaves_nothing_of_are_refused() {
+    let root = checkout(|text| {
+        text.replacen("problem.superresolution.size = 120 # images are cut to their centre\n", "", 1)
+    });
+    let image = microstructure(84, 136, Seed::new(3), 9).unwrap();
+    image_file::save_png8(&root.path().join("images/sic/test.png"), &image).unwrap();
+    let line = complaint(root.path());
+    assert!(line.contains("sic/test.png: expected at least 87 x 87 pixels"), "{line}");
+}
+
+#[test]
+fn state_of_other_settings_is_told_of_before_anything_is_trained_and_kept() {
+    let root = checkout(same);
+    let begin = |seed: &str| {
+        let mut child = command(root.path(), &["--data", "images", "--seed", seed])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let told: Vec<String> = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .take_while(|line| !line.contains("training patchNR: 200 of"))
+            .collect();
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        lines.for_each(drop);
+        (child.wait().unwrap(), told.join("\n"))
+    };
+    let state = || -> usize {
+        let files = std::fs::read_dir(root.path().join("results/small/smoke/state"));
+        files.map_or(0, |files| {
+            files.filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().contains("patchnr")).count()
+        })
+    };
+    let (status, told) = begin("1");
+    assert_eq!(status.code(), Some(130), "{told}");
+    assert!(!told.contains("begins anew") && state() == 1, "{told}");
+    let (_, told) = begin("2");
+    assert!(told.contains("patchnr: begins anew") && told.contains("other settings, data or seed"), "{told}");
+    assert!(state() >= 2, "the state of before is kept");
 }
 
 fn with_weights(text: &str) -> String {

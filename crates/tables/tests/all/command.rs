@@ -79,7 +79,7 @@ fn mistakes_are_one_line_and_exit_code_1() {
     std::fs::write(&path, TEXT.replace("crop = 40", "corp = 40")).unwrap();
     let text = complaint(root.path(), &[]);
     assert!(
-        text.starts_with("error: ") && text.contains("small.toml:8:1") && text.contains("^^^^"),
+        text.starts_with("error: ") && text.contains("small.toml:19:1") && text.contains("^^^^"),
         "{text}"
     );
     std::fs::remove_file(path).unwrap();

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use smalti_base::{Seed, image_file};
+use smalti_methods::synthetic::microstructure;
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, ProfileName};
-use smalti_tables::synthetic::microstructure;
 use std::path::{Path, PathBuf};
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
@@ -22,8 +22,8 @@ fn fill(folder: &Path) -> PathBuf {
 
 fn find(option: Option<&Path>, environment: Option<&Path>, repository: &Path) -> Result<DataSource, String> {
     let experiment = Experiment::parse("superres_sic", "superres_sic.toml", TEXT).unwrap();
-    let sets = &experiment.profile(ProfileName::Quick).sets;
-    DataSource::find(option, environment, repository, &experiment, sets).map_err(|e| e.to_string())
+    let profile = experiment.profile(ProfileName::Quick);
+    experiment.find_data(profile, option, environment, repository).map_err(|e| e.to_string())
 }
 
 fn named_by(source: &DataSource) -> Option<NamedBy> {

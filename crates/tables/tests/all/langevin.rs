@@ -4,54 +4,57 @@
 use crate::smoke::options;
 use smalti_base::{Seed, image_file};
 use smalti_tables::data::{DataSource, NamedBy};
-use smalti_tables::experiment::ProfileName;
-use smalti_tables::experiment::langevin::{Inverse, LangevinTable, Transition};
+use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::outcome::{Look, Outcome};
-use smalti_tables::run::{RunOptions, run_langevin};
-use std::path::Path;
+use smalti_tables::run::{RunOptions, run};
+use toml::Table;
 
 const CT: &str = include_str!("../../../../experiments/langevin_ct.toml");
 const INPAINTING: &str = include_str!("../../../../experiments/langevin_inpainting.toml");
 
-fn parse(text: &str) -> Result<LangevinTable, String> {
-    LangevinTable::parse("langevin", "langevin.toml", text).map_err(|e| e.to_string())
+fn parse(text: &str) -> Result<Experiment, String> {
+    Experiment::parse("langevin", "langevin.toml", text).map_err(|e| e.to_string())
 }
 
 fn smoke(text: &str, data: &DataSource, options: &RunOptions) -> smalti_base::Result<Outcome> {
     let experiment = parse(text).unwrap();
-    run_langevin(&experiment, experiment.profile(ProfileName::Smoke), data, options)
+    run(&experiment, experiment.profile(ProfileName::Smoke), data, options)
 }
 
 #[test]
 fn the_files_have_the_published_settings() {
-    let experiment = parse(CT).unwrap();
-    let paper = experiment.profile(ProfileName::Paper);
-    let chains = &paper.chains;
-    assert_eq!((paper.patchnr.map.lambda, chains.step_size, chains.count), (6000.0, 2e-7, 10));
-    assert_eq!((chains.method, chains.burn_in + chains.draws * chains.thin), (Transition::Ula, 50_000));
-    let Inverse::Ct(problem) = paper.problem else { panic!("no scan") };
-    assert_eq!((problem.scan.size, problem.scan.angles, problem.scan.detectors), (362, 1000, 513));
-    let inpainting = parse(INPAINTING).unwrap();
-    let map = inpainting.profile(ProfileName::Paper).patchnr.map;
-    assert_eq!((map.lambda, map.learning_rate), (100.0, 0.03));
-    // Settings are chosen on an image that is neither tested nor learned from then.
-    for (experiment, left) in [(experiment, 4), (inpainting, 1)] {
-        let (test, validation) = (experiment.data.test.clone(), experiment.data.validation.clone());
-        let chosen = experiment.on_validation().data;
-        assert!(chosen.test == validation && test != validation && !chosen.train.contains(&validation));
-        assert_eq!(chosen.train.len(), left);
-    }
-    let of = |name: &str| LangevinTable::read(&Path::new("../../experiments").join(name)).unwrap().is_some();
-    assert!(of("langevin_inpainting.toml") && !of("ct_low_dose.toml") && !of("wppflow_x4.toml"));
+    let paper = |text: &str| -> Table {
+        toml::from_str(&parse(text).unwrap().profile(ProfileName::Paper).to_toml()).unwrap()
+    };
+    let all = paper(CT);
+    let row = &all["methods"]["patchnr_mean"];
+    let chains = &row["chains"];
+    assert_eq!(
+        (&row["weight"]["likelihood"]["lambda"], &chains["step_size"]),
+        (&6000.0.into(), &2e-7.into())
+    );
+    assert_eq!((&chains["count"], &chains["method"]), (&10.into(), &"ula".into()));
+    let steps = |key: &str| chains[key].as_integer().unwrap();
+    assert_eq!(steps("burn_in") + steps("draws") * steps("thin"), 50_000);
+    let scan = &all["problem"]["tomography"]["scan"];
+    assert_eq!(
+        (&scan["size"], &scan["angles"], &scan["detectors"]),
+        (&362.into(), &1000.into(), &513.into())
+    );
+    let row = &paper(INPAINTING)["methods"]["patchnr_mean"];
+    assert_eq!(
+        (&row["weight"]["likelihood"]["lambda"], &row["mode"]["learning_rate"]),
+        (&100.0.into(), &0.03.into())
+    );
 }
 
 #[test]
 fn faults_are_shown_where_they_are() {
     for (text, from, to, found) in [
-        (CT, "photons = 4096", "photons = 0", "profile.smoke.problem.ct.noise.photons"),
+        (CT, "photons = 4096", "photons = 0", "profile.smoke.problem.tomography.noise.photons"),
         (CT, "angles = 20", "angles = 20, missing = 10", "nothing is left of 20 angles"),
-        (CT, "draws = 100", "draws = 101", "profile.smoke.chains.draws: 101 is odd"),
-        (CT, "padding = 2", "padding = 64", "profile.smoke.patchnr.map.padding: not less than"),
+        (CT, "draws = 100", "draws = 101", "profile.smoke.methods.patchnr_mean.chains.draws: 101 is odd"),
+        (CT, "padding = 2", "padding = 64", "profile.smoke.methods.patchnr_mean.padding: not less than"),
         (
             INPAINTING,
             "height = 24, width = 24",
@@ -64,16 +67,20 @@ fn faults_are_shown_where_they_are() {
             "warmup_steps = 60, validation_every = 30",
             "not less than all 60 steps",
         ),
-        (CT, "keep = 20", "keep = 102", "profile.smoke.chains.keep: more than the 100 draws"),
-        (CT, "count = 2", "count = 1", "profile.smoke.chains.count"),
+        (
+            CT,
+            "keep = 20",
+            "keep = 102",
+            "profile.smoke.methods.patchnr_mean.chains.keep: more than the 100 draws",
+        ),
+        (CT, "count = 2", "count = 1", "profile.smoke.methods.patchnr_mean.chains.count"),
         (
             CT,
             "method = \"ula\"",
             "method = \"ula\"\npilots = [100]",
-            "profile.paper.chains.pilots: only mala",
+            "profile.paper.methods.patchnr_mean.chains.pilots: only mala",
         ),
         (CT, "step_size = 1e-6", "step_size = inf", "not a finite number"),
-        (CT, "test = \"ct/test1.png\"", "test = \"ct/train1.png\"", "data.test: one of the training images"),
         (INPAINTING, "noise = 0.02", "noise = 0.0", "profile.smoke.problem.inpainting.noise"),
         (
             INPAINTING,
@@ -95,11 +102,11 @@ fn faults_are_shown_where_they_are() {
             "nothing is seen",
         ),
         (INPAINTING, "left = 8, height = 8", "left = 8, height = 6", "too little to score"),
-        (INPAINTING, "\"sic/ref.png\"", "\"../ref.png\"", "data.train[0]"),
-        (INPAINTING, "kind = \"langevin\"", "kind = \"ct\"", "kind: not langevin"),
+        (INPAINTING, "\"sic/ref.png\"", "\"../ref.png\"", "data.references[0]"),
+        (INPAINTING, "kind = \"reconstruction\"", "kind = \"wppnets\"", "kind: not reconstruction"),
     ] {
         assert!(text.contains(from), "{from}");
-        let line = parse(&text.replacen(from, to, 1)).unwrap_err();
+        let line = parse(&text.replacen(from, to, 1)).map(|_| ()).unwrap_err();
         assert!(line.starts_with("langevin.toml:") && line.lines().count() == 1, "{line}");
         assert!(line.contains(found), "{line}");
     }
@@ -129,7 +136,8 @@ fn a_run_on_synthetic_data_writes_everything_and_repeats() {
         assert_eq!((looks(0, Look::First), looks(0, Look::Second)), (1, 5));
         assert_eq!((looks(1, Look::First), looks(1, Look::Second), looks(1, Look::Reference)), (1, 1, 1));
         assert_eq!(outcome.plots[0].lines[1].points[0], (0.0, 1.0));
-        for file in ["table.csv", "patchnr.safetensors"] {
+        let weights = if seen { "patchnr_mean_synthetic_test" } else { "patchnr_mean" };
+        for file in ["table.csv", &format!("{weights}.safetensors")] {
             assert!(folder.join(file).is_file(), "{file}");
         }
         let page = std::fs::read_to_string(folder.join("report.html")).unwrap();

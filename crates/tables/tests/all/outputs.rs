@@ -3,14 +3,15 @@
 
 use crate::smoke::options;
 use smalti_base::Seed;
+use smalti_methods::synthetic::microstructure;
 use smalti_operators::Grid;
 use smalti_tables::data::DataSource;
-use smalti_tables::experiment::{Experiment, Method, ProfileName};
+use smalti_tables::evaluate;
+use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::outcome::{Figure, Figures, Outcome, Restored, Row, Shown, TrainingCurve};
 use smalti_tables::publish::Staged;
-use smalti_tables::report::{Facts, add};
+use smalti_tables::report::add;
 use smalti_tables::run::{RunOptions, run};
-use smalti_tables::synthetic::microstructure;
 use smalti_tables::table;
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
@@ -22,6 +23,7 @@ fn rows() -> Vec<Row> {
     vec![
         Row {
             method: "patchnr".into(),
+            title: "patchNR".into(),
             images: 2,
             ours,
             seconds_mean: Some(12.3456),
@@ -32,6 +34,7 @@ fn rows() -> Vec<Row> {
         },
         Row {
             method: "l2_tv".into(),
+            title: "L2-TV".into(),
             images: 0,
             ours: Figures::default(),
             seconds_mean: None,
@@ -77,12 +80,11 @@ fn outcome() -> Outcome {
     let truth = microstructure(160, 200, Seed::new(9), 0).unwrap();
     let observation = truth.avg_pool2d([4, 4], [4, 4], [0, 0], false, true, None::<i64>);
     let grid = Grid { origin: (1.5, 1.5), spacing: (4.0, 4.0) };
-    let results =
-        [(Method::Bicubic, 0.03), (Method::L2Tv, 0.02), (Method::Patchnr, 0.01)].map(|(method, level)| {
-            let noise = Seed::new(1).at(method.key(), 0).normal(&truth.size());
-            let (key, title) = (method.key(), method.title());
-            Restored { key, title, image: &truth + noise * level, psnr: -20.0 * f64::log10(level), ssim: 0.8 }
-        });
+    let results = [("bicubic", 0.03), ("l2_tv", 0.02), ("patchnr", 0.01)].map(|(key, level)| {
+        let noise = Seed::new(1).at(key, 0).normal(&truth.size());
+        let image = &truth + noise * level;
+        Restored { key: key.into(), title: key.into(), image, psnr: -20.0 * f64::log10(level), ssim: 0.8 }
+    });
     let loss = |i: u64| 400.0 * (-(i as f64) / 40.0).exp() - 90.0;
     Outcome {
         rows: rows(),
@@ -90,6 +92,7 @@ fn outcome() -> Outcome {
             name: "sic/test.png".into(),
             truth,
             observation: Some((observation, grid)),
+            scored: [(40, 80), (40, 120)],
             results: results.into(),
             maps: Vec::new(),
         }],
@@ -108,7 +111,7 @@ fn the_report_holds_all_that_it_shows() {
     let experiment = Experiment::parse("superres_sic", "superres_sic.toml", TEXT).unwrap();
     let (profile, data) = (experiment.profile(ProfileName::Smoke), DataSource::Synthetic);
     let options = RunOptions { command_line: "smalti-tables --experiment <b>&".into(), ..options(&folder) };
-    let facts = Facts::superresolution(&experiment, profile, &data, &options);
+    let facts = evaluate::facts(&experiment, profile, &data, &options).unwrap();
     let mut staged = Staged::beside(&folder).unwrap();
     add(&mut staged, &facts, &outcome()).unwrap();
     staged.publish().unwrap();

@@ -72,7 +72,7 @@ fn faults_are_shown_where_they_are() {
         ("bins = 15", "bins = 0", "profile.smoke.bins"),
         ("bins = 15", "bins = 16", "profile.smoke.coarse: does not divide the 16 bins"),
         ("observations = 2", "observations = 0", "profile.smoke.observations"),
-        ("kind = \"scatterometry\"", "kind = \"ct\"", "kind: not scatterometry"),
+        ("kind = \"scatterometry\"", "kind = \"reconstruction\"", "kind: not scatterometry"),
     ] {
         assert!(SCATTEROMETRY.contains(from), "{from}");
         told(of_scatterometry(&SCATTEROMETRY.replacen(from, to, 1)).unwrap_err(), found);

@@ -1,45 +1,37 @@
-//! Rows with the Wasserstein patch prior: what they report, and that the report survives an interruption.
+//! Rows with the Wasserstein patch prior: what they report.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use crate::smoke::options;
-use smalti_base::Error;
-use smalti_priors::wpp::SquaredDistance;
 use smalti_tables::data::DataSource;
-use smalti_tables::experiment::settings::{AveragedSgd, Dual};
-use smalti_tables::experiment::{Experiment, Method, Profile, ProfileName};
-use smalti_tables::methods::{Methods, Task};
-use smalti_tables::outcome::Transport;
-use smalti_tables::run::run;
-use smalti_tables::state::{Reconstruction, State};
-use smalti_tables::superres::{Score, observe};
-use tch::Tensor;
+use smalti_tables::evaluate;
+use smalti_tables::experiment::{Experiment, ProfileName};
+use smalti_tables::outcome::Outcome;
+use smalti_tables::run::RunOptions;
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
-fn experiment() -> Experiment {
-    Experiment::parse("superres_sic", "superres_sic.toml", TEXT).unwrap()
-}
-
-/// The smoke profile with these rows; `wpp_authors` has the settings of `wpp` but for the dual.
-fn profile(experiment: &Experiment, methods: &[Method]) -> Profile {
-    let mut profile = experiment.profile(ProfileName::Smoke).clone();
-    profile.sets[0].methods = methods.to_vec();
-    let wpp = profile.wpp.as_mut().unwrap();
-    wpp.authors = Some(wpp.map);
-    wpp.authors.as_mut().unwrap().dual = Dual::AveragedSgd(AveragedSgd { steps: 2, step: 1.0 });
-    profile
+/// The smoke profile with rows of WPP only, `wpp` and `wpp_sgd`, after `edit`.
+fn smoke(edit: impl Fn(String) -> String, options: &RunOptions) -> smalti_base::Result<Outcome> {
+    let start = TEXT.find("[profile.smoke.methods.wpp]").unwrap();
+    let length = TEXT[start..].find("\n\n").unwrap();
+    let second =
+        TEXT[start..start + length].replace("methods.wpp]", "methods.wpp_sgd]\nmethod = \"wpp\"").replace(
+            "{ converge = { gap = 1e-2, evaluations = 3 } }",
+            "{ averaged_sgd = { steps = 2, step = 1.0 } }",
+        );
+    let text = TEXT.replacen(r#""bicubic", "l2_tv", "patchnr", "wpp"]"#, r#""wpp", "wpp_sgd"]"#, 1);
+    let text = edit(format!("{text}\n{second}\n"));
+    let experiment = Experiment::parse("superres_sic", "superres_sic.toml", &text).unwrap();
+    evaluate::run(&experiment, experiment.profile(ProfileName::Smoke), &DataSource::Synthetic, options)
 }
 
 #[test]
 fn the_notes_hold_distance_gap_and_sharpness() {
     let root = tempfile::tempdir().unwrap();
-    let (experiment, data) = (experiment(), DataSource::Synthetic);
-    let profile = profile(&experiment, &[Method::Wpp, Method::WppAuthors]);
-    let outcome = run(&experiment, &profile, &data, &options(&root.path().join("results"))).unwrap();
-    let iterations = profile.wpp.unwrap().map.iterations;
-    for (row, method) in outcome.rows.iter().zip(["wpp", "wpp_authors"]) {
-        assert_eq!((row.method.as_str(), row.images), (method, 1));
-        assert!(row.ours.psnr.unwrap().mean > 20.0, "{row:?}");
+    let outcome = smoke(|text| text, &options(root.path())).unwrap();
+    let keys: Vec<&str> = outcome.rows.iter().map(|row| row.method.as_str()).collect();
+    assert_eq!(keys, ["wpp", "wpp_sgd"]);
+    for row in &outcome.rows {
         assert!(
             row.note.starts_with("W2^2 of 3364 of the result's patches to 500 reference patches 0.0"),
             "{}",
@@ -51,66 +43,38 @@ fn the_notes_hold_distance_gap_and_sharpness() {
             row.note
         );
     }
-    // Two scales, two steps and a last transform in each iteration.
-    let spent = format!(" {} c-transforms", iterations * 2 * 3);
-    assert!(outcome.rows[1].note.contains(&spent), "{}", outcome.rows[1].note);
-    assert!(!outcome.rows[0].note.contains(&spent), "{}", outcome.rows[0].note);
+    // Twenty iterations, two scales, two steps and a last transform in each.
+    assert!(outcome.rows[1].note.contains(" 120 c-transforms"), "{}", outcome.rows[1].note);
+    assert!(!outcome.rows[0].note.contains(" 120 c-transforms"), "{}", outcome.rows[0].note);
+}
+
+/// The distance that a note names.
+fn distance(note: &str) -> f64 {
+    note.split("reference patches ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap()
 }
 
 #[test]
-fn the_distance_falls_and_the_result_depends_on_lambda() {
+fn the_distance_falls_with_the_weight() {
     let root = tempfile::tempdir().unwrap();
-    let (experiment, data, options) = (experiment(), DataSource::Synthetic, options(root.path()));
-    let mut profile = profile(&experiment, &[Method::Wpp]);
-    let name = "sic/test.png";
-    let seen = observe(name, &experiment, &profile, &data, &options).unwrap();
-    let task = Task { name, operator: &seen.operator, observation: &seen.observation };
-    let mut distances = Vec::new();
-    for lambda in [1.0, 300.0] {
-        profile.wpp.as_mut().unwrap().map.lambda = lambda;
-        let methods = Methods::prepare(&experiment, &profile, &data, &options).unwrap();
-        let bicubic = methods.reconstruct(Method::Bicubic, &task).unwrap();
-        assert_eq!(bicubic.transport, None);
-        let before = methods.distance(&bicubic.image).unwrap().unwrap();
-        let done = methods.reconstruct(Method::Wpp, &task).unwrap();
-        let after = done.transport.unwrap();
-        assert_eq!(after.references, 500);
-        distances.push((before.distance.full(), after.distance.full()));
-        assert!(Score::of(&done.image, &seen.truth, experiment.crop).unwrap().psnr > 20.0);
-        // The finished image is kept with its report.
-        let again = methods.reconstruct(Method::Wpp, &task).unwrap();
-        assert!(again.image.equal(&done.image) && again.transport == done.transport);
-        assert_eq!(again.seconds.to_bits(), done.seconds.to_bits());
-    }
-    let [(before, weak), (same, strong)] = distances[..] else { panic!("{distances:?}") };
-    assert_eq!(before.to_bits(), same.to_bits());
-    assert!(strong < before && strong < 0.8 * weak, "{distances:?}");
-}
-
-#[test]
-fn a_finished_reconstruction_is_kept_with_all_it_reports() {
-    let root = tempfile::tempdir().unwrap();
-    let state = State::of(&options(root.path()));
-    let distance = SquaredDistance::from_full(0.1 + 0.2);
-    let known = Transport { distance, gap: Some(1.0 / 3.0), patches: 5, references: 7, evaluations: 12_345 };
-    for transport in [None, Some(known), Some(Transport { gap: None, ..known })] {
-        let image = Tensor::ones([1, 1, 3, 2], tch::kind::FLOAT_CPU);
-        let done = Reconstruction { image, seconds: 0.1, transport };
-        state.keep_reconstruction("wpp x", "these", &done).unwrap();
-        let back = state.reconstruction("wpp x", "these", &[1, 1, 3, 2]).unwrap().unwrap();
-        assert_eq!((back.transport, back.seconds), (transport, 0.1));
-        assert!(state.reconstruction("wpp x", "others", &[1, 1, 3, 2]).unwrap().is_none());
-    }
+    let options = options(root.path());
+    let with = |lambda: &str| {
+        let weight = format!("{{ lambda = {lambda}, observed");
+        let outcome = smoke(|text| text.replace("{ lambda = 333.334, observed", &weight), &options).unwrap();
+        (distance(&outcome.rows[0].note), outcome)
+    };
+    let ((weak, _), (strong, found)) = (with("2.0"), with("600.0"));
+    assert!(strong < 0.8 * weak, "{strong} {weak}");
+    // The finished images are kept with all they report, for either setting.
+    let ((again, _), (_, kept)) = (with("2.0"), with("600.0"));
+    assert_eq!(again, weak);
+    assert_eq!(found.rows, kept.rows, "seconds and notes are those of before");
 }
 
 #[test]
 fn a_request_to_stop_is_heard() {
     let root = tempfile::tempdir().unwrap();
-    let (experiment, data, options) = (experiment(), DataSource::Synthetic, options(root.path()));
-    let profile = profile(&experiment, &[Method::Wpp]);
-    let seen = observe("sic/test.png", &experiment, &profile, &data, &options).unwrap();
-    let task = Task { name: "sic/test.png", operator: &seen.operator, observation: &seen.observation };
-    let methods = Methods::prepare(&experiment, &profile, &data, &options).unwrap();
+    let options = options(root.path());
     options.cancel.request();
-    assert!(matches!(methods.reconstruct(Method::Wpp, &task), Err(Error::Cancelled { .. })));
+    let error = smoke(|text| text, &options).unwrap_err();
+    assert!(matches!(error, smalti_base::Error::Cancelled { .. }), "{error}");
 }

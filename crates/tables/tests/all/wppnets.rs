@@ -173,7 +173,7 @@ fn the_published_operator_is_trained_with() {
         return;
     };
     let root = tempfile::tempdir().unwrap();
-    let source = DataSource::of_files(Some(folder), None, root.path(), &network.files()).unwrap();
+    let source = DataSource::find(Some(folder), None, root.path(), &network.files(), &[]).unwrap();
     let outcome = run_wppnets(&experiment, profile, &source, &options(root.path())).unwrap();
     assert_eq!(outcome.rows.len(), 4);
     let net = AcNet::load(&root.path().join("FS_registered.safetensors")).unwrap();
@@ -200,13 +200,13 @@ fn missing_files_are_named_before_any_training() {
     let root = tempfile::tempdir().unwrap();
     let experiment = small();
     let (_, network) = experiment.networks(experiment.profile(ProfileName::Smoke)).next().unwrap();
-    let of = |files: &[String]| DataSource::of_files(Some(root.path()), None, root.path(), files);
+    let of = |files: &[String]| DataSource::find(Some(root.path()), None, root.path(), files, &[]);
     let line = of(&network.files()).unwrap_err().to_string();
     assert!(line.contains("val_SiC_x4.h5") && line.contains("--data"), "{line}");
     // A data folder that holds nothing of it gives way to the synthetic set, a named one does not.
-    let found = DataSource::of_files(None, None, root.path(), &network.files()).unwrap();
+    let found = DataSource::find(None, None, root.path(), &network.files(), &[]).unwrap();
     assert_eq!(found, DataSource::Synthetic);
-    let truth = smalti_tables::synthetic::microstructure(48, 48, Seed::new(1), 0).unwrap();
+    let truth = smalti_methods::synthetic::microstructure(48, 48, Seed::new(1), 0).unwrap();
     for file in network.files() {
         image_file::save_png8(&root.path().join(file), &truth).unwrap();
     }

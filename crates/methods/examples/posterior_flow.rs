@@ -1,6 +1,6 @@
 //! A conditional flow whose stochastic layers know the posterior of a patch density: extension of WPPFlow by patchNR.
 //!
-//! `cargo run --release -p smalti-tables --example posterior_flow -- [steps] [observations]`
+//! `cargo run --release -p smalti-methods --example posterior_flow -- [steps] [observations]`
 //!
 //! Images of 6 x 6 pixels of the synthetic microstructure are blurred, seen at every second pixel, with noise. Two conditional flows
 //! of eight couplings learn from pairs. Between the couplings of the second one are steps of MALA in the posterior of a patchNR
@@ -10,6 +10,7 @@ use smalti_base::seed::Stream;
 use smalti_base::{Result, Seed, Space, device};
 use smalti_flows::stochastic::{ConditionalEnergy, ConditionalSnf, FlowShape, Mala, MarkovKernel};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
+use smalti_methods::synthetic::microstructure;
 use smalti_operators::{Convolution, Extension, Gaussian, Operator};
 use smalti_priors::{PatchPrior, Patches, Sampling};
 use smalti_solvers::calibration::calibration;
@@ -17,7 +18,6 @@ use smalti_solvers::{
     Budget, Iteration, Observer, PatchNrTraining, PosteriorEnergy, Schedule, SnfTraining,
     SnfTrainingSettings, TrainingSettings, run,
 };
-use smalti_tables::synthetic::microstructure;
 use tch::{Kind, Tensor};
 
 const SIDE: i64 = 6;

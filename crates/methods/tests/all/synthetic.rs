@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use smalti_base::Seed;
-use smalti_tables::synthetic::microstructure;
+use smalti_methods::synthetic::microstructure;
 use tch::{Kind, Tensor};
 
 fn image(height: i64, width: i64, seed: u64, index: u64) -> Tensor {
