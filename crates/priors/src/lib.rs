@@ -9,7 +9,7 @@
 //! use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 //! use smalti_priors::{PatchPrior, Regularizer, Sampling};
 //! let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-//! let flow = PatchNr::new(PatchNrShape { patch_size: 4, blocks: 2, hidden: 16, clamp }, Seed::new(1))?;
+//! let flow = PatchNr::new(PatchNrShape { patch_size: 4, axes: 2, blocks: 2, hidden: 16, clamp }, Seed::new(1))?;
 //! let domain = Space::image(1, 20, 24);
 //! let mut prior = PatchPrior::new(flow, domain, Sampling::Grid(4), Seed::new(2))?;
 //! let x = Seed::new(3).at("image", 0).uniform(&domain.batch(1));

@@ -297,7 +297,7 @@ pub(crate) fn train<M: Validate<Context = ()> + Debug>(
         return Prior::new(flow, TrainingCurve::default(), 0.0, options, precision);
     }
     let (patch_size, hidden) = (settings.patch_size, settings.hidden);
-    let shape = PatchNrShape { patch_size, blocks: settings.blocks.max(1) as usize, hidden, clamp };
+    let shape = PatchNrShape { patch_size, axes: 2, blocks: settings.blocks.max(1) as usize, hidden, clamp };
     let seed: Seed = options.seed.derive("patchNR", 0);
     let flow = placed(PatchNr::new(shape, seed)?, options, precision)?;
     let training = &settings.training;
@@ -362,6 +362,6 @@ fn placed(mut flow: PatchNr, options: &RunOptions, precision: Precision) -> Resu
 fn given(path: &Path, clamp: SoftClamp, patch_size: i64) -> Result<PatchNr> {
     let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");
     let flow = if state_dict { PatchNr::import_freia(path, clamp)? } else { PatchNr::load(path)? };
-    flow.expect_patch_size(patch_size, path)?;
+    flow.expect_patches(patch_size, 2, path)?;
     Ok(flow)
 }

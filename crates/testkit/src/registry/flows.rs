@@ -72,7 +72,8 @@ pub fn layers() -> Result<Vec<LayerCase>> {
 /// Those of the constructors; none with the sizes used here.
 pub fn patchnr(patch_size: i64) -> Result<PatchNr> {
     let clamp = clamp(ClampForm::AlphaAtan)?;
-    let mut flow = PatchNr::new(PatchNrShape { patch_size, blocks: 3, hidden: 20, clamp }, Seed::new(22))?;
+    let mut flow =
+        PatchNr::new(PatchNrShape { patch_size, axes: 2, blocks: 3, hidden: 20, clamp }, Seed::new(22))?;
     flow.to(tch::Device::Cpu, Kind::Double)?;
     Ok(flow)
 }
