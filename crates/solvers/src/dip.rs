@@ -156,9 +156,10 @@ impl<'a> Dip<'a> {
         if domain.channels != 1 {
             return Err(Error::shape("domain of the operator", "images of one channel", domain));
         }
+        let [height, width] = domain.plane("domain of the operator of a deep image prior")?;
         let device = problem.observation.device();
         let net = UNet::new(settings.net.clone(), seed.derive("network", 0))?.to(device)?;
-        settings.net.check_size(domain.height, domain.width)?;
+        settings.net.check_size(height, width)?;
         let noise = seed.at("noise", 0).normal(&domain.batch(1)) * settings.noise;
         let noise = noise.f_to_device(device)?;
         check::images(problem.operator, &noise, problem.observation)?;

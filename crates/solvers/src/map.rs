@@ -18,7 +18,7 @@ pub struct Problem<'a> {
     pub operator: &'a dyn Operator,
     /// The likelihood of `y` given `F(x)`.
     pub likelihood: &'a dyn Likelihood,
-    /// The observation `y: [1, C', H', W']`.
+    /// The observation `y: [1, C', H', W']`, of volumes `[1, C', D', H', W']`.
     pub observation: &'a Tensor,
     /// The regularizer `R`.
     pub prior: &'a mut dyn Regularizer,
@@ -48,7 +48,7 @@ pub struct Map<'a> {
 }
 
 impl<'a> Map<'a> {
-    /// MAP estimation started from `initial: [1, C, H, W]`.
+    /// MAP estimation started from `initial: [1, C, H, W]` or `[1, C, D, H, W]`.
     ///
     /// # Errors
     /// [`Error::Shape`] where image or observation do not fit the operator; [`Error::Value`] where they are not

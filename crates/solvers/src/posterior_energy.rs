@@ -10,7 +10,7 @@ use tch::Tensor;
 /// [`Problem`](crate::Problem) minimises, as in [`langevin`](crate::langevin).
 ///
 /// # Shapes
-/// `x: [B, C H W]`, channel by channel and row by row; `y: [B, C' H' W']` likewise.
+/// `x: [B, C H W]`, channel by channel and row by row; `y: [B, C' H' W']` likewise; of volumes with all their slices.
 ///
 /// # Convention
 /// The regularizer is never refreshed: with a subset of patches this is the posterior of that subset.

@@ -48,7 +48,7 @@ pub fn run(
     let mut scores = vec![Vec::new(); METHODS.len()];
     let mut transports = vec![Vec::new(); METHODS.len()];
     for name in names {
-        let truth = volume(name, side, settings.grain)?.to_device(options.device);
+        let truth = volume(name, side, settings.grain)?.to_device(options.device).f_unsqueeze(0)?;
         let operator = &experiment.operator;
         let domain = Space::of(name, &truth)?;
         let blur = VolumeConvolution::superresolution(
@@ -98,7 +98,7 @@ fn note(transports: &[Transport]) -> String {
     }
 }
 
-/// A volume without its outer `border` voxels on every side.
+/// A volume without its outer `border` voxels on every side, slices in the place of channels, as metrics take it.
 fn inner(x: &Tensor, border: i64) -> Result<Tensor> {
-    crop(&x.f_narrow(1, border, x.size()[1] - 2 * border)?, border)
+    crop(&x.f_squeeze_dim(0)?.f_narrow(1, border, x.size()[2] - 2 * border)?, border)
 }

@@ -26,7 +26,9 @@ impl<'a> Target<'a> {
         if !(problem.weight >= 0.0 && problem.weight.is_finite()) {
             return Err(Error::value("weight of the regularizer", "a number >= 0", problem.weight));
         }
-        let observations = problem.observation.f_detach_copy()?.f_repeat([chains, 1, 1, 1])?;
+        let mut times = vec![1; problem.observation.dim()];
+        times[0] = chains;
+        let observations = problem.observation.f_detach_copy()?.f_repeat(times)?;
         let lambda = problem.weight * problem.observation.numel() as f64;
         Ok(Self { problem, observations, lambda, fixed: None })
     }

@@ -31,15 +31,15 @@ pub(super) struct Learned<'a> {
 /// [`Error::Value`] where they have not.
 pub(crate) fn check_size(settings: &Wpp, space: Space) -> Result<()> {
     let WppSettings { blur, downscaling, .. } = WppSettings::hertrich_2022();
-    let Space { channels, height, width } = space;
-    let pyramid = Pyramid::new(&[channels, height, width], settings.scales, &blur, downscaling)?;
-    let fits = |space: &Vec<i64>| space[1..].iter().all(|&n| n >= settings.patch_size);
+    let pyramid = Pyramid::new(space, settings.scales, &blur, downscaling)?;
+    let fits = |space: &Space| space.axes().iter().all(|&n| n >= settings.patch_size);
     if pyramid.spaces().iter().all(fits) {
         return Ok(());
     }
     let expected =
         format!("at least one patch of {0} x {0} on all {1} scales", settings.patch_size, settings.scales);
-    Err(Error::value("image for the Wasserstein patch prior", expected, format!("{height} x {width} pixels")))
+    let got = format!("{} x {} pixels", space.height, space.width);
+    Err(Error::value("image for the Wasserstein patch prior", expected, got))
 }
 
 impl<'a> Learned<'a> {

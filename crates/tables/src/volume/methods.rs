@@ -6,13 +6,13 @@ use crate::methods::counted::Counted;
 use crate::outcome::Transport;
 use crate::run::RunOptions;
 use crate::state::{Reconstruction, State};
-use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::checkpoint::data_hash;
 use smalti_base::{Result, Space};
-use smalti_operators::{Gaussian, Operator, VolumeConvolution, interpolate_volume};
+use smalti_operators::{Border, Gaussian, Operator, VolumeConvolution, interpolate};
 use smalti_priors::wpp::{
     Blur, DualMethod, ReferencePatches, ScaleReport, WassersteinPatchPrior, WppSettings,
 };
-use smalti_priors::{Regularizer, VolumeVariation};
+use smalti_priors::{Patches, Regularizer, TotalVariation};
 use smalti_solvers::{AdamSettings, Bordered, Budget, Iteration, Map, Observer, Problem, Schedule, run};
 use std::time::Instant;
 use tch::Tensor;
@@ -28,7 +28,7 @@ pub(super) const METHODS: [&str; 3] = [TRICUBIC, TV, WPP];
 pub(super) struct Task<'a> {
     pub(super) name: &'a str,
     pub(super) operator: &'a VolumeConvolution,
-    /// `[1, D', H', W']`.
+    /// `[1, 1, D', H', W']`.
     pub(super) observation: &'a Tensor,
 }
 
@@ -57,15 +57,16 @@ impl<'a> Methods<'a> {
         let state = State::of(options);
         let methods = Self { settings, experiment, options, state, reference: reference.f_unsqueeze(0)? };
         let whole = side + 2 * settings.wpp.border;
-        methods.prior(Space::image(whole, whole, whole))?;
+        methods.prior(Space::volume(1, whole, whole, whole))?;
         Ok(methods)
     }
 
-    /// Reconstructs one volume, `[1, D, H, W]`.
+    /// Reconstructs one volume, `[1, 1, D, H, W]`.
     pub(super) fn reconstruct(&self, method: &str, task: &Task<'_>) -> Result<Reconstruction> {
         self.state.check()?;
         let start = Instant::now();
-        let initial = interpolate_volume(task.observation, task.operator)?;
+        let (grid, domain) = (task.operator.grid(), task.operator.domain());
+        let initial = interpolate(task.observation, grid, domain, Border::Clamp)?;
         if method == TRICUBIC {
             return Ok(Reconstruction {
                 image: initial,
@@ -77,7 +78,7 @@ impl<'a> Methods<'a> {
         let hash = data_hash(&[task.observation, &self.reference])?;
         let (operator, seed) = (&self.experiment.operator, self.options.seed.value());
         let identity = format!("{hash} {:?} {operator:?} seed {seed}", self.settings);
-        let size = task.operator.domain().batch(1);
+        let size = domain.batch(1);
         if let Some(mut done) = self.state.reconstruction(&name, &identity, &size)? {
             done.image = done.image.to_device(self.options.device);
             return Ok(done);
@@ -96,7 +97,7 @@ impl<'a> Methods<'a> {
 
     fn tv(&self, task: &Task<'_>, initial: &Tensor, observer: &Observer) -> Result<Tensor> {
         let tv = &self.settings.tv;
-        let mut prior = VolumeVariation::new(task.operator.domain(), tv.smoothing)?;
+        let mut prior = TotalVariation::new(task.operator.domain(), tv.smoothing)?;
         let adam = adam(tv.iterations, tv.learning_rate, tv.schedule);
         self.map((task.operator, task.observation), initial, (&mut prior, tv.weight), adam, observer)
     }
@@ -108,28 +109,26 @@ impl<'a> Methods<'a> {
         observer: &Observer,
     ) -> Result<(Tensor, Option<Transport>)> {
         let wpp = self.settings.wpp;
-        let bordered = Bordered::volume(task.operator, wpp.border)?;
-        let mut prior = Volumes(Counted::new(self.prior(bordered.domain())?));
+        let bordered = Bordered::new(task.operator, wpp.border)?;
+        let mut prior = Counted::new(self.prior(bordered.domain())?);
         let adam = adam(wpp.iterations, wpp.learning_rate, wpp.schedule);
         let initial = bordered.start(initial, self.options.seed.derive(task.name, 0))?;
         let seen: (&dyn Operator, _) = (bordered.operator(), task.observation);
         let image = bordered.cut(&self.map(seen, &initial, (&mut prior, wpp.weight), adam, observer)?)?;
-        let Space { channels, height, width } = bordered.domain();
-        let patches = [channels, height, width].iter().map(|n| (n - wpp.patch_size + 1) as usize).product();
+        let patches = Patches::positions(bordered.domain(), wpp.patch_size) as usize;
         let transport = |report: ScaleReport| Transport {
             distance: report.value,
             gap: report.gap(),
             patches,
             references: report.references,
-            evaluations: prior.0.evaluations(),
+            evaluations: prior.evaluations(),
         };
-        Ok((image, prior.0.prior().reports().into_iter().next().map(transport)))
+        Ok((image, prior.prior().reports().into_iter().next().map(transport)))
     }
 
     /// The prior on volumes of `space`. All have the same reference patches.
     fn prior(&self, space: Space) -> Result<WassersteinPatchPrior> {
         let wpp = self.settings.wpp;
-        let Space { channels, height, width } = space;
         let settings = WppSettings {
             patch_size: wpp.patch_size,
             references: ReferencePatches::Random(wpp.references),
@@ -138,9 +137,8 @@ impl<'a> Methods<'a> {
             dual: DualMethod::Converge { gap: wpp.gap, evaluations: wpp.evaluations },
             ..WppSettings::default()
         };
-        let size = [1, 1, channels, height, width];
         let seed = self.options.seed.derive("references", 0);
-        WassersteinPatchPrior::new(&size, &[&self.reference], &settings, seed)
+        WassersteinPatchPrior::new(&space.batch(1), &[&self.reference], &settings, seed)
     }
 
     fn map(
@@ -166,30 +164,4 @@ fn adam(steps: u64, rate: f64, schedule: settings::Schedule) -> AdamSettings {
         settings::Schedule::Cosine => Schedule::Cosine { warmup: 0 },
     };
     AdamSettings { steps, rate, schedule }
-}
-
-/// A prior of volumes `[1, 1, D, H, W]` where slices stand in the place of channels.
-struct Volumes(Counted);
-
-impl Regularizer for Volumes {
-    fn value(&self, x: &Tensor) -> Result<f64> {
-        self.0.value(&x.f_unsqueeze(0)?)
-    }
-
-    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
-        let (value, gradient) = self.0.value_and_grad(&x.f_unsqueeze(0)?)?;
-        Ok((value, gradient.f_squeeze_dim(0)?))
-    }
-
-    fn refresh(&mut self, step: u64) -> Result<()> {
-        self.0.refresh(step)
-    }
-
-    fn save(&self) -> Option<Checkpoint> {
-        self.0.save()
-    }
-
-    fn restore(&mut self, state: Checkpoint) -> Result<()> {
-        self.0.restore(state)
-    }
 }

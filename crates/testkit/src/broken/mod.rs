@@ -9,6 +9,7 @@
 //! | [`MixedBatch`] | the batch mean removed | [`range`](crate::laws::range) |
 //! | [`AlwaysFloat`] | computes in float32 | [`dtype`](crate::laws::dtype) |
 //! | [`HalfPixelOff`] | grid half a pixel aside | [`grid`](crate::laws::grid) |
+//! | [`HalfSliceOff`] | grid half a slice aside | [`grid`](crate::laws::grid) |
 //! | [`WithoutVariance`] | gradient lacks `1/sigma^2` | [`likelihood_gradient`](crate::laws::likelihood_gradient) |
 //! | [`WithoutAttenuation`] | gradient lacks `mu_max` | [`likelihood_gradient`](crate::laws::likelihood_gradient) |
 //! | [`InexactInverse`] | `T(z)` off by 1e-3 | [`inverse`](crate::laws::inverse) |
@@ -50,7 +51,7 @@ pub use kernels::{BrokenKernel, KernelMistake};
 pub use layers::{BrokenLayer, Mistake};
 pub use likelihoods::{WithoutAttenuation, WithoutVariance};
 pub use operators::{
-    AlwaysFloat, Bent, HalfPixelOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
+    AlwaysFloat, Bent, HalfPixelOff, HalfSliceOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
 };
 pub use regularizers::{Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
 pub use transport::{NearestRows, ScaledBound};
