@@ -244,8 +244,9 @@ impl Iteration for Dip<'_> {
         let (prior, prior_grad) = p.prior.value_and_grad(&x)?;
         let u = p.operator.apply(&x)?;
         let n = p.observation.numel() as f64;
-        let data = p.likelihood.nll(&u, p.observation)?.f_sum(Kind::Double)?.f_double_value(&[])? / n;
-        let data_grad = p.operator.vjp(&x, &p.likelihood.grad(&u, p.observation)?)?;
+        let (nll, slope) = p.likelihood.value_and_grad(&u, p.observation)?;
+        let data = nll.f_sum(Kind::Double)?.f_double_value(&[])? / n;
+        let data_grad = p.operator.vjp(&x, &slope)?;
         // The gradient of n J.
         let (gradients, norm) =
             self.pull_back(&graph, &(data_grad + prior_grad * (n * self.problem.weight)))?;

@@ -94,10 +94,11 @@ impl Iteration for Map<'_> {
         p.prior.refresh(k)?;
         let u = p.operator.apply(&self.x)?;
         let n = p.observation.numel() as f64;
-        let data = p.likelihood.nll(&u, p.observation)?.sum(Kind::Double).double_value(&[]) / n;
+        let (nll, slope) = p.likelihood.value_and_grad(&u, p.observation)?;
+        let data = nll.sum(Kind::Double).double_value(&[]) / n;
         finite("data term", k, data)?;
         let (prior, prior_grad) = p.prior.value_and_grad(&self.x)?;
-        let data_grad = p.operator.vjp(&self.x, &p.likelihood.grad(&u, p.observation)?)? / n;
+        let data_grad = p.operator.vjp(&self.x, &slope)? / n;
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
         let grad = data_grad + prior_grad * p.weight;
         self.adam.step(&[self.x.shallow_clone()], &[vec![grad]], rate)?;

@@ -79,8 +79,8 @@ impl ConditionalEnergy for PosteriorEnergy {
     fn energy_and_grad(&self, x: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)> {
         let (x, y) = self.pair(x, y)?;
         let u = self.operator.apply(&x)?;
-        let nll = self.likelihood.nll(&u, &y)?;
-        let of_data = self.operator.vjp(&x, &self.likelihood.grad(&u, &y)?)?;
+        let (nll, slope) = self.likelihood.value_and_grad(&u, &y)?;
+        let of_data = self.operator.vjp(&x, &slope)?;
         let (mut values, mut slopes) = (Vec::new(), Vec::new());
         for row in 0..x.size()[0] {
             let (value, slope) = self.prior.value_and_grad(&x.f_narrow(0, row, 1)?)?;

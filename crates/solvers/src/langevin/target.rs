@@ -48,9 +48,9 @@ impl<'a> Target<'a> {
     pub(super) fn evaluate(&mut self, x: &Tensor, refresh: Option<u64>) -> Result<Energies> {
         let p = &mut self.problem;
         let u = p.operator.apply(x)?;
-        let nll = p.likelihood.nll(&u, &self.observations)?.f_to_kind(Kind::Double)?;
-        let mut values = Vec::<f64>::try_from(nll)?;
-        let mut grad = p.operator.vjp(x, &p.likelihood.grad(&u, &self.observations)?)?;
+        let (nll, slope) = p.likelihood.value_and_grad(&u, &self.observations)?;
+        let mut values = Vec::<f64>::try_from(nll.f_to_kind(Kind::Double)?)?;
+        let mut grad = p.operator.vjp(x, &slope)?;
         if self.lambda > 0.0 {
             let chains = values.len() as u64;
             let mut of_prior = Vec::with_capacity(values.len());
