@@ -1,31 +1,52 @@
 //! The values of tensors as slices, for kernels that do without libtorch.
 
 use crate::error::{Error, Result};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, kind::Element};
 
-/// Whether [`values`] works: float32, contiguous, in main memory.
-pub fn readable(t: &Tensor) -> bool {
-    t.kind() == Kind::Float && t.device() == Device::Cpu && t.is_contiguous()
+/// The numbers that slices hold: `f32` and `f64`.
+pub trait Float: Element + sealed::Sealed {}
+
+impl Float for f32 {}
+impl Float for f64 {}
+
+mod sealed {
+    /// Of types that any bits are a value of.
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
 }
 
-fn check(t: &Tensor) -> Result<()> {
-    if readable(t) {
+/// Whether [`values`] works for `f32`: float32, contiguous, in main memory.
+pub fn readable(t: &Tensor) -> bool {
+    holds::<f32>(t)
+}
+
+fn holds<T: Float>(t: &Tensor) -> bool {
+    t.kind() == T::KIND && t.device() == Device::Cpu && t.is_contiguous()
+}
+
+fn check<T: Float>(t: &Tensor) -> Result<()> {
+    if holds::<T>(t) {
         return Ok(());
     }
     let got = format!("{:?} on {:?}, strides {:?}", t.kind(), t.device(), t.stride());
-    Err(Error::value("tensor for a kernel", "contiguous float32 values in main memory", got))
+    let expected = match T::KIND {
+        Kind::Float => "contiguous float32 values in main memory",
+        _ => "contiguous float64 values in main memory",
+    };
+    Err(Error::value("tensor for a kernel", expected, got))
 }
 
-/// The values of a contiguous float32 tensor in main memory, in row-major order.
+/// The values of a contiguous tensor of the dtype `T` in main memory, in row-major order.
 ///
 /// Nobody may change the tensor in place, through a copy that shares its memory, while the slice is in use.
 ///
 /// # Errors
 /// [`Error::Value`] for any other tensor.
 #[allow(unsafe_code)]
-pub fn values(t: &Tensor) -> Result<&[f32]> {
-    check(t)?;
-    // SAFETY: checked; the tensor keeps its memory alive as long as it is borrowed.
+pub fn values<T: Float>(t: &Tensor) -> Result<&[T]> {
+    check::<T>(t)?;
+    // SAFETY: checked, also that the values are of the type T; the tensor keeps its memory alive as long as it is borrowed.
     Ok(if t.numel() == 0 {
         &[]
     } else {
@@ -38,8 +59,8 @@ pub fn values(t: &Tensor) -> Result<&[f32]> {
 /// # Errors
 /// [`Error::Value`] for any other tensor.
 #[allow(unsafe_code)]
-pub fn values_mut(t: &mut Tensor) -> Result<&mut [f32]> {
-    check(t)?;
+pub fn values_mut<T: Float>(t: &mut Tensor) -> Result<&mut [T]> {
+    check::<T>(t)?;
     // SAFETY: as for `values`.
     Ok(if t.numel() == 0 {
         &mut []
@@ -89,8 +110,9 @@ mod tests {
     #[test]
     fn slices_are_the_values() {
         let mut t = Tensor::arange(12, tch::kind::FLOAT_CPU).reshape([3, 4]);
-        values_mut(&mut t).unwrap()[5] = -1.0;
-        assert_eq!(values(&t).unwrap()[4..7], [4.0, -1.0, 6.0]);
+        values_mut::<f32>(&mut t).unwrap()[5] = -1.0;
+        assert_eq!(values::<f32>(&t).unwrap()[4..7], [4.0, -1.0, 6.0]);
+        assert_eq!(values::<f64>(&t.to_kind(Kind::Double)).unwrap()[4..7], [4.0, -1.0, 6.0]);
         let half = t.narrow(1, 1, 2);
         let (all, stride) = rows(&half).unwrap();
         assert_eq!((all.len(), stride, all[2 * stride + 1]), (10, 4, 10.0));
@@ -101,9 +123,10 @@ mod tests {
     #[test]
     fn other_tensors_are_refused() {
         let t = Tensor::arange(12, tch::kind::FLOAT_CPU).reshape([3, 4]);
-        assert!(values(&t.tr()).is_err() && rows(&t.tr()).is_err());
+        assert!(values::<f32>(&t.tr()).is_err() && rows(&t.tr()).is_err());
+        assert!(values::<f64>(&t).unwrap_err().to_string().contains("contiguous float64 values"));
         assert_eq!(rows(&with_rows(&t.tr()).unwrap()).unwrap().0[..3], [0.0, 4.0, 8.0]);
-        let line = values(&t.to_kind(Kind::Double)).unwrap_err().to_string();
+        let line = values::<f32>(&t.to_kind(Kind::Double)).unwrap_err().to_string();
         assert!(line.contains("contiguous float32 values") && line.contains("Double"), "{line}");
     }
 }

@@ -17,7 +17,7 @@ fn patches(criterion: &mut Criterion) -> Result<()> {
     let mut stream = fixtures::seed().at("benchmark patches", 0);
     let selections = [
         ("all", Patches::all(domain, SIZE)?),
-        ("stride_6", Patches::grid(domain, SIZE, 6, (3, 2))?),
+        ("stride_6", Patches::grid(domain, SIZE, 6, &[3, 2])?),
         ("random", Patches::random(domain, SIZE, 20_000, &mut stream)?),
     ];
     let mut group = timed::group(criterion, "patches_of_600x600");

@@ -16,8 +16,10 @@ use tch::{Device, Kind, Tensor};
 /// The architecture of a patchNR flow.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PatchNrShape {
-    /// Side `p` of the square patches; the flow acts on vectors of `d = p p` grey values.
+    /// Side `p` of the patches; the flow acts on vectors of `d = p^k` grey values.
     pub patch_size: i64,
+    /// Axes `k` of the patches: 2 for squares of images, 3 for cubes of volumes.
+    pub axes: usize,
     /// Number of couplings, each followed by a permutation (latent to data).
     pub blocks: usize,
     /// Width of the two hidden layers of every subnet.
@@ -34,17 +36,17 @@ impl PatchNrShape {
     /// Never: the clamp is positive.
     pub fn paper() -> Result<Self> {
         let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-        Ok(Self { patch_size: 6, blocks: 5, hidden: 512, clamp })
+        Ok(Self { patch_size: 6, axes: 2, blocks: 5, hidden: 512, clamp })
     }
 
-    /// Dimension `d = p p` of a patch.
+    /// Dimension `d = p^k` of a patch.
     pub fn dim(&self) -> i64 {
-        self.patch_size * self.patch_size
+        self.patch_size.saturating_pow(self.axes as u32)
     }
 }
 
-/// A normalizing flow `T` on patches as vectors `[N, d]`, `d = p p` in row-major order, with the standard
-/// normal latent.
+/// A normalizing flow `T` on patches as vectors `[N, d]`, `d = p p` (`p p p` of volumes) in row-major order, with the
+/// standard normal latent.
 ///
 /// [`PatchNr::nll`] is `|T^-1(x)|^2 / 2 - log |det J_{T^-1}(x)|`, the constant `d/2 log(2 pi)` dropped, as in
 /// the paper's loss; [`PatchNr::log_density`] keeps it.
@@ -53,7 +55,7 @@ impl PatchNrShape {
 /// use smalti_base::Seed;
 /// use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 /// let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-/// let shape = PatchNrShape { patch_size: 4, blocks: 2, hidden: 32, clamp };
+/// let shape = PatchNrShape { patch_size: 4, axes: 2, blocks: 2, hidden: 32, clamp };
 /// let flow = PatchNr::new(shape, Seed::new(1))?;
 /// let patches = Seed::new(1).at("patches", 0).uniform(&[10, 16]);
 /// let (nll, grad) = flow.nll_and_grad(&patches)?;
@@ -94,6 +96,13 @@ impl PatchNr {
         }
         if shape.patch_size < 2 {
             return Err(Error::value("patch size of patchNR", "at least 2", shape.patch_size));
+        }
+        if !matches!(shape.axes, 2 | 3) {
+            return Err(Error::value(
+                "axes of the patches of patchNR",
+                "2 (images) or 3 (volumes)",
+                shape.axes,
+            ));
         }
         let dim = shape.dim();
         let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(2 * shape.blocks);

@@ -25,6 +25,7 @@ impl PatchNr {
         for (key, value) in [
             ("kind", KIND.to_owned()),
             ("patch_size", shape.patch_size.to_string()),
+            ("axes", shape.axes.to_string()),
             ("blocks", shape.blocks.to_string()),
             ("hidden", shape.hidden.to_string()),
             ("clamp", shape.clamp.alpha().to_string()),
@@ -69,6 +70,8 @@ impl PatchNr {
         let form: ClampForm = file.meta_parsed("clamp_form")?;
         let shape = PatchNrShape {
             patch_size: file.meta_parsed("patch_size")?,
+            // Older files are all of square patches and do not say so.
+            axes: if file.metadata.contains_key("axes") { file.meta_parsed("axes")? } else { 2 },
             blocks: file.meta_parsed("blocks")?,
             hidden: file.meta_parsed("hidden")?,
             clamp: SoftClamp::new(form, file.meta_parsed("clamp")?)?,
@@ -85,16 +88,18 @@ impl PatchNr {
         Ok(flow)
     }
 
-    /// Checks that the flow is one on `patch_size` x `patch_size` patches.
+    /// Checks that the flow is one on patches of side `patch_size` with so many `axes`.
     ///
     /// # Errors
     /// [`Error::Content`] naming `path`.
-    pub fn expect_patch_size(&self, patch_size: i64, path: &Path) -> Result<()> {
-        let found = self.shape().patch_size;
-        if found == patch_size {
+    pub fn expect_patches(&self, patch_size: i64, axes: usize, path: &Path) -> Result<()> {
+        let shape = self.shape();
+        if (shape.patch_size, shape.axes) == (patch_size, axes) {
             return Ok(());
         }
-        let problem = format!("the flow is for {found}x{found} patches, expected {patch_size}x{patch_size}");
+        let sides = |p: i64, axes| vec![p.to_string(); axes].join("x");
+        let (found, expected) = (sides(shape.patch_size, shape.axes), sides(patch_size, axes));
+        let problem = format!("the flow is for {found} patches, expected {expected}");
         Err(Error::content(
             path,
             problem,
@@ -124,7 +129,7 @@ impl PatchNr {
             let problem = format!("permutations of length {dim} are not those of square patches");
             return Err(Error::content(path, problem, "give the state dict of a patchNR flow"));
         }
-        let shape = PatchNrShape { patch_size, blocks: permutations.len(), hidden: first[0], clamp };
+        let shape = PatchNrShape { patch_size, axes: 2, blocks: permutations.len(), hidden: first[0], clamp };
         let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
         flow.fill(|name, size| {
             let tensor = dict.get(name).ok_or_else(|| missing(name))?;

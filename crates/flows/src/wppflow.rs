@@ -221,7 +221,11 @@ impl WppFlow {
                 // One pixel of this resolution is `d` pixels of the image, the first one centred at `(d - 1) / 2`.
                 let d = (factor / finer) as f64;
                 let origin = (self.shape.origin - (d - 1.0) / 2.0) / d;
-                let grid = Grid { origin: (origin, origin), spacing: (finer as f64, finer as f64) };
+                let grid = Grid {
+                    origin: (origin, origin),
+                    spacing: (finer as f64, finer as f64),
+                    ..Grid::IDENTITY
+                };
                 interpolate(y, grid, Space::image(1, finer * h, finer * w), Border::Clamp)
             })
             .collect()

@@ -68,7 +68,7 @@ fn main() -> Result<()> {
     let (steps, observations) = (next(40), next(3));
     let image = |index| microstructure(200, 200, Seed::new(1), index);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
-    let patches = PatchNrShape { patch_size: PATCH, blocks: 3, hidden: 32, clamp };
+    let patches = PatchNrShape { patch_size: PATCH, axes: 2, blocks: 3, hidden: 32, clamp };
     let settings = TrainingSettings {
         steps: 10 * steps,
         batch: 128,

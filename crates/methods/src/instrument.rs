@@ -118,13 +118,14 @@ pub trait Instrument {
         Ok(part.f_contiguous()?)
     }
 
-    /// How an estimate scores against the truth: `psnr` in dB, `ssim` (7 x 7 uniform window), and of images the `blur_effect`
+    /// How an estimate scores against the truth: `psnr` in dB, `ssim` (7 x 7 uniform window; of volumes the mean over slices), and of images the `blur_effect`
     /// of both.
     ///
     /// # Errors
     /// Those of the metrics.
     fn score(&self, image: &Tensor, truth: &Tensor) -> Result<Figures> {
-        let (x, t) = (self.scored_part(image)?, self.scored_part(truth)?);
+        let slices = |t: Tensor| if t.dim() == 5 { t.f_flatten(1, 2) } else { Ok(t) };
+        let (x, t) = (slices(self.scored_part(image)?)?, slices(self.scored_part(truth)?)?);
         let range = self.score_range(truth);
         let mut figures = Figures::new();
         figures.insert("psnr".into(), psnr(&x, &t, range)?);

@@ -8,6 +8,7 @@ pub mod fill_in;
 pub mod langevin;
 pub mod patchnr;
 pub mod sinkhorn;
+pub mod smoothed_tv;
 pub mod tv;
 pub mod wpp;
 

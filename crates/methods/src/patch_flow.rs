@@ -108,7 +108,7 @@ impl PatchFlow {
         if let Some(problem) = schedule.misfit(warmup_steps, steps) {
             return Err((format!("{key}.training.warmup_steps"), problem));
         }
-        let Some(side) = domain.map(|domain| domain.height.min(domain.width)) else { return Ok(()) };
+        let Some(side) = domain.and_then(|domain| domain.axes().into_iter().min()) else { return Ok(()) };
         if padding >= side {
             return Err(("padding".into(), format!("not less than the {side} pixels of the images")));
         }
@@ -130,9 +130,11 @@ impl PatchFlow {
             ClampChoice::AtanOverAlpha => ClampForm::AtanOverAlpha,
         };
         let clamp = SoftClamp::new(form, self.clamp)?;
+        // Cubes of volumes, squares of images.
+        let axes = from.references.first().map_or(2, |image| image.dim() - 2);
         let trained = match &self.weights {
             Some(file) => {
-                let flow = given(Path::new(file), clamp, self.patch_size)?;
+                let flow = given(Path::new(file), clamp, self.patch_size, axes)?;
                 TrainedFlow { flow, curve: TrainingCurve::default(), seconds: 0.0 }
             }
             None => {
@@ -140,7 +142,7 @@ impl PatchFlow {
                 let hash = data_hash(&references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
                 let identity = format!("{hash} {} {precision:?}", to_toml(self));
                 run.once("patchnr", &identity, |run| {
-                    self.train(clamp, &references, from.validation.as_ref(), precision, run)
+                    self.train((clamp, axes), &references, from.validation.as_ref(), precision, run)
                 })?
             }
         };
@@ -149,14 +151,14 @@ impl PatchFlow {
 
     fn train(
         &self,
-        clamp: SoftClamp,
+        (clamp, axes): (SoftClamp, usize),
         references: &[Tensor],
         validation: Option<&Tensor>,
         precision: Precision,
         run: &Run,
     ) -> Result<TrainedFlow> {
         let (patch_size, hidden) = (self.patch_size, self.hidden);
-        let shape = PatchNrShape { patch_size, blocks: self.blocks.max(1) as usize, hidden, clamp };
+        let shape = PatchNrShape { patch_size, axes, blocks: self.blocks.max(1) as usize, hidden, clamp };
         let seed = run.seed.derive("patchNR", 0);
         let flow = placed(PatchNr::new(shape, seed)?, run, precision)?;
         let training = &self.training;
@@ -253,9 +255,9 @@ fn placed(mut flow: PatchNr, run: &Run, precision: Precision) -> Result<PatchNr>
 }
 
 /// A flow that was trained before, on patches of the given size.
-fn given(path: &Path, clamp: SoftClamp, patch_size: i64) -> Result<PatchNr> {
+fn given(path: &Path, clamp: SoftClamp, patch_size: i64, axes: usize) -> Result<PatchNr> {
     let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");
     let flow = if state_dict { PatchNr::import_freia(path, clamp)? } else { PatchNr::load(path)? };
-    flow.expect_patch_size(patch_size, path)?;
+    flow.expect_patches(patch_size, axes, path)?;
     Ok(flow)
 }

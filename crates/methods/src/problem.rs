@@ -117,5 +117,5 @@ impl Range {
 
 /// All of an image.
 pub(crate) fn whole(domain: Space) -> Vec<(i64, i64)> {
-    domain.batch(1)[2..].iter().map(|&length| (0, length)).collect()
+    domain.axes().into_iter().map(|length| (0, length)).collect()
 }

@@ -4,3 +4,4 @@ pub mod deblurring;
 pub mod inpainting;
 pub mod superresolution;
 pub mod tomography;
+pub mod volume;

@@ -4,10 +4,12 @@ use crate::instrument::{Instrument, Material};
 use crate::method::{Learns, Method, Prepared, Settings};
 use crate::methods::{
     bicubic::Bicubic, dip_tv::DipTv, fbp::FilteredBackProjection, fbp_unet::FbpUnet, fill_in::FillIn,
-    langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, tv::Tv, wpp::Wpp,
+    langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, smoothed_tv::SmoothedTv, tv::Tv,
+    wpp::Wpp,
 };
 use crate::problems::{
     deblurring::Deblurring, inpainting::Inpainting, superresolution::Superresolution, tomography::Tomography,
+    volume::Volume,
 };
 use crate::run::Run;
 use crate::settings::Misfit;
@@ -22,6 +24,7 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<FilteredBackProjection>(),
     MethodEntry::of::<FillIn>(),
     MethodEntry::of::<Tv>(),
+    MethodEntry::of::<SmoothedTv>(),
     MethodEntry::of::<DipTv>(),
     MethodEntry::of::<FbpUnet>(),
     MethodEntry::of::<PatchNr>(),
@@ -36,6 +39,7 @@ pub static PROBLEMS: &[ProblemEntry] = &[
     ProblemEntry::of::<Deblurring>(),
     ProblemEntry::of::<Inpainting>(),
     ProblemEntry::of::<Tomography>(),
+    ProblemEntry::of::<Volume>(),
 ];
 
 /// A kind of problem.
@@ -50,6 +54,8 @@ pub enum ProblemKey {
     Inpainting,
     /// Computed tomography of slices.
     Tomography,
+    /// Superresolution of volumes.
+    Volume,
 }
 
 /// A kind of problem: its settings and the instrument that they describe. One file each.

@@ -14,8 +14,9 @@ pub(crate) fn element(what: &str, x: &Tensor, space: Space) -> Result<()> {
 
 /// Checks that an operator's domain holds at least one pixel.
 pub(crate) fn domain(space: Space) -> Result<()> {
-    if space.channels > 0 && space.height > 0 && space.width > 0 {
+    if space.batch(1).iter().all(|&n| n > 0) {
         return Ok(());
     }
-    Err(Error::value("domain", "at least one channel, row and column", format!("{space:?}")))
+    let expected = "at least one channel, row and column, and slice of volumes";
+    Err(Error::value("domain", expected, format!("{space:?}")))
 }

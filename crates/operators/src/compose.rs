@@ -57,7 +57,7 @@ impl<H: LinearOperator, G: LinearOperator> LinearOperator for Compose<H, G> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Convolution, Extension, Identity};
+    use crate::{Convolution, Crop, Extension, Identity, VolumeConvolution};
 
     #[test]
     fn grids_and_spaces_follow_the_chain() {
@@ -68,7 +68,20 @@ mod tests {
         let both = Compose::new(&first, &second).unwrap();
         assert_eq!(both.range(), Space::image(1, 8, 12));
         // Output i of the second lies at 2 i + 1.5 of the first, and that at 2 (2 i + 1.5) + 1.5.
-        assert_eq!(both.grid(), Grid { origin: (4.5, 4.5), spacing: (4.0, 4.0) });
+        assert_eq!(both.grid(), Grid { origin: (4.5, 4.5), spacing: (4.0, 4.0), depth: None });
         assert!(Compose::new(first, Identity::new(image)).is_err());
+    }
+
+    #[test]
+    fn slices_follow_the_chain_too() {
+        let volume = Space::volume(1, 8, 10, 12);
+        let thin = VolumeConvolution::superresolution(volume, 4, 1.0, 2).unwrap();
+        let bordered = Compose::new(Crop::to(volume, 3).unwrap(), &thin).unwrap();
+        assert_eq!(thin.grid().depth, Some((1.5, 2.0)));
+        assert_eq!(bordered.grid().depth, Some((4.5, 2.0)));
+        let again = Compose::new(Identity::new(volume), &thin).unwrap();
+        assert_eq!(again.grid(), thin.grid(), "the identity of any space moves no slice");
+        let image = Identity::new(Space::image(1, 10, 12));
+        assert!(Compose::new(image, thin).is_err(), "an image is no volume");
     }
 }

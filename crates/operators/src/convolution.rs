@@ -37,16 +37,18 @@ impl Convolution {
     /// the stride.
     pub fn new(domain: Space, kernel: &Tensor, extension: Extension, stride: i64) -> Result<Self> {
         check::domain(domain)?;
+        let [height, width] = domain.plane("domain of a convolution of images (volumes have another)")?;
         let (kh, kw) = kernel::check(kernel)?;
         if stride < 1 {
             return Err(Error::value("stride", "a positive number of pixels", stride));
         }
-        let rows = extension.axis("height", domain.height, kh, stride)?;
-        let columns = extension.axis("width", domain.width, kw, stride)?;
+        let rows = extension.axis("height", height, kh, stride)?;
+        let columns = extension.axis("width", width, kw, stride)?;
         let positions = |axis: &Axis, kernel: i64| (axis.extended() - kernel) / stride + 1;
         let range = Space::image(domain.channels, positions(&rows, kh), positions(&columns, kw));
         let centre = |kernel: i64| (kernel - 1) as f64 / 2.0 - extension.amounts(kernel).0 as f64;
-        let grid = Grid { origin: (centre(kh), centre(kw)), spacing: (stride as f64, stride as f64) };
+        let grid =
+            Grid { origin: (centre(kh), centre(kw)), spacing: (stride as f64, stride as f64), depth: None };
         let kernel = kernel.detach().to_kind(tch::Kind::Double).reshape([1, 1, kh, kw]).copy();
         Ok(Self { domain, range, kernel, rows, columns, stride, grid })
     }
@@ -219,7 +221,7 @@ mod tests {
         let image = Space::image(1, 600, 600);
         let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter).unwrap();
         assert_eq!(a.range(), Space::image(1, 150, 150));
-        assert_eq!(a.grid(), Grid { origin: (7.5, 7.5), spacing: (4.0, 4.0) });
+        assert_eq!(a.grid(), Grid { origin: (7.5, 7.5), spacing: (4.0, 4.0), depth: None });
         let valid = Convolution::superresolution(image, 16, 2.0, 4, Extension::Valid).unwrap();
         assert_eq!(valid.range(), Space::image(1, 147, 147));
         let reflect = Extension::Reflect { before: 7, after: 7 };
@@ -239,6 +241,10 @@ mod tests {
         assert!(a.apply(&Tensor::zeros(space.batch(1), (Kind::Uint8, Device::Cpu))).is_err());
         assert!(Convolution::new(space, &kernel::gaussian(3, 1.0).unwrap(), Extension::Valid, 0).is_err());
         assert!(Convolution::superresolution(space, 17, 2.0, 4, Extension::Valid).is_err());
+        let volume = Space::volume(2, 9, 16, 20);
+        let line =
+            Convolution::superresolution(volume, 4, 1.0, 2, Extension::Valid).err().unwrap().to_string();
+        assert!(line.contains("convolution of images"), "{line}");
         assert!(Convolution::superresolution(space, 8, 2.0, 3, Extension::WrapAfter).is_err());
     }
 }

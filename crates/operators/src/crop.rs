@@ -1,26 +1,23 @@
 //! Crop: what an instrument sees of a larger image or volume.
 
 use crate::{Grid, LinearOperator, Operator, check};
-use smalti_base::{Error, Result, Space, metrics};
+use smalti_base::{Error, Result, Space};
 use tch::Tensor;
 
-/// `A x`: the image without a border of so many pixels on all sides. The adjoint puts zeros around.
+/// `A x`: the image without a border of so many pixels on all sides, of volumes on all six. The adjoint puts zeros around.
 ///
-/// Output pixel `(i, j)` is input pixel `(border + i, border + j)`. Of a volume ([`Crop::to_volume`]), which has slices in
-/// the place of channels, so many slices are cut at both ends as well. Composed with an operator,
+/// Output pixel `(i, j)` is input pixel `(border + i, border + j)`. Composed with an operator,
 /// [`Compose`](crate::Compose), it gives the image a border that the operator never sees.
 ///
 /// # Shapes
-/// `[B, C, H + 2 border, W + 2 border]` to `[B, C, H, W]`; for volumes `[B, D + 2 border, H + 2 border, W + 2 border]` to
-/// `[B, D, H, W]`.
+/// `[B, C, H + 2 border, W + 2 border]` to `[B, C, H, W]`; for volumes `[B, C, D + 2 border, H + 2 border, W + 2 border]`
+/// to `[B, C, D, H, W]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Crop {
     domain: Space,
     range: Space,
-    /// Rows and columns cut on every side.
+    /// Pixels cut on every side.
     border: i64,
-    /// Slices cut at both ends: none where they are channels.
-    slices: i64,
 }
 
 impl Crop {
@@ -29,26 +26,16 @@ impl Crop {
     /// # Errors
     /// [`Error::Value`] where `interior` is empty or `border` is negative or too large for any image.
     pub fn to(interior: Space, border: i64) -> Result<Self> {
-        Self::new(interior, border, 0)
-    }
-
-    /// The crop whose result is the volume `interior`, of volumes with `border` voxels more on all six sides.
-    ///
-    /// # Errors
-    /// Those of [`Crop::to`].
-    pub fn to_volume(interior: Space, border: i64) -> Result<Self> {
-        Self::new(interior, border, border)
-    }
-
-    fn new(range: Space, border: i64, slices: i64) -> Result<Self> {
-        check::domain(range)?;
-        let larger = |n: i64, border: i64| border.checked_mul(2).and_then(|both| n.checked_add(both));
-        match (larger(range.channels, slices), larger(range.height, border), larger(range.width, border)) {
-            (Some(channels), Some(height), Some(width)) if border >= 0 => {
-                Ok(Self { domain: Space { channels, height, width }, range, border, slices })
-            }
-            _ => Err(Error::value("border around the image", "0 or more pixels, and not too many", border)),
+        check::domain(interior)?;
+        let fits = |n: &i64| border.checked_mul(2).and_then(|both| both.checked_add(*n)).is_some();
+        if border < 0 || !interior.axes().iter().all(fits) {
+            return Err(Error::value(
+                "border around the image",
+                "0 or more pixels, and not too many",
+                border,
+            ));
         }
+        Ok(Self { domain: interior.map_axes(|n| n + 2 * border), range: interior, border })
     }
 }
 
@@ -63,8 +50,11 @@ impl Operator for Crop {
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("image", x, self.domain)?;
-        let inner = x.f_narrow(1, self.slices, self.range.channels)?;
-        Ok(metrics::crop(&inner, self.border)?.f_contiguous()?)
+        let mut inner = x.shallow_clone();
+        for (axis, n) in (2..).zip(self.range.axes()) {
+            inner = inner.f_narrow(axis, self.border, n)?;
+        }
+        Ok(inner.f_contiguous()?)
     }
 
     fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
@@ -74,16 +64,14 @@ impl Operator for Crop {
 
     fn grid(&self) -> Grid {
         let origin = self.border as f64;
-        Grid { origin: (origin, origin), ..Grid::IDENTITY }
+        Grid { origin: (origin, origin), depth: self.range.depth.map(|_| (origin, 1.0)), ..Grid::IDENTITY }
     }
 }
 
 impl LinearOperator for Crop {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         check::element("interior", v, self.range())?;
-        let (border, slices) = (self.border, self.slices);
-        // From the last axis to the first.
-        Ok(v.f_constant_pad_nd([border, border, border, border, slices, slices])?)
+        Ok(v.f_constant_pad_nd(vec![self.border; 2 * self.range.axes().len()])?)
     }
 }
 
@@ -112,9 +100,9 @@ mod tests {
 
     #[test]
     fn of_a_volume_it_keeps_the_middle_slices() {
-        let a = Crop::to_volume(Space::image(1, 2, 1), 1).unwrap();
-        assert_eq!((a.domain(), a.range()), (Space::image(3, 4, 3), Space::image(1, 2, 1)));
-        let x = Tensor::arange(72, (Kind::Double, Device::Cpu)).reshape([2, 3, 4, 3]);
+        let a = Crop::to(Space::volume(2, 1, 2, 1), 1).unwrap();
+        assert_eq!((a.domain(), a.range()), (Space::volume(2, 3, 4, 3), Space::volume(2, 1, 2, 1)));
+        let x = Tensor::arange(72, (Kind::Double, Device::Cpu)).reshape([1, 2, 3, 4, 3]);
         let y = a.apply(&x).unwrap();
         assert_eq!(Vec::<f64>::try_from(y.reshape([-1])).unwrap(), [16.0, 19.0, 52.0, 55.0]);
         let back = a.adjoint(&y).unwrap();
@@ -131,8 +119,10 @@ mod tests {
         let seen = Compose::new(Crop::to(space, 20).unwrap(), blur).unwrap();
         assert_eq!(seen.grid().origin, (27.5, 27.5));
         for border in [-1, i64::MAX / 2] {
-            assert!(Crop::to(space, border).is_err() && Crop::to_volume(space, border).is_err());
+            assert!(Crop::to(space, border).is_err() && Crop::to(Space::volume(1, 3, 4, 5), border).is_err());
         }
-        assert!(Crop::to(Space::image(1, 0, 4), 2).is_err());
+        assert!(
+            Crop::to(Space::image(1, 0, 4), 2).is_err() && Crop::to(Space::volume(1, 0, 4, 4), 2).is_err()
+        );
     }
 }

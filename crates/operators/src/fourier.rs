@@ -41,7 +41,7 @@ impl FourierDownsampling {
     pub fn new(domain: Space, kernel: &Tensor, factor: i64) -> Result<Self> {
         check::domain(domain)?;
         let (kh, kw) = kernel::check(kernel)?;
-        let Space { height, width, .. } = domain;
+        let [height, width] = domain.plane("domain of a Fourier downsampling")?;
         if kh % 2 == 0 || kw % 2 == 0 || kh > height || kw > width {
             let expected = format!("odd sides, at most the {height} x {width} pixels of the image");
             return Err(Error::shape("kernel of a Fourier downsampling", expected, kernel.size()));
@@ -72,7 +72,7 @@ impl FourierDownsampling {
             range: Space { height: height / factor, width: width / factor, ..domain },
             spectrum,
             kept: [kept(height)?, kept(width)?],
-            grid: Grid { origin: (-offset(kh, 0)?, -offset(kw, 1)?), spacing: (s, s) },
+            grid: Grid { origin: (-offset(kh, 0)?, -offset(kw, 1)?), spacing: (s, s), depth: None },
         })
     }
 
@@ -248,7 +248,7 @@ mod tests {
             let _ = kernel.get(at.0).get(at.1).fill_(1.0);
             let a = FourierDownsampling::new(Space::image(1, 24, 36), &kernel, factor).unwrap();
             let y = a.apply(&waves(24, 36, (0.0, 0.0))).unwrap();
-            let Grid { origin, spacing } = a.grid();
+            let Grid { origin, spacing, .. } = a.grid();
             assert_eq!((origin, spacing.0), ((2.0 - at.0 as f64, 2.0 - at.1 as f64), factor as f64));
             let expected = waves(24 / factor, 36 / factor, origin);
             assert!(largest(&(y - expected)) < 1e-12, "{at:?} {factor}");

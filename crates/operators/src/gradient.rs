@@ -1,4 +1,4 @@
-//! The discrete image gradient.
+//! The discrete gradient of images and volumes.
 
 use crate::{Grid, LinearOperator, Operator, check};
 use smalti_base::{Result, Space};
@@ -6,25 +6,35 @@ use tch::Tensor;
 
 /// Forward differences, with zero where there is no next pixel:
 ///
-/// `(D x)[c, i, j] = x[c, i+1, j] - x[c, i, j]` and `(D x)[C + c, i, j] = x[c, i, j+1] - x[c, i, j]`.
+/// `(D x)[c, i, j] = x[c, i+1, j] - x[c, i, j]` and `(D x)[C + c, i, j] = x[c, i, j+1] - x[c, i, j]`,
+///
+/// of volumes first those from slice to slice.
 ///
 /// # Shapes
-/// `[B, C, H, W]` to `[B, 2C, H, W]`: first the `C` vertical, then the `C` horizontal differences.
+/// `[B, C, H, W]` to `[B, 2C, H, W]`: first the `C` vertical, then the `C` horizontal differences. `[B, C, D, H, W]` to
+/// `[B, 3C, D, H, W]`.
 ///
 /// # Conventions
-/// `|D|^2 <= 8` ([`Gradient::NORM_SQUARED`]). A difference is filed at the pixel that it starts from.
+/// `|D|^2 <= 4` for each axis ([`Gradient::norm_squared`]). A difference is filed at the pixel that it starts from.
 #[derive(Debug, Clone, Copy)]
 pub struct Gradient {
     domain: Space,
 }
 
 impl Gradient {
-    /// An upper bound of `|D|^2`, reached by large checkerboards.
-    pub const NORM_SQUARED: f64 = 8.0;
-
-    /// The gradient of images in `domain`.
+    /// The gradient of images or volumes in `domain`.
     pub fn new(domain: Space) -> Self {
         Self { domain }
+    }
+
+    /// An upper bound of `|D|^2`, reached by large checkerboards: 8 for images, 12 for volumes.
+    pub fn norm_squared(&self) -> f64 {
+        4.0 * self.domain.axes().len() as f64
+    }
+
+    /// The axes of a batch that differences are taken along.
+    fn axes(&self) -> std::ops::Range<i64> {
+        2..2 + self.domain.axes().len() as i64
     }
 }
 
@@ -50,12 +60,13 @@ impl Operator for Gradient {
     }
 
     fn range(&self) -> Space {
-        Space { channels: 2 * self.domain.channels, ..self.domain }
+        Space { channels: self.axes().count() as i64 * self.domain.channels, ..self.domain }
     }
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("image", x, self.domain)?;
-        Ok(Tensor::f_cat(&[difference(x, 2)?, difference(x, 3)?], 1)?)
+        let differences = self.axes().map(|axis| difference(x, axis)).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::f_cat(&differences, 1)?)
     }
 
     fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
@@ -72,7 +83,8 @@ impl LinearOperator for Gradient {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         check::element("gradient field", v, self.range())?;
         let c = self.domain.channels;
-        Ok(difference_adjoint(&v.f_narrow(1, 0, c)?, 2)? + difference_adjoint(&v.f_narrow(1, c, c)?, 3)?)
+        let part = |axis: i64| difference_adjoint(&v.f_narrow(1, (axis - 2) * c, c)?, axis);
+        self.axes().skip(1).try_fold(part(2)?, |sum, axis| Ok(sum + part(axis)?))
     }
 }
 
@@ -91,16 +103,32 @@ mod tests {
     }
 
     #[test]
-    fn the_squared_norm_stays_below_eight_and_comes_near() {
+    fn the_squared_norm_stays_below_its_bound_and_comes_near() {
         // Eigenvalues of D^T D are 4 sin^2(pi k / 2H) + 4 sin^2(pi l / 2W).
-        let d = Gradient::new(Space::image(1, 24, 40));
-        let found =
-            PowerIteration { max_iterations: 5000, ..Default::default() }.norm(&d, Seed::new(1)).unwrap();
-        let largest = |n: f64| 4.0 * (std::f64::consts::PI * (n - 1.0) / (2.0 * n)).sin().powi(2);
-        let exact = largest(24.0) + largest(40.0);
-        assert!(found.converged, "{found:?}");
-        assert!((found.norm.powi(2) - exact).abs() < 1e-3 * exact, "{found:?} instead of {exact}");
-        assert!(found.norm.powi(2) <= Gradient::NORM_SQUARED);
+        for (space, bound) in [(Space::image(1, 24, 40), 8.0), (Space::volume(1, 10, 14, 12), 12.0)] {
+            let d = Gradient::new(space);
+            let found =
+                PowerIteration { max_iterations: 5000, ..Default::default() }.norm(&d, Seed::new(1)).unwrap();
+            let largest = |n: i64| {
+                let n = n as f64;
+                4.0 * (std::f64::consts::PI * (n - 1.0) / (2.0 * n)).sin().powi(2)
+            };
+            let exact: f64 = space.axes().into_iter().map(largest).sum();
+            assert!(found.converged, "{found:?}");
+            assert!((found.norm.powi(2) - exact).abs() < 1e-3 * exact, "{found:?} instead of {exact}");
+            assert!(d.norm_squared() == bound && found.norm.powi(2) <= bound);
+        }
+    }
+
+    #[test]
+    fn volumes_have_a_difference_for_each_axis() {
+        let x = Tensor::arange(8, tch::kind::DOUBLE_CPU).square().reshape([1, 1, 2, 2, 2]);
+        let d = Gradient::new(Space::of("x", &x).unwrap()).apply(&x).unwrap();
+        let slices = [16.0, 24.0, 32.0, 40.0, 0.0, 0.0, 0.0, 0.0];
+        let rows = [4.0, 8.0, 0.0, 0.0, 20.0, 24.0, 0.0, 0.0];
+        let columns = [1.0, 0.0, 5.0, 0.0, 9.0, 0.0, 13.0, 0.0];
+        let expected = [slices, rows, columns].concat();
+        assert_eq!(d, Tensor::from_slice(&expected).reshape([1, 3, 2, 2, 2]));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Bicubic interpolation of an observation onto the image grid: initial images and the bicubic baseline.
+//! Bicubic (of volumes tricubic) interpolation of an observation onto the image grid: initial images and the bicubic
+//! baseline.
 
 use crate::Grid;
 use smalti_base::{Error, Result, Space};
@@ -18,7 +19,7 @@ const A: f64 = -0.75;
 
 /// Samples the observation `y` at every pixel of `domain` by Keys' cubic convolution with a = -0.75:
 ///
-/// `x[u] = sum_i w((u - origin)/spacing - i) y[i]`, rows and columns alike.
+/// `x[u] = sum_i w((u - origin)/spacing - i) y[i]`, rows, columns and the slices of volumes alike.
 ///
 /// The grid of the operator that made `y` puts the result in its place: with torch's centres (origin
 /// `(spacing - 1)/2`) and [`Border::Clamp`] this is torch's `upsample_bicubic2d(align_corners=false)`; an image
@@ -28,23 +29,34 @@ const A: f64 = -0.75;
 /// `t + s (1 - s) (1 - 2 s) / 2` at `t`, `s` being the fraction of `t`; that is up to 0.05 samples off.
 ///
 /// # Shapes
-/// `y: [B, C, h, w]` to `[B, C, H, W]`, in the dtype and on the device of `y`. Differentiable in `y`.
+/// `y: [B, C, h, w]` to `[B, C, H, W]`, volumes `[B, C, d, h, w]` to `[B, C, D, H, W]`, in the dtype and on the device of
+/// `y`. Differentiable in `y`.
 ///
 /// # Errors
-/// [`Error::Shape`] where `y` has not the channels of `domain`; [`Error::Value`] where the spacing is not
-/// positive, or the observation's period `h spacing` is not the image's height (width) with
-/// [`Border::Periodic`].
+/// [`Error::Shape`] where `y` has not the channels of `domain`, or is an image and `domain` one of volumes;
+/// [`Error::Value`] where the spacing is not positive, or the observation's period `h spacing` is not the image's height
+/// (width, depth) with [`Border::Periodic`].
 ///
 /// # Reference
 /// R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981).
 pub fn interpolate(y: &Tensor, grid: Grid, domain: Space, border: Border) -> Result<Tensor> {
     let observed = Space::of("observation", y)?;
-    Space { channels: domain.channels, ..observed }.check("observation", y)?;
-    crate::check::element("observation", y, observed)?;
+    let expected = match (domain.depth, observed.depth) {
+        (None, Some(_)) => Space { depth: None, ..observed },
+        (Some(_), None) => Space { depth: domain.depth, ..observed },
+        _ => observed,
+    };
+    crate::check::element("observation", y, Space { channels: domain.channels, ..expected })?;
     let rows = weights("height", domain.height, observed.height, grid.origin.0, grid.spacing.0, border)?;
     let columns = weights("width", domain.width, observed.width, grid.origin.1, grid.spacing.1, border)?;
     let like = |m: Tensor| m.f_to_device(y.device()).and_then(|m| m.f_to_kind(y.kind()));
-    Ok(like(rows)?.f_matmul(y)?.f_matmul(&like(columns)?.transpose(0, 1))?)
+    let planes = like(rows)?.f_matmul(y)?.f_matmul(&like(columns)?.transpose(0, 1))?;
+    let (Some(depth), Some(observed)) = (domain.depth, observed.depth) else { return Ok(planes) };
+    let (origin, spacing) = grid.depth.unwrap_or((0.0, 1.0));
+    let slices = weights("depth", depth, observed, origin, spacing, border)?;
+    // Slices in the place of rows.
+    let turned = like(slices)?.f_matmul(&planes.f_transpose(2, 3)?)?;
+    Ok(turned.f_transpose(2, 3)?.f_contiguous()?)
 }
 
 /// The matrix `[n, m]` that interpolates `m` samples at `n` positions.
@@ -101,7 +113,7 @@ mod tests {
     }
 
     fn torch_grid(s: f64) -> Grid {
-        Grid { origin: ((s - 1.0) / 2.0, (s - 1.0) / 2.0), spacing: (s, s) }
+        Grid { origin: ((s - 1.0) / 2.0, (s - 1.0) / 2.0), spacing: (s, s), depth: None }
     }
 
     #[test]
@@ -142,7 +154,7 @@ mod tests {
 
     #[test]
     fn ramps_come_out_as_the_formula_says() {
-        let grid = Grid { origin: (7.5, 1.25), spacing: (4.0, 2.5) };
+        let grid = Grid { origin: (7.5, 1.25), spacing: (4.0, 2.5), depth: None };
         // The documented value of the ramp y[i] = i at every input pixel of an axis.
         let ramp = |n: i64, origin: f64, spacing: f64| {
             let t = (Tensor::arange(n, (Kind::Double, Device::Cpu)) - origin) / spacing;
@@ -165,11 +177,34 @@ mod tests {
     #[test]
     fn the_periodic_border_moves_with_the_observation() {
         let y = observation(6, 7);
-        let grid = Grid { origin: (7.5, 7.5), spacing: (4.0, 4.0) };
+        let grid = Grid { origin: (7.5, 7.5), spacing: (4.0, 4.0), depth: None };
         let x = interpolate(&y, grid, Space::image(3, 24, 28), Border::Periodic).unwrap();
         let moved =
             interpolate(&y.roll([1, 2], [2, 3]), grid, Space::image(3, 24, 28), Border::Periodic).unwrap();
         assert!(largest(&(moved - x.roll([4, 8], [2, 3]))) < 1e-12);
+    }
+
+    #[test]
+    fn volumes_are_interpolated_axis_by_axis() {
+        // A product of functions of one axis each comes out as the product of what each becomes.
+        let line = |n: i64, k| Seed::new(6).at("line", k).uniform(&[1, 1, n, 1]).to_kind(Kind::Double);
+        let (depth, rows, columns) = (line(5, 0), line(6, 1), line(7, 2));
+        let grid = Grid { origin: (1.5, 0.5), spacing: (3.0, 2.0), depth: Some((0.75, 2.5)) };
+        let alone = |y: &Tensor, n, origin, spacing| {
+            let along = Grid { origin: (origin, 0.0), spacing: (spacing, 1.0), depth: None };
+            interpolate(y, along, Space::image(1, n, 1), Border::Clamp).unwrap().reshape([-1])
+        };
+        let product = |d: &Tensor, h: &Tensor, w: &Tensor| {
+            d.reshape([1, 1, -1, 1, 1]) * h.reshape([1, 1, 1, -1, 1]) * w.reshape([1, 1, 1, 1, -1])
+        };
+        let space = Space::volume(1, 13, 18, 14);
+        let ours = interpolate(&product(&depth, &rows, &columns), grid, space, Border::Clamp).unwrap();
+        let expected = product(
+            &alone(&depth, 13, 0.75, 2.5),
+            &alone(&rows, 18, 1.5, 3.0),
+            &alone(&columns, 14, 0.5, 2.0),
+        );
+        assert!(largest(&(ours - expected)) < 1e-14);
     }
 
     #[test]
@@ -180,5 +215,10 @@ mod tests {
         assert!(interpolate(&y, torch_grid(3.0), space, Border::Periodic).is_err());
         assert!(interpolate(&y, torch_grid(0.0), space, Border::Clamp).is_err());
         assert!(interpolate(&y.get(0), torch_grid(4.0), space, Border::Clamp).is_err());
+        let volume = Space::volume(3, 2, 24, 28);
+        assert!(interpolate(&y, torch_grid(4.0), volume, Border::Clamp).is_err());
+        let thick = y.unsqueeze(2);
+        assert!(interpolate(&thick, torch_grid(4.0), space, Border::Clamp).is_err());
+        assert!(interpolate(&thick, torch_grid(4.0), volume, Border::Periodic).is_err(), "1 slice for 2");
     }
 }

@@ -9,7 +9,7 @@
 //!   initial images and baselines in the right place;
 //! - shapes are checked: what does not fit is an error that says what would.
 //!
-//! Images are `[B, C, H, W]`, any batch size, rectangular, with values nominally in `[0, 1]`.
+//! Images are `[B, C, H, W]`, volumes `[B, C, D, H, W]`, any batch size, rectangular, with values nominally in `[0, 1]`.
 //!
 //! ```
 //! use smalti_base::{Seed, Space};
@@ -73,4 +73,4 @@ pub use operator::{Grid, LinearOperator, Operator};
 pub use pseudo_inverse::{MinimumNorm, PseudoInverse};
 pub use radon::{Detector, ParallelBeam, Pixels, Radon};
 pub use registered::estimate_kernel;
-pub use volume::{VolumeConvolution, interpolate_volume};
+pub use volume::VolumeConvolution;

@@ -17,11 +17,19 @@ pub trait Likelihood {
     /// [`Error::Shape`] where `u` and `y` differ in shape.
     fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor>;
 
-    /// The gradient of [`Likelihood::nll`] in `u`, of the shape of `u`.
+    /// [`Likelihood::nll`] and its gradient in `u`, of the shape of `u`; what both need is computed once.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `u` and `y` differ in shape.
-    fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor>;
+    /// Those of [`Likelihood::nll`].
+    fn value_and_grad(&self, u: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)>;
+
+    /// The gradient alone.
+    ///
+    /// # Errors
+    /// Those of [`Likelihood::nll`].
+    fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
+        Ok(self.value_and_grad(u, y)?.1)
+    }
 }
 
 fn same_shape(u: &Tensor, y: &Tensor) -> Result<()> {

@@ -57,7 +57,8 @@ pub fn upsample(x: &Tensor, height: i64, width: i64) -> Result<Tensor> {
     let space = Space::of("image", x)?;
     crate::check::domain(space)?;
     crate::check::element("image", x, space)?;
-    for (what, fine, coarse) in [("height", height, space.height), ("width", width, space.width)] {
+    let [h, w] = space.plane("image")?;
+    for (what, fine, coarse) in [("height", height, h), ("width", width, w)] {
         if fine < coarse {
             let expected = format!("at least {coarse} pixels, those of the image");
             return Err(Error::value(format!("{what} of the finer grid"), expected, fine));

@@ -8,19 +8,20 @@ use tch::{Kind, Tensor};
 /// own adjoint. Unseen pixels of the observation are 0.
 pub struct Mask {
     space: Space,
-    /// `[H, W]`, float64.
+    /// `[H, W]` or `[D, H, W]`, float64.
     mask: Tensor,
 }
 
 impl Mask {
-    /// The mask `m` (`[H, W]`, zeros and ones of any kind) on images with `channels` channels.
+    /// The mask `m` (`[H, W]`, or `[D, H, W]` of volumes, zeros and ones of any kind) on images with `channels` channels.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `m` is not `[H, W]`, [`Error::Value`] where it holds anything but 0 and 1.
+    /// [`Error::Shape`] where `m` has other axes, [`Error::Value`] where it holds anything but 0 and 1.
     pub fn new(channels: i64, m: &Tensor) -> Result<Self> {
         let space = match m.size()[..] {
             [height, width] => Space::image(channels, height, width),
-            _ => return Err(Error::shape("mask", "[H, W]", m.size())),
+            [depth, height, width] => Space::volume(channels, depth, height, width),
+            _ => return Err(Error::shape("mask", "[H, W] or [D, H, W]", m.size())),
         };
         check::domain(space)?;
         let mask = m.detach().f_to_kind(Kind::Double)?.copy();
@@ -84,6 +85,7 @@ mod tests {
         assert!(Mask::new(1, &m.gt(0.5)).is_ok());
         assert!(Mask::new(1, &(&m * 0.5)).is_err());
         assert!(Mask::new(1, &(&m * f64::NAN)).is_err());
-        assert!(Mask::new(1, &m.unsqueeze(0)).is_err());
+        assert_eq!(Mask::new(1, &m.unsqueeze(0)).unwrap().domain(), Space::volume(1, 1, 2, 3));
+        assert!(Mask::new(1, &m.reshape([6])).is_err());
     }
 }

@@ -6,34 +6,41 @@ use tch::Tensor;
 /// Where the output pixels of an operator lie, in input pixels.
 ///
 /// Output pixel `(i, j)` is centred at input row `origin.0 + spacing.0 i` and column
-/// `origin.1 + spacing.1 j`, where input pixel `(r, c)` has its centre at `(r, c)`. This is what aligns
-/// initial images and baselines with the observation.
+/// `origin.1 + spacing.1 j`, where input pixel `(r, c)` has its centre at `(r, c)`; slices of volumes likewise. This is
+/// what aligns initial images and baselines with the observation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
     /// Centre of output pixel (0, 0), in input pixels.
     pub origin: (f64, f64),
     /// Distance of neighbouring output pixels, in input pixels.
     pub spacing: (f64, f64),
+    /// Centre of output slice 0 and distance of neighbouring slices, in input slices. `None` where slices coincide with
+    /// those of the input, or there are none.
+    pub depth: Option<(f64, f64)>,
 }
 
 impl Grid {
     /// Output pixels that coincide with input pixels.
-    pub const IDENTITY: Self = Self { origin: (0.0, 0.0), spacing: (1.0, 1.0) };
+    pub const IDENTITY: Self = Self { origin: (0.0, 0.0), spacing: (1.0, 1.0), depth: None };
 
     /// The grid of `second` after `first`, in pixels of the input of `first`.
     pub fn compose(first: Self, second: Self) -> Self {
         let axis = |o1: f64, s1: f64, o2: f64, s2: f64| (o1 + s1 * o2, s1 * s2);
         let (oy, sy) = axis(first.origin.0, first.spacing.0, second.origin.0, second.spacing.0);
         let (ox, sx) = axis(first.origin.1, first.spacing.1, second.origin.1, second.spacing.1);
-        Self { origin: (oy, ox), spacing: (sy, sx) }
+        let depth = match (first.depth, second.depth) {
+            (Some((o1, s1)), Some((o2, s2))) => Some(axis(o1, s1, o2, s2)),
+            (first, second) => first.or(second),
+        };
+        Self { origin: (oy, ox), spacing: (sy, sx), depth }
     }
 }
 
-/// A differentiable map `F: domain -> range` between images, batch by batch.
+/// A differentiable map `F: domain -> range` between images or volumes, batch by batch.
 ///
 /// # Shapes
-/// `apply`: `[B, C, H, W]` in the domain to `[B, C', H', W']` in the range, any `B`, in the dtype and on the
-/// device of its input.
+/// `apply`: `[B, C, H, W]` (of volumes `[B, C, D, H, W]`) in the domain to `[B, C', H', W']` (`[B, C', D', H', W']`) in
+/// the range, any `B`, in the dtype and on the device of its input.
 pub trait Operator {
     /// The space of inputs.
     fn domain(&self) -> Space;

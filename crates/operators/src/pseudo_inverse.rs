@@ -36,7 +36,7 @@ pub struct MinimumNorm {
 }
 
 impl PseudoInverse {
-    /// `A^+ v` for every `v` of a batch `[B, C', H', W']` in the range of `a`, in its dtype and on its device.
+    /// `A^+ v` for every `v` of a batch `[B, C', H', W']` or `[B, C', D', H', W']` in the range of `a`, in its dtype and on its device.
     ///
     /// # Errors
     /// [`Error::Value`] where the tolerance is not positive; [`Error::Shape`] where `v` is not in the range;
@@ -90,9 +90,10 @@ fn any(open: &Tensor) -> Result<bool> {
     Ok(open.f_any()?.f_int64_value(&[])? != 0)
 }
 
-/// The inner product of each element, `[B, 1, 1, 1]`.
+/// The inner product of each element, `[B, 1, ..., 1]`.
 fn dot(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    Ok(a.f_mul(b)?.f_sum_dim_intlist([1i64, 2, 3].as_slice(), true, None::<Kind>)?)
+    let all: Vec<i64> = (1..a.dim() as i64).collect();
+    Ok(a.f_mul(b)?.f_sum_dim_intlist(all.as_slice(), true, None::<Kind>)?)
 }
 
 /// `a / b`, or 0 where `b` is 0.
@@ -104,7 +105,7 @@ fn ratio(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Convolution, Extension, Mask, Operator};
+    use crate::{Convolution, Extension, Mask, Operator, VolumeConvolution};
     use smalti_base::{Seed, Space};
 
     fn largest(x: &Tensor) -> f64 {
@@ -114,16 +115,21 @@ mod tests {
     /// `A A^+ = I`, and `A^+ A` is an orthogonal projection: symmetric, and it changes nothing twice.
     #[test]
     fn it_inverts_on_the_range_and_projects_in_the_domain() {
-        let domain = Space::image(1, 32, 48);
+        let (domain, volume) = (Space::image(1, 32, 48), Space::volume(2, 12, 16, 14));
         let exact = PseudoInverse { tolerance: 1e-13, ..Default::default() };
-        for form in [Extension::WrapAfter, Extension::Valid] {
-            let a = Convolution::superresolution(domain, 8, 1.5, 4, form).unwrap();
+        let image = |form| Convolution::superresolution(domain, 8, 1.5, 4, form).unwrap();
+        let operators: [Box<dyn LinearOperator>; 3] = [
+            Box::new(image(Extension::WrapAfter)),
+            Box::new(image(Extension::Valid)),
+            Box::new(VolumeConvolution::superresolution(volume, 4, 0.8, 2).unwrap()),
+        ];
+        for a in operators {
             let v = Seed::new(1).at("v", 0).normal(&a.range().batch(3)).to_kind(Kind::Double);
             let found = exact.apply(&a, &v).unwrap();
             assert!(found.converged && found.iterations < 100, "{}", found.iterations);
             assert!(largest(&(a.apply(&found.x).unwrap() - &v)) < 1e-10);
             let project = |x: &Tensor| exact.apply(&a, &a.apply(x).unwrap()).unwrap().x;
-            let draw = |k| Seed::new(2).at("x", k).normal(&domain.batch(1)).to_kind(Kind::Double);
+            let draw = |k| Seed::new(2).at("x", k).normal(&a.domain().batch(1)).to_kind(Kind::Double);
             let (x, z) = (draw(0), draw(1));
             let (px, pz) = (project(&x), project(&z));
             assert!(largest(&(project(&px) - &px)) < 1e-10);

@@ -3,7 +3,7 @@
 mod tensors;
 
 use crate::{Grid, LinearOperator, Operator, check};
-use smalti_base::{Error, Result, Space, parallel::install};
+use smalti_base::{Error, Result, Space, parallel::install, slices};
 use smalti_kernels::error::KernelError;
 use smalti_kernels::radon::Real;
 pub use smalti_kernels::radon::{Detector, ParallelBeam, Pixels};
@@ -130,25 +130,26 @@ pub(crate) fn map(beam: &ParallelBeam, way: Way, x: &Tensor, tensors: bool) -> R
     Ok(output.f_to_kind(x.kind())?)
 }
 
-fn by_kernel<T>(beam: &ParallelBeam, way: Way, x: &Tensor, to: Space) -> Result<Tensor>
-where
-    T: Real + tch::kind::Element,
-    Vec<T>: for<'a> TryFrom<&'a Tensor, Error = tch::TchError>,
-{
-    let batch = x.size()[0];
+fn by_kernel<T: Real + slices::Float>(
+    beam: &ParallelBeam,
+    way: Way,
+    x: &Tensor,
+    to: Space,
+) -> Result<Tensor> {
     let from = if way == Way::Forward { spaces(beam).0 } else { spaces(beam).1 };
-    let values = Vec::<T>::try_from(&x.detach().f_contiguous()?.f_flatten(0, -1)?)?;
-    let mut output = vec![T::of(0.0); (batch * to.len()) as usize];
+    let input = x.detach().f_contiguous()?;
+    let mut output = Tensor::f_zeros(to.batch(x.size()[0]), (x.kind(), Device::Cpu))?;
+    let (values, results) = (slices::values::<T>(&input)?, slices::values_mut::<T>(&mut output)?);
     install(|| {
         let elements = values.chunks_exact(from.len() as usize);
-        elements.zip(output.chunks_exact_mut(to.len() as usize)).try_for_each(|(x, y)| match way {
+        elements.zip(results.chunks_exact_mut(to.len() as usize)).try_for_each(|(x, y)| match way {
             Way::Forward => beam.forward(x, y),
             Way::Adjoint => beam.adjoint(x, y),
             Way::BackProject => beam.back_project(x, y),
         })
     })?
     .map_err(refused)?;
-    Ok(Tensor::f_from_slice(&output)?.f_reshape(to.batch(batch))?)
+    Ok(output)
 }
 
 impl Operator for Radon {

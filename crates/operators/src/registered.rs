@@ -29,6 +29,8 @@ const EPSILON: f64 = 1e-5;
 /// Journal on Imaging Sciences 16 (2023); the authors' code also takes a small constant from the kernel.
 pub fn estimate_kernel(high: &Tensor, low: &Tensor, side: i64) -> Result<(Tensor, f64)> {
     let (h, l) = (Space::of("registered image", high)?, Space::of("registered observation", low)?);
+    h.plane("registered image")?;
+    l.plane("registered observation")?;
     let factor = if l.height > 0 { h.height / l.height } else { 0 };
     let pair = factor >= 1 && [l.height * factor, l.width * factor] == [h.height, h.width];
     if !pair || high.size()[..2] != [1, 1] || low.size()[..2] != [1, 1] {
@@ -148,6 +150,7 @@ mod tests {
         ] {
             assert!(line(&wrong, 5).starts_with("registered observation: expected"));
         }
+        assert!(line(&y.unsqueeze(2), 5).starts_with("registered observation: expected"));
         for side in [0, 4, 25] {
             assert!(line(&y, side).starts_with("side of the kernel"));
         }

@@ -1,20 +1,17 @@
-//! Volumes: blur and downsampling along three axes, and tricubic interpolation.
-//!
-//! A volume of `D` slices is an image with `D` channels, `[B, D, H, W]`: so all that works on images works on volumes.
+//! Volumes: blur and downsampling along three axes.
 
-use crate::{Border, Grid, LinearOperator, Operator, check, interpolate};
+use crate::{Grid, LinearOperator, Operator, check};
 use smalti_base::{Error, Result, Space};
 use tch::{Kind, Tensor};
 
-/// `(A x)[l, i, j] = sum_{o, p, q} k[o, p, q] x[s l + o, s i + p, s j + q]`, only where the whole kernel lies within the
-/// volume ("valid"): correlation, as for [`crate::Convolution`].
+/// `(A x)[l, i, j] = sum_{o, p, q} k[o, p, q] x[s l + o, s i + p, s j + q]`, each channel by itself and only where the
+/// whole kernel lies within the volume ("valid"): correlation, as for [`crate::Convolution`].
 ///
 /// # Shapes
-/// `[B, D, H, W]` to `[B, D', H', W']` with `D' = (D - kd) / s + 1`, rounded down, and likewise the others.
+/// `[B, C, D, H, W]` to `[B, C, D', H', W']` with `D' = (D - kd) / s + 1`, rounded down, and likewise the others.
 ///
 /// # Grid
-/// Output voxel `(l, i, j)` lies at the centre of the kernel: origin `(k - 1) / 2`, spacing `s`, along every axis
-/// ([`VolumeConvolution::depth_grid`] for the slices).
+/// Output voxel `(l, i, j)` lies at the centre of the kernel: origin `(k - 1) / 2`, spacing `s`, along every axis.
 pub struct VolumeConvolution {
     domain: Space,
     range: Space,
@@ -24,14 +21,17 @@ pub struct VolumeConvolution {
 }
 
 impl VolumeConvolution {
-    /// Correlation of volumes `domain` (with slices in the place of channels) with `kernel: [kd, kh, kw]` at every
-    /// `stride`-th position.
+    /// Correlation of volumes `domain` with `kernel: [kd, kh, kw]` at every `stride`-th position.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Value`] where the kernel is not `[kd, kh, kw]` and finite, the stride is not
-    /// positive, or the volume is smaller than the kernel.
+    /// [`Error::Shape`] or [`Error::Value`] where the domain is one of images, the kernel is not `[kd, kh, kw]` and finite,
+    /// the stride is not positive, or the volume is smaller than the kernel.
     pub fn new(domain: Space, kernel: &Tensor, stride: i64) -> Result<Self> {
         check::domain(domain)?;
+        if domain.depth.is_none() {
+            let expected = "volumes, [B, C, D, H, W]";
+            return Err(Error::shape("domain of a convolution of volumes", expected, domain.batch(1)));
+        }
         let &[kd, kh, kw] = &kernel.size()[..] else {
             return Err(Error::shape("blur kernel", "3 axes, [kd, kh, kw]", kernel.size()));
         };
@@ -39,13 +39,17 @@ impl VolumeConvolution {
         if stride < 1 {
             return Err(Error::value("stride", "a positive number of pixels", stride));
         }
-        if domain.channels < kd || domain.height < kh || domain.width < kw {
+        if domain.axes().iter().zip([kd, kh, kw]).any(|(&n, k)| n < k) {
             let expected = format!("at least the {kd} x {kh} x {kw} voxels of the blur kernel");
             return Err(Error::value("volume to be blurred", expected, format!("{domain:?}")));
         }
         let places = |n: i64, k: i64| (n - k) / stride + 1;
-        let range =
-            Space::image(places(domain.channels, kd), places(domain.height, kh), places(domain.width, kw));
+        let range = Space {
+            channels: domain.channels,
+            depth: domain.depth.map(|depth| places(depth, kd)),
+            height: places(domain.height, kh),
+            width: places(domain.width, kw),
+        };
         let kernel = kernel.detach().f_to_kind(Kind::Double)?.f_reshape([1, 1, kd, kh, kw])?.copy();
         Ok(Self { domain, range, kernel, stride })
     }
@@ -58,30 +62,25 @@ impl VolumeConvolution {
         Self::new(domain, &gaussian(size, sigma)?, stride)
     }
 
-    /// Origin and distance of the output slices, in input slices.
-    pub fn depth_grid(&self) -> (f64, f64) {
-        ((self.kernel.size()[2] - 1) as f64 / 2.0, self.stride as f64)
-    }
-
     /// Correlation or, where `left` says how many voxels the last position leaves over, its transpose; on GPUs without
     /// the rounding to 10 bits (TF32) and the summing in no fixed order that are usual there.
-    fn correlate(&self, x: &Tensor, left: Option<[i64; 3]>) -> Result<Tensor> {
+    fn correlate(&self, x: &Tensor, left: Option<Vec<i64>>, to: Space) -> Result<Tensor> {
         let (benchmark, deterministic, cudnn, tf32) = (false, true, true, false);
-        let out = x.f_unsqueeze(1)?.f_internal_convolution(
+        let out = x.f_flatten(0, 1)?.f_unsqueeze(1)?.f_internal_convolution(
             &self.kernel.f_to_device(x.device())?.f_to_kind(x.kind())?,
             None::<Tensor>,
             [self.stride; 3],
             [0, 0, 0],
             [1, 1, 1],
             left.is_some(),
-            left.unwrap_or([0, 0, 0]),
+            left.unwrap_or_else(|| vec![0; 3]),
             1,
             benchmark,
             deterministic,
             cudnn,
             tf32,
         )?;
-        Ok(out.f_squeeze_dim(1)?)
+        Ok(out.f_reshape(to.batch(x.size()[0]))?)
     }
 }
 
@@ -106,7 +105,7 @@ impl Operator for VolumeConvolution {
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("volume", x, self.domain)?;
-        self.correlate(x, None)
+        self.correlate(x, None, self.range)
     }
 
     fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
@@ -117,86 +116,68 @@ impl Operator for VolumeConvolution {
     fn grid(&self) -> Grid {
         let origin = |axis: usize| (self.kernel.size()[axis] - 1) as f64 / 2.0;
         let spacing = self.stride as f64;
-        Grid { origin: (origin(3), origin(4)), spacing: (spacing, spacing) }
+        Grid {
+            origin: (origin(3), origin(4)),
+            spacing: (spacing, spacing),
+            depth: Some((origin(2), spacing)),
+        }
     }
 }
 
 impl LinearOperator for VolumeConvolution {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         check::element("observed volume", v, self.range)?;
-        let size = self.kernel.size();
-        let left = |n: i64, places: i64, axis: usize| n - ((places - 1) * self.stride + size[axis]);
-        let (n, places) = (self.domain, self.range);
-        let left = [
-            left(n.channels, places.channels, 2),
-            left(n.height, places.height, 3),
-            left(n.width, places.width, 4),
-        ];
-        self.correlate(v, Some(left))
+        let sides = self.kernel.size().into_iter().skip(2);
+        let axes = self.domain.axes().into_iter().zip(self.range.axes()).zip(sides);
+        let left = axes.map(|((n, places), k)| n - ((places - 1) * self.stride + k)).collect();
+        self.correlate(v, Some(left), self.domain)
     }
-}
-
-/// Samples the observed volume `y` at every voxel of the operator's domain by [`interpolate`](fn@crate::interpolate) along all three axes
-/// (tricubic, border voxels repeated): `[B, D', H', W']` to `[B, D, H, W]`.
-///
-/// # Errors
-/// [`Error::Shape`] where `y` is not in the range of the operator.
-pub fn interpolate_volume(y: &Tensor, operator: &VolumeConvolution) -> Result<Tensor> {
-    let (range, domain) = (operator.range, operator.domain);
-    range.check("observed volume", y)?;
-    let slices = Space::image(range.channels, domain.height, domain.width);
-    let planes = interpolate(y, operator.grid(), slices, Border::Clamp)?;
-    // Slices in the place of rows.
-    let (origin, spacing) = operator.depth_grid();
-    let along = Grid { origin: (origin, 0.0), spacing: (spacing, 1.0) };
-    let turned = Space::image(domain.height, domain.channels, domain.width);
-    let all = interpolate(&planes.f_transpose(1, 2)?, along, turned, Border::Clamp)?;
-    Ok(all.f_transpose(1, 2)?.f_contiguous()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Border, interpolate};
     use smalti_base::Seed;
 
     #[test]
     fn every_voxel_is_the_sum_over_the_kernel() {
-        let domain = Space::image(7, 8, 6);
+        let domain = Space::volume(3, 7, 8, 6);
         let x = Seed::new(1).at("x", 0).uniform(&domain.batch(2)).to_kind(Kind::Double);
         let kernel = Seed::new(1).at("kernel", 0).normal(&[2, 3, 4]).to_kind(Kind::Double);
         let a = VolumeConvolution::new(domain, &kernel, 2).unwrap();
-        assert_eq!((a.range(), a.depth_grid()), (Space::image(3, 3, 2), (0.5, 2.0)));
+        let grid = Grid { origin: (1.0, 1.5), spacing: (2.0, 2.0), depth: Some((0.5, 2.0)) };
+        assert_eq!((a.range(), a.grid()), (Space::volume(3, 3, 3, 2), grid));
         let y = a.apply(&x).unwrap();
-        for (b, l, i, j) in [(0, 0, 0, 0), (1, 2, 2, 1), (0, 1, 2, 0)] {
-            let part = x.get(b).narrow(0, 2 * l, 2).narrow(1, 2 * i, 3).narrow(2, 2 * j, 4);
+        for (b, c, l, i, j) in [(0, 0, 0, 0, 0), (1, 2, 2, 2, 1), (0, 1, 1, 2, 0)] {
+            let part = x.get(b).get(c).narrow(0, 2 * l, 2).narrow(1, 2 * i, 3).narrow(2, 2 * j, 4);
             let sum = (part * &kernel).sum(Kind::Double).double_value(&[]);
-            assert!((y.double_value(&[b, l, i, j]) - sum).abs() < 1e-12);
+            assert!((y.double_value(&[b, c, l, i, j]) - sum).abs() < 1e-12);
         }
     }
 
     #[test]
     fn interpolation_puts_smooth_volumes_in_their_place() {
-        let domain = Space::image(24, 26, 22);
+        let domain = Space::volume(1, 24, 26, 22);
         let axis = |n: i64, dim: usize| {
-            let mut shape = [1; 4];
+            let mut shape = [1; 5];
             shape[dim] = n;
             Tensor::arange(n, tch::kind::DOUBLE_CPU).reshape(shape) * 0.15
         };
-        let x = (axis(24, 1) * 2.0).sin() + axis(26, 2).cos() + (axis(22, 3) * 1.5).sin();
+        let x = (axis(24, 2) * 2.0).sin() + axis(26, 3).cos() + (axis(22, 4) * 1.5).sin();
         let a = VolumeConvolution::superresolution(domain, 2, 0.5, 2).unwrap();
-        let back = interpolate_volume(&a.apply(&x).unwrap(), &a).unwrap();
-        let inner = |t: &Tensor| t.narrow(1, 4, 16).narrow(2, 4, 18).narrow(3, 4, 14);
+        let back = interpolate(&a.apply(&x).unwrap(), a.grid(), domain, Border::Clamp).unwrap();
+        let inner = |t: &Tensor| t.narrow(2, 4, 16).narrow(3, 4, 18).narrow(4, 4, 14);
         let error = |t: &Tensor| (inner(t) - inner(&x)).abs().max().double_value(&[]);
         assert!(error(&back) < 0.08, "{}", error(&back));
-        for axis in [1, 2, 3] {
+        for axis in [2, 3, 4] {
             assert!(error(&back.roll([1], [axis])) > 0.1, "shifted along {axis}");
         }
-        assert!(interpolate_volume(&x, &a).is_err());
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let domain = Space::image(5, 6, 7);
+        let domain = Space::volume(1, 5, 6, 7);
         let ones = |size: &[i64]| Tensor::ones(size, tch::kind::DOUBLE_CPU);
         assert!(VolumeConvolution::new(domain, &ones(&[2, 2]), 1).is_err());
         assert!(VolumeConvolution::new(domain, &ones(&[6, 2, 2]), 1).is_err());
@@ -204,6 +185,10 @@ mod tests {
         assert!(VolumeConvolution::new(domain, &(ones(&[2, 2, 2]) * f64::NAN), 1).is_err());
         assert!(gaussian(3, 0.0).is_err());
         let a = VolumeConvolution::new(domain, &ones(&[2, 2, 2]), 1).unwrap();
-        assert!(a.apply(&ones(&[1, 5, 6, 8])).is_err() && a.adjoint(&ones(&[1, 5, 6, 7])).is_err());
+        assert!(a.apply(&ones(&[1, 1, 5, 6, 8])).is_err() && a.adjoint(&ones(&[1, 1, 5, 6, 7])).is_err());
+        assert!(a.apply(&ones(&[1, 5, 6, 7])).is_err(), "slices are no channels");
+        let line =
+            VolumeConvolution::new(Space::image(5, 6, 7), &ones(&[2, 2, 2]), 1).err().unwrap().to_string();
+        assert!(line.contains("volumes, [B, C, D, H, W]"), "{line}");
     }
 }

@@ -11,6 +11,10 @@ impl PatchDensity for PatchNr {
         self.shape().dim()
     }
 
+    fn axes(&self) -> Option<usize> {
+        Some(self.shape().axes)
+    }
+
     fn nll(&self, patches: &Tensor) -> Result<Tensor> {
         PatchNr::nll(self, patches)
     }
@@ -24,6 +28,10 @@ impl PatchDensity for PatchNr {
 impl<D: PatchDensity + ?Sized> PatchDensity for &D {
     fn dim(&self) -> i64 {
         (**self).dim()
+    }
+
+    fn axes(&self) -> Option<usize> {
+        (**self).axes()
     }
 
     fn nll(&self, patches: &Tensor) -> Result<Tensor> {

@@ -9,7 +9,7 @@
 //! use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 //! use smalti_priors::{PatchPrior, Regularizer, Sampling};
 //! let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-//! let flow = PatchNr::new(PatchNrShape { patch_size: 4, blocks: 2, hidden: 16, clamp }, Seed::new(1))?;
+//! let flow = PatchNr::new(PatchNrShape { patch_size: 4, axes: 2, blocks: 2, hidden: 16, clamp }, Seed::new(1))?;
 //! let domain = Space::image(1, 20, 24);
 //! let mut prior = PatchPrior::new(flow, domain, Sampling::Grid(4), Seed::new(2))?;
 //! let x = Seed::new(3).at("image", 0).uniform(&domain.batch(1));
@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`total_variation`],
-//! [`volume_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`weight`].
+//! [`wpp`], [`sinkhorn`], [`reflected`], [`weight`].
 
 pub mod flow_density;
 pub mod patch_prior;
@@ -30,8 +30,8 @@ pub mod reflected;
 pub mod regularizer;
 pub mod sinkhorn;
 pub mod total_variation;
-pub mod volume_variation;
 pub mod weight;
+mod windows;
 pub mod wpp;
 
 pub use patch_prior::{PatchPrior, Sampling};
@@ -40,5 +40,4 @@ pub use reflected::Reflected;
 pub use regularizer::{PatchDensity, Regularizer};
 pub use sinkhorn::{SinkhornPatchPrior, SinkhornSettings};
 pub use total_variation::TotalVariation;
-pub use volume_variation::VolumeVariation;
 pub use wpp::{WassersteinPatchPrior, WppSettings};

@@ -12,14 +12,14 @@ pub enum Sampling {
     All,
     /// So many distinct patches at random positions (the authors' choice).
     Random(usize),
-    /// All patches on a grid of this stride. Successive steps go through the `stride^2` offsets in random order,
-    /// shuffled anew every `stride^2` steps: every patch is taken equally often, and the mean over all offsets
-    /// is the mean over all patches. A stride beyond the number of positions of a patch along the image's shorter
+    /// All patches on a grid of this stride. Successive steps go through the `stride^2` (`stride^3` of volumes) offsets in
+    /// random order, shuffled anew after the last of them: every patch is taken equally often, and the mean over all
+    /// offsets is the mean over all patches. A stride beyond the number of positions of a patch along the image's shortest
     /// side is lowered to it.
     Grid(i64),
 }
 
-/// `R(x) = mean_i nll(P_i x)` over the patches of `x`, estimated without bias from the current sample.
+/// `R(x) = mean_i nll(P_i x)` over the patches of an image or a volume `x`, estimated without bias from the current sample.
 ///
 /// This is `1/|I| sum_i -log p(P_i x)` of Altekrueger et al. 2023, eq. (6), with the constant of `p` as the
 /// density defines it.
@@ -36,14 +36,23 @@ pub struct PatchPrior<D> {
 }
 
 impl<D: PatchDensity> PatchPrior<D> {
-    /// The prior on images of `domain` (one channel) with square patches of `density.dim()` pixels.
+    /// The prior on images of `domain` with square patches of `density.dim()` values, `C p p`, or on volumes with cubic ones
+    /// of `C p p p`.
     ///
     /// # Errors
-    /// [`Error::Value`] where the patches are not square, do not fit, or the sampling is empty.
+    /// [`Error::Value`] where the patches are not squares (cubes), do not fit, or the sampling is empty; where the density
+    /// is one of squares and the domain of volumes, or the other way round.
     pub fn new(density: D, domain: Space, sampling: Sampling, seed: Seed) -> Result<Self> {
-        let patch_size = ((density.dim() / domain.channels.max(1)) as f64).sqrt().round() as i64;
-        if domain.channels * patch_size * patch_size != density.dim() {
-            let expected = format!("a square number for each of the {} channels", domain.channels);
+        let axes = domain.axes().len();
+        if let Some(other) = density.axes().filter(|k| *k != axes) {
+            let expected = format!("{axes}, as those of {:?}", domain.batch(1));
+            return Err(Error::value("axes of the patches of the density", expected, other));
+        }
+        let each = (density.dim() / domain.channels.max(1)) as f64;
+        let patch_size = each.powf(1.0 / axes as f64).round() as i64;
+        if domain.map_axes(|_| patch_size).len() != density.dim() {
+            let form = if axes == 2 { "square" } else { "cube" };
+            let expected = format!("a {form} number for each of the {} channels", domain.channels);
             return Err(Error::value("dimension of the patch density", expected, density.dim()));
         }
         match sampling {
@@ -78,12 +87,14 @@ fn draw(domain: Space, p: i64, sampling: Sampling, seed: Seed, step: u64) -> Res
         }
         Sampling::Grid(stride) => {
             // No stride beyond the number of positions: every offset must hold a patch.
-            let stride = stride.min(domain.height - p + 1).min(domain.width - p + 1).max(1);
-            let offsets = (stride * stride) as u64;
-            let order = stream(step / offsets).permutation(offsets as usize);
-            let number = order[(step % offsets) as usize];
-            let offset = (number / stride, number % stride);
-            Ok((Patches::grid(domain, p, stride, offset)?, (stride * stride) as f64 / all))
+            let sides = domain.axes();
+            let stride = sides.iter().fold(stride, |stride, n| stride.min(n - p + 1)).max(1);
+            let offsets = stride.pow(sides.len() as u32);
+            let order = stream(step / offsets as u64).permutation(offsets as usize);
+            let number = order[(step % offsets as u64) as usize];
+            let digit = |axis: usize| number / stride.pow(axis as u32) % stride;
+            let offset: Vec<i64> = (0..sides.len()).rev().map(digit).collect();
+            Ok((Patches::grid(domain, p, stride, &offset)?, offsets as f64 / all))
         }
     }
 }

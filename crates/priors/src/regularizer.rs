@@ -8,6 +8,11 @@ pub trait PatchDensity {
     /// Dimension `d` of a patch as a vector.
     fn dim(&self) -> i64;
 
+    /// Axes of a patch where the density is one of squares (2) or of cubes (3); `None` where it is one of any vectors.
+    fn axes(&self) -> Option<usize> {
+        None
+    }
+
     /// `-log p(patch)`, with or without its constant as the type says: `[N, d] -> [N]`.
     ///
     /// # Errors
@@ -21,8 +26,8 @@ pub trait PatchDensity {
     fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)>;
 }
 
-/// A regularizer `R(x)` of one image `x: [1, C, H, W]`, normalised so that it does not grow with the image
-/// (a mean over patches or pixels).
+/// A regularizer `R(x)` of one image `x: [1, C, H, W]` or volume `x: [1, C, D, H, W]`, normalised so that it does not grow
+/// with the image (a mean over patches or pixels).
 pub trait Regularizer {
     /// `R(x)`.
     ///

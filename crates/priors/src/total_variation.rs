@@ -5,8 +5,11 @@ use smalti_base::{Error, Result, Space};
 use smalti_operators::{Gradient, LinearOperator, Operator};
 use tch::{Kind, Tensor};
 
-/// `R(x) = mean over pixels of sqrt(|D x|^2 + eps^2) - eps`, isotropic, with forward differences `D` that are
-/// zero across the last row and column; colour channels are treated one by one.
+/// `R(x) = mean over pixels of sqrt(|D x|^2 + eps^2) - eps`, isotropic, with forward differences `D` along rows and columns
+/// (of volumes also from slice to slice) that are zero across the last of them; channels are treated one by one.
+///
+/// # Shapes
+/// `x: [1, C, H, W]` or `[1, C, D, H, W]`.
 ///
 /// With `eps > 0` it is differentiable; the exact total variation (`eps = 0` in the value) is minimised by the
 /// primal-dual method in the solvers. (Rudin, Osher, Fatemi 1992.)
@@ -17,7 +20,7 @@ pub struct TotalVariation {
 }
 
 impl TotalVariation {
-    /// Total variation of images of `domain`, smoothed below differences of about `eps` grey values.
+    /// Total variation of images or volumes of `domain`, smoothed below differences of about `eps` grey values.
     ///
     /// # Errors
     /// [`Error::Value`] where `eps` is not positive and finite.
@@ -29,13 +32,16 @@ impl TotalVariation {
         }
     }
 
-    /// `D x` and the smoothed length of every pixel's gradient, `[1, 2, C, H, W]` and `[1, 1, C, H, W]`.
+    /// `D x` and the smoothed length of every pixel's gradient, `[1, 2, C, H, W]` and `[1, 1, C, H, W]`, of volumes
+    /// `[1, 3, C, D, H, W]` and `[1, 1, C, D, H, W]`.
     fn lengths(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let d = self.gradient.domain();
         if x.size() != d.batch(1) {
             return Err(Error::shape("image", d.batch(1), x.size()));
         }
-        let g = self.gradient.apply(x)?.reshape([1, 2, d.channels, d.height, d.width]);
+        let mut size = d.batch(1);
+        size.insert(1, d.axes().len() as i64);
+        let g = self.gradient.apply(x)?.reshape(size);
         let squared = g.square().sum_dim_intlist(1i64, true, None::<Kind>);
         Ok((g, (squared + self.eps.powi(2)).sqrt()))
     }

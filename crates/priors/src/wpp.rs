@@ -14,7 +14,7 @@ mod tensor_patches;
 pub mod tensor_transform;
 mod weights;
 
-pub use pyramid::{Blur, Downscaling, Pyramid};
+pub use pyramid::{Blur, Pyramid};
 pub use report::{ScaleReport, SquaredDistance};
 pub use settings::{ReferencePatches, WppSettings};
 pub use smalti_kernels::transport::DualMethod;

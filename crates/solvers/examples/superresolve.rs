@@ -26,7 +26,8 @@ fn material(domain: Space, seed: Seed) -> Result<Tensor> {
 
 fn train(image: &Tensor, validation: &Tensor) -> Result<PatchNr> {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-    let flow = PatchNr::new(PatchNrShape { patch_size: 4, blocks: 3, hidden: 64, clamp }, Seed::new(3))?;
+    let flow =
+        PatchNr::new(PatchNrShape { patch_size: 4, axes: 2, blocks: 3, hidden: 64, clamp }, Seed::new(3))?;
     let settings = TrainingSettings {
         steps: 500,
         batch: 128,

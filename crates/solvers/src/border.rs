@@ -1,4 +1,4 @@
-//! A border around the image that the forward operator never sees.
+//! A border around the image or volume that the forward operator never sees.
 
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{Compose, Crop, LinearOperator, Operator};
@@ -9,7 +9,7 @@ use tch::Tensor;
 /// itself is cut off at the end.
 ///
 /// Minimise over images of [`Bordered::domain`] with [`Bordered::operator`], from [`Bordered::start`], and
-/// [`cut`](Bordered::cut) the result. For volumes [`Bordered::volume`] does the same on all six sides:
+/// [`cut`](Bordered::cut) the result. Volumes have it on all six sides:
 ///
 /// ```
 /// use smalti_base::{Seed, Space};
@@ -50,18 +50,7 @@ impl<F: Operator> Bordered<F> {
     /// # Errors
     /// [`smalti_base::Error::Value`] where the border is negative.
     pub fn new(operator: F, border: i64) -> Result<Self> {
-        Self::beyond(Crop::to(operator.domain(), border)?, operator)
-    }
-
-    /// A border of so many voxels on all six sides of volumes, `[B, D, H, W]` with slices in the place of channels.
-    ///
-    /// # Errors
-    /// Those of [`Bordered::new`].
-    pub fn volume(operator: F, border: i64) -> Result<Self> {
-        Self::beyond(Crop::to_volume(operator.domain(), border)?, operator)
-    }
-
-    fn beyond(crop: Crop, operator: F) -> Result<Self> {
+        let crop = Crop::to(operator.domain(), border)?;
         Ok(Self { crop, seen: Compose::new(crop, operator)? })
     }
 
@@ -75,7 +64,7 @@ impl<F: Operator> Bordered<F> {
         &self.seen
     }
 
-    /// Where to start: the `interior` (`[B, C, H, W]`), and around it noise, uniform in `[0, 1)`.
+    /// Where to start: the `interior` (`[B, C, H, W]` or `[B, C, D, H, W]`), and around it noise, uniform in `[0, 1)`.
     ///
     /// # Errors
     /// [`smalti_base::Error::Shape`] where `interior` is not in the domain of the operator.

@@ -27,7 +27,8 @@ pub(crate) fn fits(operator: &dyn Operator, domain: Space, crop: &[i64]) -> Resu
         return Err(Error::shape("domain of the operator", domain, operator.domain()));
     }
     let range = operator.range();
-    if range.channels != 1 || range.height > crop[0] || range.width > crop[1] {
+    let [height, width] = range.plane("range of the operator")?;
+    if range.channels != 1 || height > crop[0] || width > crop[1] {
         let expected = format!("at most the {} x {} pixels of a crop", crop[0], crop[1]);
         return Err(Error::shape("range of the operator", expected, range));
     }

@@ -156,9 +156,10 @@ impl<'a> Dip<'a> {
         if domain.channels != 1 {
             return Err(Error::shape("domain of the operator", "images of one channel", domain));
         }
+        let [height, width] = domain.plane("domain of the operator of a deep image prior")?;
         let device = problem.observation.device();
         let net = UNet::new(settings.net.clone(), seed.derive("network", 0))?.to(device)?;
-        settings.net.check_size(domain.height, domain.width)?;
+        settings.net.check_size(height, width)?;
         let noise = seed.at("noise", 0).normal(&domain.batch(1)) * settings.noise;
         let noise = noise.f_to_device(device)?;
         check::images(problem.operator, &noise, problem.observation)?;
@@ -243,8 +244,9 @@ impl Iteration for Dip<'_> {
         let (prior, prior_grad) = p.prior.value_and_grad(&x)?;
         let u = p.operator.apply(&x)?;
         let n = p.observation.numel() as f64;
-        let data = p.likelihood.nll(&u, p.observation)?.f_sum(Kind::Double)?.f_double_value(&[])? / n;
-        let data_grad = p.operator.vjp(&x, &p.likelihood.grad(&u, p.observation)?)?;
+        let (nll, slope) = p.likelihood.value_and_grad(&u, p.observation)?;
+        let data = nll.f_sum(Kind::Double)?.f_double_value(&[])? / n;
+        let data_grad = p.operator.vjp(&x, &slope)?;
         // The gradient of n J.
         let (gradients, norm) =
             self.pull_back(&graph, &(data_grad + prior_grad * (n * self.problem.weight)))?;

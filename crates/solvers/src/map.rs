@@ -18,7 +18,7 @@ pub struct Problem<'a> {
     pub operator: &'a dyn Operator,
     /// The likelihood of `y` given `F(x)`.
     pub likelihood: &'a dyn Likelihood,
-    /// The observation `y: [1, C', H', W']`.
+    /// The observation `y: [1, C', H', W']`, of volumes `[1, C', D', H', W']`.
     pub observation: &'a Tensor,
     /// The regularizer `R`.
     pub prior: &'a mut dyn Regularizer,
@@ -48,7 +48,7 @@ pub struct Map<'a> {
 }
 
 impl<'a> Map<'a> {
-    /// MAP estimation started from `initial: [1, C, H, W]`.
+    /// MAP estimation started from `initial: [1, C, H, W]` or `[1, C, D, H, W]`.
     ///
     /// # Errors
     /// [`Error::Shape`] where image or observation do not fit the operator; [`Error::Value`] where they are not
@@ -94,10 +94,11 @@ impl Iteration for Map<'_> {
         p.prior.refresh(k)?;
         let u = p.operator.apply(&self.x)?;
         let n = p.observation.numel() as f64;
-        let data = p.likelihood.nll(&u, p.observation)?.sum(Kind::Double).double_value(&[]) / n;
+        let (nll, slope) = p.likelihood.value_and_grad(&u, p.observation)?;
+        let data = nll.sum(Kind::Double).double_value(&[]) / n;
         finite("data term", k, data)?;
         let (prior, prior_grad) = p.prior.value_and_grad(&self.x)?;
-        let data_grad = p.operator.vjp(&self.x, &p.likelihood.grad(&u, p.observation)?)? / n;
+        let data_grad = p.operator.vjp(&self.x, &slope)? / n;
         let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
         let grad = data_grad + prior_grad * p.weight;
         self.adam.step(&[self.x.shallow_clone()], &[vec![grad]], rate)?;

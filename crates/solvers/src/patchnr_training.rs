@@ -91,7 +91,8 @@ pub struct PatchNrTraining {
 }
 
 impl PatchNrTraining {
-    /// Training of `flow` on the patches of `images`, each `[1, 1, H, W]`, validated on those of `validation`.
+    /// Training of `flow` on the patches of `images`, each `[1, 1, H, W]`, or on those of volumes `[1, 1, D, H, W]` where it is
+    /// a flow of cubes, validated on those of `validation`.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Value`] where an image or setting does not fit.
@@ -117,12 +118,16 @@ impl PatchNrTraining {
             return Err(Error::value("early stopping", "a validation image", "none"));
         }
         let (kind, device) = (flow.kind(), flow.device());
-        let p = flow.shape().patch_size;
+        let (p, axes) = (flow.shape().patch_size, flow.shape().axes);
         let prepare = |what: &str, image: &Tensor| -> Result<Tensor> {
             let space = Space::of(what, image)?;
             let size = Space { channels: 1, ..space }.batch(1);
             if image.size() != size {
                 return Err(Error::shape(what, size, image.size()));
+            }
+            if space.axes().len() != axes {
+                let expected = format!("{axes} axes beyond channels, as the patches of the flow have");
+                return Err(Error::shape(what, expected, image.size()));
             }
             if !image.is_floating_point() {
                 return Err(Error::value(

@@ -10,7 +10,7 @@ use tch::Tensor;
 /// [`Problem`](crate::Problem) minimises, as in [`langevin`](crate::langevin).
 ///
 /// # Shapes
-/// `x: [B, C H W]`, channel by channel and row by row; `y: [B, C' H' W']` likewise.
+/// `x: [B, C H W]`, channel by channel and row by row; `y: [B, C' H' W']` likewise; of volumes with all their slices.
 ///
 /// # Convention
 /// The regularizer is never refreshed: with a subset of patches this is the posterior of that subset.
@@ -79,8 +79,8 @@ impl ConditionalEnergy for PosteriorEnergy {
     fn energy_and_grad(&self, x: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)> {
         let (x, y) = self.pair(x, y)?;
         let u = self.operator.apply(&x)?;
-        let nll = self.likelihood.nll(&u, &y)?;
-        let of_data = self.operator.vjp(&x, &self.likelihood.grad(&u, &y)?)?;
+        let (nll, slope) = self.likelihood.value_and_grad(&u, &y)?;
+        let of_data = self.operator.vjp(&x, &slope)?;
         let (mut values, mut slopes) = (Vec::new(), Vec::new());
         for row in 0..x.size()[0] {
             let (value, slope) = self.prior.value_and_grad(&x.f_narrow(0, row, 1)?)?;
@@ -106,7 +106,7 @@ mod tests {
         let domain = Space::image(1, 6, 8);
         let operator = Convolution::superresolution(domain, 3, 0.8, 2, Extension::WrapAfter)?;
         let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-        let shape = PatchNrShape { patch_size: 3, blocks: 2, hidden: 8, clamp };
+        let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 8, clamp };
         let mut flow = PatchNr::new(shape, Seed::new(1))?;
         flow.to(tch::Device::Cpu, Kind::Double)?;
         let prior = PatchPrior::new(flow, domain, Sampling::All, Seed::new(2))?;

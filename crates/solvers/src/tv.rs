@@ -53,7 +53,7 @@ pub struct TvPrimalDual<'a> {
 }
 
 impl<'a> TvPrimalDual<'a> {
-    /// L2-TV for `alpha > 0`, started from `initial: [1, C, H, W]`, stopping at `tolerance`.
+    /// L2-TV for `alpha > 0`, started from `initial: [1, C, H, W]` or `[1, C, D, H, W]`, stopping at `tolerance`.
     ///
     /// # Errors
     /// [`Error::Shape`] where image or observation do not fit; [`Error::Value`] where they are not finite, differ
@@ -71,7 +71,7 @@ impl<'a> TvPrimalDual<'a> {
         Self::start("L2-TV", operator, Box::new(data), (alpha, 1.0), tolerance, (initial, observation))
     }
 
-    /// Poisson-TV for the weight `w > 0`, started from `initial: [1, C, H, W]`, stopping at `tolerance`.
+    /// Poisson-TV for the weight `w > 0`, started from `initial: [1, C, H, W]` or `[1, C, D, H, W]`, stopping at `tolerance`.
     ///
     /// The weight is that of [`crate::Problem`] with the regularizer [`smalti_priors::TotalVariation`], of which this is the
     /// limit for `eps` to 0.
@@ -131,10 +131,13 @@ impl<'a> TvPrimalDual<'a> {
         })
     }
 
-    /// Lengths of the dual or gradient vectors, summed over the two directions: `[B, 1, C, H, W]`.
+    /// The dual or gradient vectors and their lengths, `[B, 2, C, H, W]` and `[B, 1, C, H, W]`; of volumes `[B, 3, C, D, H, W]`
+    /// and `[B, 1, C, D, H, W]`.
     fn lengths(&self, q: &Tensor) -> (Tensor, Tensor) {
         let d = self.gradient.domain();
-        let q = q.reshape([-1, 2, d.channels, d.height, d.width]);
+        let mut size = d.batch(-1);
+        size.insert(1, d.axes().len() as i64);
+        let q = q.reshape(size);
         let lengths = q.square().sum_dim_intlist(1i64, true, None::<Kind>).sqrt();
         (q, lengths)
     }

@@ -173,7 +173,7 @@ impl<'a> WppFlowTraining<'a> {
                 return Err(Error::shape("validation crops", &size[1..], &crops.size()[1..]));
             }
             let n = crops.size()[0];
-            let latents = latents(seed, "validation latents of a WPPFlow", 0, domain.batch(n), device)?;
+            let latents = latents(seed, "validation latents of a WPPFlow", 0, &domain.batch(n), device)?;
             let prior = Some(prior(n)?.at_fixed_potentials());
             Ok::<_, Error>(Validation { crops, latents, prior })
         };
@@ -213,7 +213,7 @@ impl<'a> WppFlowTraining<'a> {
     fn batch(&self, k: u64) -> Result<(Tensor, Tensor)> {
         let y = crops::batch(&self.crops, self.settings.batch, self.seed, k)?;
         let size = self.operator.domain().batch(y.size()[0]);
-        Ok((latents(self.seed, "latents of a WPPFlow", k, size, self.flow.device())?, y))
+        Ok((latents(self.seed, "latents of a WPPFlow", k, &size, self.flow.device())?, y))
     }
 
     /// `of` every part of a batch of `n` crops, each its first crop and its number of crops.
@@ -298,8 +298,8 @@ impl<'a> WppFlowTraining<'a> {
 }
 
 /// Standard normal latents of that size for step `k`.
-fn latents(seed: Seed, name: &str, k: u64, size: [i64; 4], device: Device) -> Result<Tensor> {
-    Ok(seed.at(name, k).normal(&size).f_to_device(device)?)
+fn latents(seed: Seed, name: &str, k: u64, size: &[i64], device: Device) -> Result<Tensor> {
+    Ok(seed.at(name, k).normal(size).f_to_device(device)?)
 }
 
 /// Parts of a batch, joined.

@@ -203,7 +203,8 @@ impl DataSource {
 
     /// The seed of the synthetic image that `name` stands for.
     pub(crate) fn seed(&self, name: &str) -> Seed {
-        Seed::new(SYNTHETIC_SEED).derive(&synthetic_name(name), 0)
+        let name = if *self == Self::SyntheticVolumes { name.to_owned() } else { synthetic_name(name) };
+        Seed::new(SYNTHETIC_SEED).derive(&name, 0)
     }
 
     /// The files of the folder that match `pattern`, in natural order.

@@ -266,7 +266,8 @@ impl<'a> Table<'a> {
                 maps.extend(estimate.maps);
                 outcome.plots.extend(estimate.plots);
             }
-            if i < set.show {
+            // Volumes are not shown.
+            if i < set.show && image.domain.depth.is_none() {
                 outcome.shown.push(self.shown(image, results, maps)?);
             }
         }

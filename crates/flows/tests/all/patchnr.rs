@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 fn flow(kind: Kind) -> PatchNr {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 3, blocks: 3, hidden: 24, clamp };
+    let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 3, hidden: 24, clamp };
     let mut flow = PatchNr::new(shape, Seed::new(5)).unwrap();
     {
         let _no_grad = tch::no_grad_guard();
@@ -92,10 +92,34 @@ fn file_round_trip_keeps_everything() {
     assert_eq!(back.provenance["value_range"], "[0, 1]");
     let x = patches(10, Kind::Float);
     assert!(back.nll(&x).unwrap().equal(&flow.nll(&x).unwrap()));
-    back.expect_patch_size(3, &path).unwrap();
-    let refused = back.expect_patch_size(6, &path).unwrap_err().to_string();
+    back.expect_patches(3, 2, &path).unwrap();
+    assert!(back.expect_patches(3, 3, &path).unwrap_err().to_string().contains("3x3x3"));
+    let refused = back.expect_patches(6, 2, &path).unwrap_err().to_string();
     assert!(refused.contains("3x3") && refused.contains("6x6") && !refused.contains('\n'), "{refused}");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn flows_of_cubes_are_kept_and_files_that_do_not_say_are_of_squares() {
+    let path = std::path::Path::new("flow.safetensors");
+    let square = flow(Kind::Float);
+    let mut old = square.to_checkpoint();
+    assert_eq!(old.metadata.remove("axes").as_deref(), Some("2"));
+    let back = PatchNr::from_checkpoint(old, path).unwrap();
+    assert_eq!(back.shape(), square.shape());
+    let x = patches(4, Kind::Float);
+    assert!(back.nll(&x).unwrap().equal(&square.nll(&x).unwrap()));
+
+    let cubes = PatchNrShape { axes: 3, ..square.shape() };
+    let cubes = PatchNr::new(cubes, Seed::new(2)).unwrap();
+    assert_eq!(cubes.shape().dim(), 27);
+    let x = Seed::new(3).at("cubes", 0).uniform(&[5, 27]);
+    let back = PatchNr::from_checkpoint(cubes.to_checkpoint(), path).unwrap();
+    assert_eq!(back.shape(), cubes.shape());
+    assert!(back.nll(&x).unwrap().equal(&cubes.nll(&x).unwrap()));
+    for axes in [0, 1, 4] {
+        assert!(PatchNr::new(PatchNrShape { axes, ..square.shape() }, Seed::new(2)).is_err());
+    }
 }
 
 #[test]
@@ -114,6 +138,6 @@ fn wrong_shapes_are_errors() {
     let wrong = Tensor::zeros([4, 16], (Kind::Float, Device::Cpu));
     assert!(flow.nll(&wrong).is_err() && flow.nll_and_grad(&wrong).is_err());
     assert!(flow.to_latent(&patches(2, Kind::Float), Some(&wrong)).is_err());
-    let shape = PatchNrShape { patch_size: 3, ..flow.shape() };
+    let shape = PatchNrShape { patch_size: 3, axes: 2, ..flow.shape() };
     assert!(PatchNr::with_permutations(shape, vec![vec![0; 9]; 3], Seed::new(0)).is_err());
 }

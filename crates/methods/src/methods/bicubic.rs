@@ -24,7 +24,7 @@ impl Method for Bicubic {
 
     fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
         match problem {
-            ProblemKey::Superresolution | ProblemKey::Deblurring => Ok(()),
+            ProblemKey::Superresolution | ProblemKey::Deblurring | ProblemKey::Volume => Ok(()),
             ProblemKey::Inpainting => Err("what is seen is as fine as the image"),
             ProblemKey::Tomography => Err("projections are no coarse image that could be interpolated"),
         }

@@ -4,6 +4,7 @@ use crate::estimate::Estimate;
 use crate::instrument::Material;
 use crate::method::{Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
+use crate::registry::ProblemKey;
 use crate::run::Run;
 use crate::settings::{Misfit, PrecisionChoice, TvWeight};
 use garde::Validate;
@@ -61,6 +62,10 @@ impl Method for DipTv {
     ];
     const LEARNS: Learns = Learns::Nothing;
     type Settings = Settings;
+
+    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
+        if problem == ProblemKey::Volume { Err("the network is two-dimensional") } else { Ok(()) }
+    }
 
     fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
         let Some(Space { height, width, .. }) = domain else { return Ok(()) };

@@ -23,9 +23,10 @@ impl Method for FilteredBackProjection {
     fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
         match problem {
             ProblemKey::Tomography => Ok(()),
-            ProblemKey::Superresolution | ProblemKey::Deblurring | ProblemKey::Inpainting => {
-                Err("needs projections")
-            }
+            ProblemKey::Superresolution
+            | ProblemKey::Deblurring
+            | ProblemKey::Inpainting
+            | ProblemKey::Volume => Err("needs projections"),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::estimate::Estimate;
 use crate::instrument::{Material, Role};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::registry::to_toml;
+use crate::registry::{ProblemKey, to_toml};
 use crate::run::{Persist, Run};
 use crate::settings::{Misfit, PrecisionChoice};
 use garde::Validate;
@@ -74,6 +74,10 @@ impl Method for FbpUnet {
     ];
     const LEARNS: Learns = Learns::Pairs;
     type Settings = Settings;
+
+    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
+        if problem == ProblemKey::Volume { Err("the network is two-dimensional") } else { Ok(()) }
+    }
 
     fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
         match domain.map(|domain| domain.height.min(domain.width)) {

@@ -23,9 +23,10 @@ impl Method for FillIn {
     fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
         match problem {
             ProblemKey::Inpainting => Ok(()),
-            ProblemKey::Superresolution | ProblemKey::Deblurring | ProblemKey::Tomography => {
-                Err("nothing is missing that could be filled in")
-            }
+            ProblemKey::Superresolution
+            | ProblemKey::Deblurring
+            | ProblemKey::Tomography
+            | ProblemKey::Volume => Err("nothing is missing that could be filled in"),
         }
     }
 

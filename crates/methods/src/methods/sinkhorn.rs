@@ -63,7 +63,7 @@ impl Method for Sinkhorn {
     type Settings = Settings;
 
     fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
-        match domain.map(|domain| domain.height.min(domain.width)) {
+        match domain.and_then(|domain| domain.axes().into_iter().min()) {
             Some(side) if settings.patch_size > side => {
                 Err(("patch_size".into(), format!("larger than the images of {side} pixels")))
             }

@@ -128,13 +128,12 @@ impl Method for Wpp {
         let Some(space) = domain else { return Ok(()) };
         let WppSettings { blur, downscaling, .. } = WppSettings::hertrich_2022();
         let Settings { patch_size: p, scales, .. } = *settings;
-        let axes = &space.batch(1)[1..];
-        let pyramid = Pyramid::new(axes, scales, &blur, downscaling);
-        let fits = |space: &Vec<i64>| space[1..].iter().all(|&n| n >= p);
+        let pyramid = Pyramid::new(space, scales, &blur, downscaling);
+        let fits = |space: &Space| space.axes().iter().all(|&n| n >= p);
         if pyramid.is_ok_and(|pyramid| pyramid.spaces().iter().all(fits)) {
             return Ok(());
         }
-        let size = axes[1..].iter().map(i64::to_string).collect::<Vec<_>>().join(" x ");
+        let size = space.axes().iter().map(i64::to_string).collect::<Vec<_>>().join(" x ");
         let problem =
             format!("expected at least one patch of {p} x {p} on all {scales} scales, got {size} pixels");
         Err(("scales".into(), problem))
@@ -201,7 +200,7 @@ impl Map {
         let report = prior.reports().into_iter().next();
         let report = report.ok_or_else(|| Error::value("scales of the prior", "at least one", "none"))?;
         let along = |n: &i64| (n - self.settings.patch_size) / measure.stride + 1;
-        let patches: i64 = space.batch(1)[2..].iter().map(along).product();
+        let patches: i64 = space.axes().iter().map(along).product();
         let mut figures = of_report(&report, suffix);
         figures.insert(format!("w2_squared{suffix}"), report.value.full());
         figures.insert(format!("patches{suffix}"), patches as f64);

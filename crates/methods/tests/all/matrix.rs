@@ -10,7 +10,7 @@ use tch::{Device, Tensor};
 use toml::de::Deserializer;
 
 /// Tiny settings of every problem.
-const TINY_PROBLEMS: [(&str, &str); 4] = [
+const TINY_PROBLEMS: [(&str, &str); 5] = [
     (
         "superresolution",
         "kernel_size = 4\nsigma = 1.0\nstride = 2\nform = 'wrap-after'\nnoise = 0.01\ncrop = 2\nsize = 24",
@@ -28,14 +28,22 @@ const TINY_PROBLEMS: [(&str, &str); 4] = [
         "window = [0.0, 0.45]\nscan = { size = 24, extent = 0.26, angles = 20, detectors = 35, simulation_size = 30 }\n\
          fbp = { filter = 'hann', frequency_scaling = 0.65 }\nnoise = { photons = 4096, mu_max = 81.35858 }",
     ),
+    (
+        "volume",
+        "kernel_size = 3\nsigma = 0.8\nstride = 2\nnoise = 0.01\ncrop = 2\nsize = 16\nreference_size = 18\ngrain = 6.0",
+    ),
 ];
 
 /// Tiny settings of every method, the same on every problem: weights are means against means.
-const TINY_METHODS: [(&str, &str); 10] = [
+const TINY_METHODS: [(&str, &str); 11] = [
     ("bicubic", ""),
     ("fbp", ""),
     ("fill_in", ""),
     ("tv", "weight = { likelihood = { lambda = 1.0, observed = 500 } }\niterations = 20\ntolerance = 1e-4"),
+    (
+        "smoothed_tv",
+        "weight = { mean = 1.0 }\nsmoothing = 0.01\ndescent = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' }",
+    ),
     (
         "dip_tv",
         "channels = 4\nscales = 2\nweight = { likelihood = { lambda = 1.0, observed = 500 } }\niterations = 3\nlearning_rate = 1e-3",
@@ -84,7 +92,10 @@ fn estimate(method: &MethodEntry, instrument: &dyn Instrument) -> (Estimate, Ten
     assert!(settings.out_of_range().is_none(), "{}", method.key);
     let run = Run::new(Seed::new(1), Device::Cpu);
     let drawn = |role, index| instrument.phantom(role, Seed::new(2), index).unwrap();
-    let small = |image: Tensor| image.narrow(2, 0, 24).narrow(3, 0, image.size()[3].min(28)).contiguous();
+    let small = |image: Tensor| match image.dim() {
+        5 => image,
+        _ => image.narrow(2, 0, 24).narrow(3, 0, image.size()[3].min(28)).contiguous(),
+    };
     let image = small(drawn(Role::Evaluation, 0));
     let seen = instrument.look("drawn", &image, Seed::new(3)).unwrap();
     let domain = Space::of("truth", &seen.truth).unwrap();

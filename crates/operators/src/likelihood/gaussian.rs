@@ -27,15 +27,20 @@ impl Gaussian {
     pub fn sigma(&self) -> f64 {
         self.sigma
     }
+
+    fn value(&self, residual: &Tensor) -> Result<Tensor> {
+        Ok(per_image(&residual.f_square()?)? / (2.0 * self.sigma.powi(2)))
+    }
 }
 
 impl Likelihood for Gaussian {
     fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
-        Ok(per_image(&difference(u, y)?.f_square()?)? / (2.0 * self.sigma.powi(2)))
+        self.value(&difference(u, y)?)
     }
 
-    fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
-        Ok(difference(u, y)? / self.sigma.powi(2))
+    fn value_and_grad(&self, u: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        let residual = difference(u, y)?;
+        Ok((self.value(&residual)?, residual / self.sigma.powi(2)))
     }
 }
 

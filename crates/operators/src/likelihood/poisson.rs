@@ -99,15 +99,18 @@ impl Poisson {
         Ok((counts.f_clamp_min(Self::LEAST_COUNT)? / self.photons).f_log()? / -self.mu_max)
     }
 
-    /// The counts that `y` stands for, and `t`.
-    fn parts(&self, u: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// The counts `k` that `y` stands for, `exp(-t) - 1`, and the value.
+    fn parts(&self, u: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
         same_shape(u, y)?;
         if y.numel() > 0 && !y.f_sum(Kind::Double)?.double_value(&[]).is_finite() {
             let remedy =
                 "NaN or infinity in it (counts of zero or less have no logarithm: see Poisson::observation)";
             return Err(Error::value("observation", "finite values", remedy));
         }
-        Ok((self.counts(y)?, (u.f_sub(y)?) * self.mu_max))
+        let (counts, t) = (self.counts(y)?, u.f_sub(y)? * self.mu_max);
+        let seen = t.f_neg()?.f_expm1()?;
+        let value = per_image(&(&counts * (&seen + t)))?;
+        Ok((counts, seen, value))
     }
 }
 
@@ -115,15 +118,14 @@ impl Likelihood for Poisson {
     /// # Errors
     /// Also [`Error::Value`] where the observation is not finite.
     fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
-        let (counts, t) = self.parts(u, y)?;
-        per_image(&(counts * (t.f_neg()?.f_expm1()? + t)))
+        Ok(self.parts(u, y)?.2)
     }
 
     /// # Errors
     /// Also [`Error::Value`] where the observation is not finite.
-    fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
-        let (counts, t) = self.parts(u, y)?;
-        Ok(counts * t.f_neg()?.f_expm1()? * -self.mu_max)
+    fn value_and_grad(&self, u: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (counts, seen, value) = self.parts(u, y)?;
+        Ok((value, counts * seen * -self.mu_max))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     settings::WppSettings,
     weights,
 };
-use smalti_base::{Error, Result, Seed};
+use smalti_base::{Error, Result, Seed, Space};
 use smalti_kernels::rows::Rows;
 use tch::{Kind, Tensor};
 
@@ -37,18 +37,19 @@ impl Frame {
         seed: Seed,
     ) -> Result<(Self, Vec<Rows>)> {
         let scale_weights = settings.checked()?;
-        if !matches!(size.len(), 4 | 5) || size.iter().any(|&n| n < 1) {
-            return Err(Error::shape("size of images", "[B, C, H, W] or [B, C, D, H, W]", size));
+        let space = Space::of_batch("size of images", size)?;
+        if size.iter().any(|&n| n < 1) {
+            return Err(Error::shape("size of images", "at least 1 along every axis", size));
         }
         if references.is_empty() {
             return Err(Error::value("reference images", "at least one", "none"));
         }
         let &WppSettings { patch_size, stride, centred, downscaling, .. } = settings;
         let patches = Patches { size: patch_size, stride, centred };
-        let pyramid = |what: &str, space: &[i64]| {
+        let pyramid = |what: &str, space: Space| {
             patches.check_fit(what, space)?;
             let pyramid = Pyramid::new(space, settings.scales, &settings.blur, downscaling)?;
-            for (l, space) in pyramid.spaces().iter().enumerate() {
+            for (l, &space) in pyramid.spaces().iter().enumerate() {
                 patches.check_fit(&format!("{what} on scale {l}"), space)?;
             }
             Ok::<_, Error>(pyramid)
@@ -61,7 +62,8 @@ impl Frame {
                 let expected = format!("{} axes with {} channels as images have", size.len(), size[1]);
                 return Err(Error::shape("reference image", expected, shape));
             }
-            let images = pyramid("reference image", &shape[1..])?.apply(&ready(reference)?)?;
+            let of_reference = Space::of("reference image", reference)?;
+            let images = pyramid("reference image", of_reference)?.apply(&ready(reference)?)?;
             of_scale.iter_mut().zip(images).for_each(|(all, image)| all.push(image));
         }
         let everywhere = Patches { stride: 1, ..patches };
@@ -71,7 +73,7 @@ impl Frame {
             everywhere.chosen(&what, images, settings.references, stream)
         });
         let rows = rows.collect::<Result<_>>()?;
-        let pyramid = pyramid("image", &size[1..])?;
+        let pyramid = pyramid("image", space)?;
         Ok((Self { size: size.to_vec(), patches, scale_weights, pyramid }, rows))
     }
 
@@ -92,9 +94,9 @@ impl Frame {
             let expected = "finite numbers >= 0";
             return Err(Error::value("weights of the pixels", expected, "others: mend the mask"));
         }
-        let plane: Vec<i64> = [1, self.size[1]].into_iter().chain(spatial.iter().copied()).collect();
         // Weights do not differ between channels, which patches need to be read.
-        let images = self.pyramid.apply(&weights.f_expand(&plane[..], false)?.f_contiguous()?)?;
+        let plane = self.pyramid.spaces()[0].batch(1);
+        let images = self.pyramid.apply(&weights.f_expand(plane, false)?.f_contiguous()?)?;
         let patches = Patches { centred: false, ..self.patches };
         let of_scale = images.iter().enumerate().map(|(l, image)| {
             let rows = patches.rows(&format!("weights on scale {l}"), image)?;

@@ -1,7 +1,7 @@
 //! Patches of batches of images and volumes as rows for the transport kernels.
 
 use super::settings::ReferencePatches;
-use smalti_base::{Error, Result, seed::Stream, slices};
+use smalti_base::{Error, Result, Space, seed::Stream, slices};
 use smalti_kernels::{error::KernelError, rows::Rows};
 use tch::{Device, Kind, Tensor};
 
@@ -51,9 +51,9 @@ impl Patches {
         Ok((all.at(&positions).map_err(refused(what))?, positions))
     }
 
-    /// Checks that images of `space` (without the batch) have a patch.
-    pub(crate) fn check_fit(self, what: &str, space: &[i64]) -> Result<()> {
-        let extents = space.get(1..).unwrap_or_default();
+    /// Checks that images of `space` have a patch.
+    pub(crate) fn check_fit(self, what: &str, space: Space) -> Result<()> {
+        let extents = space.axes();
         if extents.iter().all(|&n| n >= self.size) {
             return Ok(());
         }

@@ -1,20 +1,15 @@
 //! Patches as rows of tensors, on the device of the image, and the adjoint.
 
 use super::patches::Patches;
+use crate::windows::{windows, windows_adjoint};
 use smalti_base::Result;
 use tch::{Kind, Tensor};
 
 impl Patches {
     /// The patches in the order and layout of [`Patches::rows`], `[N, d]`, in the dtype of `x`.
     pub(super) fn tensor_rows(self, x: &Tensor) -> Result<Tensor> {
-        let axes = x.dim() - 2;
-        let mut windows = x.shallow_clone();
-        for axis in 0..axes {
-            windows = windows.f_unfold(2 + axis as i64, self.size, self.stride)?;
-        }
-        // From [B, C, places, patch] to [B, places, C, patch].
-        let order: Vec<i64> = [0].into_iter().chain(places(axes)).chain([1]).chain(within(axes)).collect();
-        let rows = windows.f_permute(&order[..])?.f_reshape([-1, self.dim(x)])?;
+        let dim = x.size()[1] * self.size.pow(x.dim() as u32 - 2);
+        let rows = windows(x, self.size, self.stride)?.f_reshape([-1, dim])?;
         if !self.centred {
             return Ok(rows);
         }
@@ -22,50 +17,12 @@ impl Patches {
         Ok(rows.f_sub(&mean)?.f_to_kind(x.kind())?)
     }
 
-    /// The adjoint: a gradient `[N, d]` in the rows of `x` as one in its pixels, of the gradient's dtype. Every pixel
-    /// gathers its own sum, in an order that is always the same.
+    /// The adjoint: a gradient `[N, d]` in the rows of `x` as one in its pixels, of the gradient's dtype.
     pub(super) fn tensor_rows_adjoint(self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let size = x.size();
-        let axes = x.dim() - 2;
-        let gradient = if self.centred {
-            gradient.f_sub(&gradient.f_mean_dim(1i64, true, gradient.kind())?)?
-        } else {
-            gradient.shallow_clone()
-        };
-        let count = |n: &i64| (n - self.size) / self.stride + 1;
-        let shape: Vec<i64> = std::iter::once(size[0])
-            .chain(size[2..].iter().map(count))
-            .chain([size[1]])
-            .chain(std::iter::repeat_n(self.size, axes))
-            .collect();
-        // From [B, places, C, patch] to [B, C, places, patch].
-        let channels = 1 + axes as i64;
-        let order: Vec<i64> = [0, channels].into_iter().chain(1..channels).chain(within(axes)).collect();
-        let mut windows = gradient.f_reshape(&shape[..])?.f_permute(&order[..])?.f_contiguous()?;
-        for axis in (0..axes).rev() {
-            let mut unfolded = windows.size();
-            unfolded.pop();
-            unfolded[2 + axis] = size[2 + axis];
-            windows =
-                Tensor::f_unfold_backward(&windows, &unfolded[..], 2 + axis as i64, self.size, self.stride)?;
-        }
-        Ok(windows)
+        let mean = |gradient: &Tensor| gradient.f_mean_dim(1i64, true, gradient.kind());
+        let centred = if self.centred { Some(gradient.f_sub(&mean(gradient)?)?) } else { None };
+        windows_adjoint(centred.as_ref().unwrap_or(gradient), &x.size(), self.size, self.stride)
     }
-
-    /// Values of a patch of `x`.
-    fn dim(self, x: &Tensor) -> i64 {
-        x.size()[1] * self.size.pow(x.dim() as u32 - 2)
-    }
-}
-
-/// Of `[B, C, places, patch]`: the axes of the places.
-fn places(axes: usize) -> std::ops::Range<i64> {
-    2..2 + axes as i64
-}
-
-/// Of either order: the axes within a patch.
-fn within(axes: usize) -> std::ops::Range<i64> {
-    2 + axes as i64..2 + 2 * axes as i64
 }
 
 #[cfg(test)]

@@ -9,6 +9,28 @@ use tch::{Kind, Tensor};
 #[derive(Debug)]
 struct Quartic(i64);
 
+/// The same, of cubes.
+#[derive(Debug)]
+struct OfCubes(Quartic);
+
+impl PatchDensity for OfCubes {
+    fn dim(&self) -> i64 {
+        self.0.dim()
+    }
+
+    fn axes(&self) -> Option<usize> {
+        Some(3)
+    }
+
+    fn nll(&self, patches: &Tensor) -> Result<Tensor> {
+        self.0.nll(patches)
+    }
+
+    fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.0.nll_and_grad(patches)
+    }
+}
+
 impl PatchDensity for Quartic {
     fn dim(&self) -> i64 {
         self.0
@@ -29,7 +51,8 @@ impl PatchDensity for Quartic {
 }
 
 fn prior(domain: Space, size: i64, sampling: Sampling) -> PatchPrior<Quartic> {
-    PatchPrior::new(Quartic(domain.channels * size * size), domain, sampling, Seed::new(7)).unwrap()
+    let dim = domain.map_axes(|_| size).len();
+    PatchPrior::new(Quartic(dim), domain, sampling, Seed::new(7)).unwrap()
 }
 
 fn image(domain: Space) -> Tensor {
@@ -107,6 +130,30 @@ fn the_offsets_of_a_grid_average_to_all_patches() {
     }
 }
 
+/// Cubes of volumes: the mean over all of them by torch's own unfolding of each axis, and autograd.
+#[test]
+fn all_cubes_and_the_offsets_of_their_grid_give_the_mean() {
+    let (domain, size) = (Space::volume(2, 5, 7, 6), 3);
+    let x = image(domain);
+    let leaf = x.copy().set_requires_grad(true);
+    let windows = leaf.unfold(2, size, 1).unfold(3, size, 1).unfold(4, size, 1);
+    let rows = windows.permute([0, 2, 3, 4, 1, 5, 6, 7]).reshape([3 * 5 * 4, 2 * 27]);
+    let (nll, _) = Quartic(54).nll_and_grad(&rows).unwrap();
+    let mean = nll.mean(Kind::Double);
+    let gradient = Tensor::run_backward(&[&mean], &[&leaf], false, false).remove(0);
+    let mean = mean.double_value(&[]);
+    let (value, grad) = prior(domain, size, Sampling::All).value_and_grad(&x).unwrap();
+    assert!((value / mean - 1.0).abs() < 1e-13 && largest(&(grad - &gradient)) < 1e-14);
+    // A stride of 4 is lowered to the 3 positions from slice to slice.
+    for (stride, offsets) in [(2, 8), (4, 27)] {
+        let mut grid = prior(domain, size, Sampling::Grid(stride));
+        let (values, grad) = average(&mut grid, &x, offsets..2 * offsets);
+        assert!((values.iter().sum::<f64>() / offsets as f64 / mean - 1.0).abs() < 1e-12, "{stride}");
+        assert!(largest(&(grad - &gradient)) < 1e-13);
+        assert!(values.iter().enumerate().all(|(i, v)| !values[..i].contains(v)), "an offset twice");
+    }
+}
+
 #[test]
 fn random_patches_are_unbiased() {
     let domain = Space::image(1, 12, 15);
@@ -167,12 +214,22 @@ fn what_does_not_fit_is_refused_in_one_line() {
         assert_eq!(line.lines().count(), 1, "{line}");
         line
     };
-    assert!(line(81, domain, Sampling::All).starts_with("patch size: expected 1 to the smaller side"));
+    assert!(
+        line(81, domain, Sampling::All)
+            .starts_with("patch size: expected 1 to the smallest of the sides 8x9")
+    );
     assert!(line(100, domain, Sampling::Random(5)).contains("patch size"));
     assert!(line(100, domain, Sampling::Grid(2)).contains("patch size"));
     assert!(line(10, domain, Sampling::All).contains("square number"));
     assert!(line(9, Space::image(2, 8, 9), Sampling::All).contains("square number"));
     assert!(line(9, domain, Sampling::Random(0)).contains("at least 1"));
+    // 64 are the values of a square of side 8, or of a cube of side 4.
+    let volume = Space::volume(1, 8, 8, 9);
+    assert!(line(9, volume, Sampling::All).contains("cube number"));
+    let of_cubes = |domain| PatchPrior::new(OfCubes(Quartic(64)), domain, Sampling::All, Seed::new(1));
+    assert!(of_cubes(volume).is_ok());
+    let refused = of_cubes(domain).unwrap_err().to_string();
+    assert!(refused.contains("axes of the patches") && refused.contains("got 3"), "{refused}");
     for stride in [0, -3] {
         assert!(line(9, domain, Sampling::Grid(stride)).contains("patch stride"));
     }

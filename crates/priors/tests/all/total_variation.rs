@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Error, Seed, Space};
-use smalti_priors::{Regularizer, TotalVariation, VolumeVariation};
+use smalti_priors::{Regularizer, TotalVariation};
 use tch::{Kind, Tensor};
 
 /// The formula, pixel by pixel: the value, and its derivative in every pixel.
@@ -52,9 +52,9 @@ fn value_and_gradient_are_those_of_a_loop() {
 #[test]
 fn values_of_volumes_are_those_of_a_loop() {
     for (d, h, w) in [(5, 7, 4), (1, 6, 3), (4, 1, 1)] {
-        let (space, eps) = (Space::image(d, h, w), 0.05);
+        let (space, eps) = (Space::volume(1, d, h, w), 0.05);
         let x = Seed::new(3).at("volume", 0).uniform(&space.batch(1)).to_kind(Kind::Double);
-        let at = |k, i, j| x.double_value(&[0, k, i, j]);
+        let at = |k, i, j| x.double_value(&[0, 0, k, i, j]);
         let mut sum = 0.0;
         for (k, i, j) in (0..d).flat_map(|k| (0..h).flat_map(move |i| (0..w).map(move |j| (k, i, j)))) {
             let below = if k + 1 < d { at(k + 1, i, j) - at(k, i, j) } else { 0.0 };
@@ -62,7 +62,7 @@ fn values_of_volumes_are_those_of_a_loop() {
             let right = if j + 1 < w { at(k, i, j + 1) - at(k, i, j) } else { 0.0 };
             sum += (below * below + down * down + right * right + eps * eps).sqrt() - eps;
         }
-        let value = VolumeVariation::new(space, eps).unwrap().value(&x).unwrap();
+        let value = TotalVariation::new(space, eps).unwrap().value(&x).unwrap();
         assert!((value - sum / (d * h * w) as f64).abs() < 1e-13, "{space:?}: {value}");
     }
 }

@@ -4,6 +4,11 @@ use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result, Space};
 use tch::{Device, Kind, Tensor};
 
+/// The axes of a batch along which its elements extend.
+fn sides(x: &Tensor) -> Vec<i64> {
+    (2..x.dim() as i64).collect()
+}
+
 /// Frequencies and pixels count as at least this share of the mean: an estimate of few draws may be close to zero.
 const LEAST: f64 = 0.01;
 
@@ -12,20 +17,21 @@ const LEAST: f64 = 0.01;
 /// A chain in `R^(-1) x` with the identity is one in `x` with `M`, whose best choice is the covariance of the posterior.
 #[derive(Debug)]
 pub struct Preconditioner {
-    /// The diagonal of `S`, `[1, C, H, W]`.
+    /// The diagonal of `S`, `[1, C, H, W]` or `[1, C, D, H, W]`.
     deviation: Tensor,
-    /// The multipliers of `C` as `torch.fft.rfft2` orders frequencies, `[1, C, H, W/2 + 1]`, real.
+    /// The multipliers of `C` as `torch.fft.rfftn` orders frequencies, `[1, C, H, W/2 + 1]` or `[1, C, D, H, W/2 + 1]`, real.
     gain: Option<Tensor>,
 }
 
 impl Preconditioner {
-    /// The diagonal `M: [1, C, H, W]`, positive: best is the posterior's variance of every pixel.
+    /// The diagonal `M: [1, C, H, W]` or `[1, C, D, H, W]`, positive: best is the posterior's variance of every pixel.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Value`] where it is not one positive, finite image.
     pub fn diagonal(m: &Tensor) -> Result<Self> {
-        if m.dim() != 4 || m.size()[0] != 1 {
-            return Err(Error::shape("preconditioner", "[1, C, H, W]", m.size()));
+        Space::of("preconditioner", m)?;
+        if m.size()[0] != 1 {
+            return Err(Error::shape("preconditioner", "one image, [1, ...]", m.size()));
         }
         let good = m.f_gt(0.0)?.f_logical_and(&m.f_isfinite()?)?;
         if good.f_all()?.int64_value(&[]) == 0 {
@@ -34,20 +40,15 @@ impl Preconditioner {
         Ok(Self { deviation: m.f_detach_copy()?.f_sqrt()?, gain: None })
     }
 
-    /// Estimated from `draws: [N, C, H, W]`, such as those of a first, shorter run: `S` has the standard deviations of the
-    /// pixels (means over 3 x 3 of their variances), and `C^2` the mean periodogram of the draws divided by them, of mean 1.
+    /// Estimated from `draws: [N, C, H, W]` or `[N, C, D, H, W]`, such as those of a first, shorter run: `S` has the standard
+    /// deviations of the pixels (means of their variances over 3 pixels along every axis), and `C^2` the mean periodogram of the draws divided by them, of mean 1.
     /// Draws of few independent ones give no covariance of all pixels, but these two.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Value`] where there are fewer than two draws, or they are all the same or not finite.
     pub fn estimated(draws: &Tensor) -> Result<Self> {
-        let [n, _, height, width] = draws.size()[..] else {
-            return Err(Error::shape(
-                "draws to estimate a preconditioner from",
-                "[N, C, H, W]",
-                draws.size(),
-            ));
-        };
+        let space = Space::of("draws to estimate a preconditioner from", draws)?;
+        let n = draws.size()[0];
         if n < 2 {
             return Err(Error::value("draws to estimate a preconditioner from", "at least 2", n));
         }
@@ -60,19 +61,22 @@ impl Preconditioner {
             let what = "variance of the draws of a preconditioner";
             return Err(Error::value(what, "a positive number: run the first chains longer", total));
         }
-        let smooth = variance.f_avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None::<i64>)?;
+        let smooth = match space.depth {
+            None => variance.f_avg_pool2d([3; 2], [1; 2], [1; 2], false, false, None::<i64>)?,
+            Some(_) => variance.f_avg_pool3d([3; 3], [1; 3], [1; 3], false, false, None::<i64>)?,
+        };
         let deviation = smooth.f_clamp_min(LEAST * total)?.f_sqrt()?;
-        let spectrum = away.f_div(&deviation)?.f_fft_rfft2(None::<i64>, [-2i64, -1].as_slice(), "ortho")?;
+        let over = sides(&away);
+        let spectrum = away.f_div(&deviation)?.f_fft_rfftn(None::<i64>, over.as_slice(), "ortho")?;
         let power = spectrum.f_abs()?.f_square()?.f_mean_dim(0i64, true, Kind::Double)?;
         // Over all frequencies, of which `power` holds most columns once for two.
-        let weight = Tensor::full([power.size()[3]], 2.0, (Kind::Double, power.device()));
+        let weight = Tensor::full([space.width / 2 + 1], 2.0, (Kind::Double, power.device()));
         let _ = weight.f_get(0)?.f_fill_(1.0)?;
-        if width % 2 == 0 {
+        if space.width % 2 == 0 {
             let _ = weight.f_get(-1)?.f_fill_(1.0)?;
         }
-        let over = [-2i64, -1];
         let all = (&power * &weight).f_sum_dim_intlist(over.as_slice(), true, Kind::Double)?;
-        let mean = all / (height * width) as f64;
+        let mean = all / space.axes().iter().product::<i64>() as f64;
         // A channel without any variance has no spectrum.
         let flat = mean.f_le(0.0)?;
         let gain = power.f_div(&mean)?.f_masked_fill(&flat, 1.0)?.f_clamp_min(LEAST)?.f_sqrt()?;
@@ -93,12 +97,12 @@ impl Preconditioner {
 
     fn filtered(&self, v: &Tensor) -> Result<Tensor> {
         let Some(gain) = &self.gain else { return Ok(v.shallow_clone()) };
-        let (size, over) = (v.size(), [-2i64, -1]);
-        let spectrum = v.f_fft_rfft2(None::<i64>, over.as_slice(), "ortho")?.f_mul(gain)?;
-        Ok(spectrum.f_fft_irfft2(&size[2..], over.as_slice(), "ortho")?)
+        let (size, over) = (v.size(), sides(v));
+        let spectrum = v.f_fft_rfftn(None::<i64>, over.as_slice(), "ortho")?.f_mul(gain)?;
+        Ok(spectrum.f_fft_irfftn(&size[2..], over.as_slice(), "ortho")?)
     }
 
-    /// `R v` for `v: [B, C, H, W]`, of the dtype that it was [`placed`](Self::placed) in.
+    /// `R v` for `v: [B, C, H, W]` or `[B, C, D, H, W]`, of the dtype that it was [`placed`](Self::placed) in.
     ///
     /// # Errors
     /// [`Error::Torch`] where it is another image.
@@ -131,7 +135,7 @@ impl Preconditioner {
             None => Ok(None),
         };
         let size = domain.batch(1);
-        let half = [size[0], size[1], size[2], size[3] / 2 + 1];
+        let half = Space { width: domain.width / 2 + 1, ..domain }.batch(1);
         let (deviation, gain) = (take("deviation", &size)?, take("gain", &half)?);
         let missing = || Error::value("preconditioner in a checkpoint", "a tensor `deviation`", "none");
         Ok(Self { deviation: deviation.ok_or_else(missing)?, gain })

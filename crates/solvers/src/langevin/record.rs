@@ -82,8 +82,9 @@ impl Record {
     /// The kept draws, `[chains, keep, C, H, W]`, of the dtype `kind`.
     pub(super) fn samples(&self, kind: Kind, device: Device) -> Result<Tensor> {
         if self.kept.is_empty() {
-            let Space { channels, height, width } = self.domain;
-            return Ok(Tensor::zeros([self.chains, 0, channels, height, width], (kind, device)));
+            let mut size = self.domain.batch(self.chains);
+            size.insert(1, 0);
+            return Ok(Tensor::f_zeros(size, (kind, device))?);
         }
         Ok(Tensor::f_stack(&self.kept, 1)?)
     }

@@ -47,7 +47,7 @@ pub struct LangevinSettings {
     pub thin: u64,
     /// Draws of each chain that are kept as images, evenly spaced, the last one among them; at most `draws`.
     pub keep: u64,
-    /// Pixels `[channel, row, column]` whose values are traced.
+    /// Pixels `[channel, row, column]` whose values are traced; none of volumes.
     pub pixels: Vec<[i64; 3]>,
 }
 
@@ -81,6 +81,9 @@ impl LangevinSettings {
                 format!("at most the {} draws", self.draws),
                 self.keep,
             ));
+        }
+        if !self.pixels.is_empty() {
+            domain.plane("domain with pixels to trace (for volumes give none)")?;
         }
         let inside = |p: &[i64; 3]| {
             let size = [domain.channels, domain.height, domain.width];

@@ -26,7 +26,9 @@ impl<'a> Target<'a> {
         if !(problem.weight >= 0.0 && problem.weight.is_finite()) {
             return Err(Error::value("weight of the regularizer", "a number >= 0", problem.weight));
         }
-        let observations = problem.observation.f_detach_copy()?.f_repeat([chains, 1, 1, 1])?;
+        let mut times = vec![1; problem.observation.dim()];
+        times[0] = chains;
+        let observations = problem.observation.f_detach_copy()?.f_repeat(times)?;
         let lambda = problem.weight * problem.observation.numel() as f64;
         Ok(Self { problem, observations, lambda, fixed: None })
     }
@@ -46,9 +48,9 @@ impl<'a> Target<'a> {
     pub(super) fn evaluate(&mut self, x: &Tensor, refresh: Option<u64>) -> Result<Energies> {
         let p = &mut self.problem;
         let u = p.operator.apply(x)?;
-        let nll = p.likelihood.nll(&u, &self.observations)?.f_to_kind(Kind::Double)?;
-        let mut values = Vec::<f64>::try_from(nll)?;
-        let mut grad = p.operator.vjp(x, &p.likelihood.grad(&u, &self.observations)?)?;
+        let (nll, slope) = p.likelihood.value_and_grad(&u, &self.observations)?;
+        let mut values = Vec::<f64>::try_from(nll.f_to_kind(Kind::Double)?)?;
+        let mut grad = p.operator.vjp(x, &slope)?;
         if self.lambda > 0.0 {
             let chains = values.len() as u64;
             let mut of_prior = Vec::with_capacity(values.len());

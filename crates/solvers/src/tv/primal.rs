@@ -43,16 +43,21 @@ impl Steps {
 /// The least response of `A^T s A` that is believed, as a share of its largest.
 const FLOOR: f64 = 1e-4;
 
-/// What `A^T s A` does to frequencies, `[1, 1, H, W / 2 + 1]`: read off what it makes of the pixel in the middle; where it
-/// does not see that (a mask), the square of its norm for all frequencies.
+/// What `A^T s A` does to frequencies, `[1, 1, H, W / 2 + 1]`, of volumes `[1, 1, D, H, W / 2 + 1]`: read off what it makes
+/// of the pixel in the middle; where it does not see that (a mask), the square of its norm for all frequencies.
 fn seen(operator: &dyn LinearOperator, s: &Tensor) -> Result<Tensor> {
     let domain = operator.domain();
-    let (h, w) = (domain.height, domain.width);
+    let halves: Vec<i64> = domain.axes().iter().map(|n| n / 2).collect();
     let point = Tensor::f_zeros(domain.batch(1), (s.kind(), s.device()))?;
-    let _ = point.f_narrow(2, h / 2, 1)?.f_narrow(3, w / 2, 1)?.f_fill_(1.0)?;
+    let mut middle = point.shallow_clone();
+    for (axis, &half) in (2..).zip(&halves) {
+        middle = middle.f_narrow(axis, half, 1)?;
+    }
+    let _ = middle.f_fill_(1.0)?;
     let answer = operator.adjoint(&(operator.apply(&point)? * s))?;
     let answer = answer.f_mean_dim([1i64].as_slice(), true, s.kind())?;
-    let seen = spectrum(&answer.f_roll([-(h / 2), -(w / 2)], [2i64, 3])?)?.f_real()?.f_contiguous()?;
+    let back: Vec<i64> = halves.iter().map(|half| -half).collect();
+    let seen = spectrum(&answer.f_roll(back, sides(&answer))?)?.f_real()?.f_contiguous()?;
     if seen.f_max()?.f_double_value(&[])? > 0.0 {
         return Ok(seen);
     }
@@ -67,24 +72,27 @@ fn seen(operator: &dyn LinearOperator, s: &Tensor) -> Result<Tensor> {
 /// A symmetric, positive definite, periodic filter `T`, near to the inverse of
 /// `N = A^T s A + sigma D^T D + rho`, and so small that `|sqrt(T) N sqrt(T)| <= 1`.
 pub(super) struct Filter {
-    /// `[1, 1, H, W / 2 + 1]`, real and positive.
+    /// `[1, 1, H, W / 2 + 1]` or `[1, 1, D, H, W / 2 + 1]`, real and positive.
     response: Tensor,
-    size: [i64; 2],
+    /// `[H, W]` or `[D, H, W]`.
+    size: Vec<i64>,
 }
 
 impl Filter {
     /// The filter for the dual steps `s`, `sigma` and `rho`, where `A^T s A` is about `seen`.
     fn new(operator: &dyn LinearOperator, seen: Tensor, s: &Tensor, sigma: f64, rho: f64) -> Result<Self> {
-        let Space { height: h, width: w, .. } = operator.domain();
-        // Eigenvalues of D^T D at the frequencies of a periodic image.
-        let waves = |n: i64, count: i64| -> Result<Tensor> {
-            let k = Tensor::f_arange(count, (s.kind(), s.device()))? * (std::f64::consts::PI / n as f64);
-            Ok(k.f_sin()?.f_square()? * 4.0)
-        };
-        let laplace =
-            waves(h, h)?.f_reshape([1, 1, h, 1])? + waves(w, w / 2 + 1)?.f_reshape([1, 1, 1, w / 2 + 1])?;
+        let size = operator.domain().axes();
+        // Eigenvalues of D^T D at the frequencies of a periodic image, a sum over the axes.
+        let mut laplace = seen.f_zeros_like()?;
+        for (axis, &n) in size.iter().enumerate() {
+            let mut shape = vec![1; seen.dim()];
+            shape[2 + axis] = seen.size()[2 + axis];
+            let k = Tensor::f_arange(shape[2 + axis], (s.kind(), s.device()))?;
+            let waves = (k * (std::f64::consts::PI / n as f64)).f_sin()?.f_square()? * 4.0;
+            laplace += waves.f_reshape(shape)?;
+        }
         let response = (seen + laplace * sigma + rho).f_reciprocal()?;
-        let mut filter = Self { response, size: [h, w] };
+        let mut filter = Self { response, size };
         let normal = Normal { operator, s, sigma, rho, root: Some(filter.root()?) };
         // The estimate comes from below: a little more keeps the steps safe.
         let norm = 1.05 * power(s).norm(&normal, Seed::new(0))?.norm;
@@ -93,17 +101,22 @@ impl Filter {
     }
 
     fn root(&self) -> Result<Self> {
-        Ok(Self { response: self.response.f_sqrt()?, size: self.size })
+        Ok(Self { response: self.response.f_sqrt()?, size: self.size.clone() })
     }
 
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let filtered = spectrum(x)? * &self.response;
-        Ok(filtered.f_fft_irfft2(self.size.as_slice(), [2i64, 3].as_slice(), "backward")?)
+        Ok(filtered.f_fft_irfftn(self.size.as_slice(), sides(x).as_slice(), "backward")?)
     }
 }
 
+/// The axes of a batch along which its elements extend.
+fn sides(x: &Tensor) -> Vec<i64> {
+    (2..x.dim() as i64).collect()
+}
+
 fn spectrum(x: &Tensor) -> Result<Tensor> {
-    Ok(x.f_fft_rfft2(None::<i64>, [2i64, 3].as_slice(), "backward")?)
+    Ok(x.f_fft_rfftn(None::<i64>, sides(x).as_slice(), "backward")?)
 }
 
 /// A power iteration in the dtype of `like`.

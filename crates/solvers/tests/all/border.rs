@@ -7,7 +7,7 @@ use smalti_priors::{Regularizer, TotalVariation};
 use smalti_solvers::{AdamSettings, Bordered, Budget, Iteration, Map, Observer, Problem, Schedule, run};
 use tch::{Device, Kind, Tensor};
 
-const DOMAIN: Space = Space { channels: 1, height: 24, width: 32 };
+const DOMAIN: Space = Space::image(1, 24, 32);
 
 fn image(name: &str, domain: Space) -> Tensor {
     Seed::new(6).at(name, 0).uniform(&domain.batch(1)).to_kind(Kind::Double)
@@ -73,14 +73,14 @@ fn the_start_is_the_interior_within_noise() {
 
 #[test]
 fn a_volume_has_a_border_on_six_sides() {
-    let domain = Space::image(8, 10, 9);
+    let domain = Space::volume(1, 8, 10, 9);
     let operator = VolumeConvolution::superresolution(domain, 4, 1.0, 2).unwrap();
-    let bordered = Bordered::volume(&operator, 3).unwrap();
-    assert_eq!(bordered.domain(), Space::image(14, 16, 15));
+    let bordered = Bordered::new(&operator, 3).unwrap();
+    assert_eq!(bordered.domain(), Space::volume(1, 14, 16, 15));
     let interior = image("volume", domain);
     let start = bordered.start(&interior, Seed::new(1)).unwrap();
     assert!(bordered.cut(&start).unwrap().equal(&interior));
-    assert!(start.narrow(1, 0, 3).std(true).double_value(&[]) > 0.2, "slices of noise");
+    assert!(start.narrow(2, 0, 3).std(true).double_value(&[]) > 0.2, "slices of noise");
     let seen = operator.apply(&interior).unwrap();
     assert!(bordered.operator().apply(&start).unwrap().equal(&seen));
     let back = bordered.operator().adjoint(&seen).unwrap();

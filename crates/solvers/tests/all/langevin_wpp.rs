@@ -17,12 +17,12 @@ const WEIGHT: f64 = 20.0;
 #[test]
 fn chains_sample_with_the_wasserstein_patch_prior() {
     let space = Space::image(1, 8, 8);
-    let draw = |name, size: [i64; 4]| Seed::new(5).at(name, 0).uniform(&size).to_kind(Kind::Double);
+    let draw = |name, size: &[i64]| Seed::new(5).at(name, 0).uniform(size).to_kind(Kind::Double);
     let operator = || Convolution::superresolution(space, 3, 0.8, 2, Extension::WrapAfter).unwrap();
     let a = operator();
     let likelihood = Gaussian::new(SIGMA).unwrap();
-    let y = a.apply(&draw("truth", space.batch(1))).unwrap();
-    let reference = draw("reference", [1, 1, 10, 10]);
+    let y = a.apply(&draw("truth", &space.batch(1))).unwrap();
+    let reference = draw("reference", &[1, 1, 10, 10]);
     // Chains see the gap as noise of the energy, of up to this share of its 10 to 100: more than about one and they get stuck.
     let gap = 1e-3;
     let wpp = WppSettings {
@@ -33,7 +33,7 @@ fn chains_sample_with_the_wasserstein_patch_prior() {
         ..WppSettings::default()
     };
     let prior = || WassersteinPatchPrior::new(&space.batch(1), &[&reference], &wpp, Seed::new(6)).unwrap();
-    let starts = overdispersed(&draw("x", space.batch(1)).zeros_like(), 2, 1.0, Seed::new(2)).unwrap();
+    let starts = overdispersed(&draw("x", &space.batch(1)).zeros_like(), 2, 1.0, Seed::new(2)).unwrap();
     let sample = || {
         let mut prior = prior();
         let problem = Problem {

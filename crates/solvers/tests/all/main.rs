@@ -19,5 +19,6 @@ mod tv;
 mod tv_poisson;
 mod unet;
 mod unet_training;
+mod volumes;
 mod wppflow_training;
 mod wppnet_training;

@@ -33,7 +33,7 @@ fn entropy() -> f64 {
 fn flow() -> PatchNr {
     tch::set_num_threads(1);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    PatchNr::new(PatchNrShape { patch_size: 2, blocks: 3, hidden: 16, clamp }, Seed::new(1)).unwrap()
+    PatchNr::new(PatchNrShape { patch_size: 2, axes: 2, blocks: 3, hidden: 16, clamp }, Seed::new(1)).unwrap()
 }
 
 fn settings(steps: u64) -> TrainingSettings {

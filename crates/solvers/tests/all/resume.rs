@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 
 fn flow(kind: Kind) -> PatchNr {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 3, blocks: 2, hidden: 16, clamp };
+    let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 16, clamp };
     let mut flow = PatchNr::new(shape, Seed::new(1)).unwrap();
     flow.to(Device::Cpu, kind).unwrap();
     flow

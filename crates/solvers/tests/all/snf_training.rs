@@ -72,7 +72,7 @@ fn patch_posterior() -> PosteriorEnergy {
     let domain = Space::image(1, 4, 6);
     let operator = Convolution::superresolution(domain, 3, 0.8, 2, Extension::WrapAfter).unwrap();
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 3, blocks: 2, hidden: 8, clamp };
+    let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 8, clamp };
     let flow = PatchNr::new(shape, Seed::new(1)).unwrap();
     let prior = PatchPrior::new(flow, domain, Sampling::All, Seed::new(2)).unwrap();
     let likelihood = Box::new(Gaussian::new(0.2).unwrap());

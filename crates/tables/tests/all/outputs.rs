@@ -79,7 +79,7 @@ fn readers_see_rounded_figures_and_notes() {
 fn outcome() -> Outcome {
     let truth = microstructure(160, 200, Seed::new(9), 0).unwrap();
     let observation = truth.avg_pool2d([4, 4], [4, 4], [0, 0], false, true, None::<i64>);
-    let grid = Grid { origin: (1.5, 1.5), spacing: (4.0, 4.0) };
+    let grid = Grid { origin: (1.5, 1.5), spacing: (4.0, 4.0), depth: None };
     let results = [("bicubic", 0.03), ("l2_tv", 0.02), ("patchnr", 0.01)].map(|(key, level)| {
         let noise = Seed::new(1).at(key, 0).normal(&truth.size());
         let image = &truth + noise * level;

@@ -9,8 +9,10 @@
 //! | [`MixedBatch`] | the batch mean removed | [`range`](crate::laws::range) |
 //! | [`AlwaysFloat`] | computes in float32 | [`dtype`](crate::laws::dtype) |
 //! | [`HalfPixelOff`] | grid half a pixel aside | [`grid`](crate::laws::grid) |
+//! | [`HalfSliceOff`] | grid half a slice aside | [`grid`](crate::laws::grid) |
 //! | [`WithoutVariance`] | gradient lacks `1/sigma^2` | [`likelihood_gradient`](crate::laws::likelihood_gradient) |
 //! | [`WithoutAttenuation`] | gradient lacks `mu_max` | [`likelihood_gradient`](crate::laws::likelihood_gradient) |
+//! | [`OtherAtOnce`] | value or gradient x 1.01 when asked for both | [`value_and_grad`](crate::laws::value_and_grad) |
 //! | [`InexactInverse`] | `T(z)` off by 1e-3 | [`inverse`](crate::laws::inverse) |
 //! | [`FlippedLogDet`] | sign of both log-determinants | [`log_det`](crate::laws::log_det), [`flow_integrates`](crate::laws::flow_integrates) |
 //! | [`SummedLogDet`] | log-determinant of the whole batch | [`log_det`](crate::laws::log_det), [`bijection_rows`](crate::laws::bijection_rows) |
@@ -48,9 +50,9 @@ pub use energies::{MixedRows, ScaledForce};
 pub use images::BrokenImageLayer;
 pub use kernels::{BrokenKernel, KernelMistake};
 pub use layers::{BrokenLayer, Mistake};
-pub use likelihoods::{WithoutAttenuation, WithoutVariance};
+pub use likelihoods::{AtOnce, OtherAtOnce, WithoutAttenuation, WithoutVariance};
 pub use operators::{
-    AlwaysFloat, Bent, HalfPixelOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
+    AlwaysFloat, Bent, HalfPixelOff, HalfSliceOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
 };
 pub use regularizers::{Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
 pub use transport::{NearestRows, ScaledBound};

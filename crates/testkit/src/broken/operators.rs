@@ -19,6 +19,9 @@ pub struct AlwaysFloat(pub Box<dyn LinearOperator>);
 /// An operator whose grid is half a pixel to the right of where its output lies.
 pub struct HalfPixelOff(pub Box<dyn LinearOperator>);
 
+/// An operator of volumes whose grid is half a slice beside where its output lies.
+pub struct HalfSliceOff(pub Box<dyn LinearOperator>);
+
 /// Implements [`Operator`] by that of field 0, but for the methods given.
 macro_rules! like_the_original {
     ($twin:ty, apply = $apply:expr, vjp = $vjp:expr, shift = $shift:expr) => {
@@ -36,8 +39,8 @@ macro_rules! like_the_original {
                 $vjp(self.0.as_ref(), x, v)
             }
             fn grid(&self) -> Grid {
-                let Grid { origin: (y, x), spacing } = self.0.grid();
-                Grid { origin: (y, x + $shift), spacing }
+                let grid = self.0.grid();
+                Grid { origin: (grid.origin.0, grid.origin.1 + $shift), ..grid }
             }
         }
     };
@@ -77,6 +80,26 @@ like_the_original!(MixedBatch, apply = without_mean, vjp = vjp, shift = 0.0);
 like_the_original!(AlwaysFloat, apply = float, vjp = vjp, shift = 0.0);
 like_the_original!(HalfPixelOff, apply = apply, vjp = vjp, shift = 0.5);
 
+impl Operator for HalfSliceOff {
+    fn domain(&self) -> Space {
+        self.0.domain()
+    }
+    fn range(&self) -> Space {
+        self.0.range()
+    }
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.apply(x)
+    }
+    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+        self.0.vjp(x, v)
+    }
+    fn grid(&self) -> Grid {
+        let grid = self.0.grid();
+        let (origin, spacing) = grid.depth.unwrap_or((0.0, 1.0));
+        Grid { depth: Some((origin + 0.5, spacing)), ..grid }
+    }
+}
+
 impl LinearOperator for ScaledAdjoint {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         Ok(self.0.adjoint(v)? * 1.01)
@@ -85,6 +108,6 @@ impl LinearOperator for ScaledAdjoint {
 
 impl LinearOperator for ShiftedAdjoint {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
-        Ok(self.0.adjoint(v)?.f_roll(1, 3)?)
+        Ok(self.0.adjoint(v)?.f_roll(1, -1)?)
     }
 }

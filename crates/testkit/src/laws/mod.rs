@@ -1,7 +1,7 @@
 //! The laws, one file each.
 //!
 //! Of operators: [`adjoint`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
-//! [`likelihood_gradient`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
+//! [`likelihood_gradient`], [`value_and_grad`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
 //! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`]; of Markov kernels:
 //! [`invariance`], [`detailed_balance`], [`importance_term`]; of energies: [`energy_gradient`]; of stochastic flows: [`path_weights`]; of patch
 //! densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
@@ -29,6 +29,7 @@ mod repeatable;
 mod rows;
 mod trainable;
 mod transport_bounds;
+mod value_and_grad;
 mod vjp;
 
 pub use adjoint::adjoint;
@@ -52,4 +53,5 @@ pub use repeatable::repeatable;
 pub use rows::{bijection_rows, density_rows};
 pub use trainable::trainable;
 pub use transport_bounds::{TransportBounds, transport_bounds};
+pub use value_and_grad::value_and_grad;
 pub use vjp::vjp;

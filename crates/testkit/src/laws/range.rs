@@ -2,7 +2,7 @@
 
 use super::measure::{normal, relative_distance};
 use crate::violation::{Trial, Violation};
-use smalti_base::Seed;
+use smalti_base::{Seed, Space};
 use smalti_operators::Operator;
 use tch::Tensor;
 
@@ -38,8 +38,12 @@ pub fn range(subject: &str, f: &dyn Operator, seed: Seed) -> Result<(), Violatio
             format!("J^T v of element {i} depends on its batch, relative distance"),
         )?;
     }
-    let wider = Tensor::zeros([1, domain.channels, domain.height, domain.width + 1], (x.kind(), x.device()));
-    for (what, wrong) in [("too wide an image", &wider), ("an image without a batch", &x.get(0))] {
+    let wider = Space { width: domain.width + 1, ..domain }.batch(1);
+    let wider = Tensor::zeros(wider, (x.kind(), x.device()));
+    let (alone, axis) = (x.get(0), x.narrow(0, 0, 1).unsqueeze(2));
+    for (what, wrong) in
+        [("too wide an image", &wider), ("an image without a batch", &alone), ("an axis too many", &axis)]
+    {
         let accepted = f64::from(u8::from(f.apply(wrong).is_ok()));
         trial.at_most(0.0, accepted, format!("{what} was not refused"))?;
     }

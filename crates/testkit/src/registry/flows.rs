@@ -66,13 +66,14 @@ pub fn layers() -> Result<Vec<LayerCase>> {
     Ok(all)
 }
 
-/// A small patchNR flow in float64.
+/// A small patchNR flow in float64, of patches with so many axes.
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
-pub fn patchnr(patch_size: i64) -> Result<PatchNr> {
+pub fn patchnr(patch_size: i64, axes: usize) -> Result<PatchNr> {
     let clamp = clamp(ClampForm::AlphaAtan)?;
-    let mut flow = PatchNr::new(PatchNrShape { patch_size, blocks: 3, hidden: 20, clamp }, Seed::new(22))?;
+    let mut flow =
+        PatchNr::new(PatchNrShape { patch_size, axes, blocks: 3, hidden: 20, clamp }, Seed::new(22))?;
     flow.to(tch::Device::Cpu, Kind::Double)?;
     Ok(flow)
 }

@@ -84,7 +84,7 @@ pub fn consistency() -> Result<Vec<ConsistencyCase>> {
         .into_iter()
         .map(|(name, form, scale)| {
             let operator = Convolution::superresolution(Space::image(1, 6, 8), 3, 0.8, 2, form)?;
-            let draw = |what, size: [i64; 4]| seed.at(what, 0).normal(&size).to_kind(Kind::Double);
+            let draw = |what, size: Vec<i64>| seed.at(what, 0).normal(&size).to_kind(Kind::Double);
             let (batch, cond) =
                 (draw("images", operator.domain().batch(3)), draw("y", operator.range().batch(3)));
             let layer = DataConsistency::new(operator, scale, solver)?;

@@ -60,7 +60,7 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
     let seen = Compose::new(Mask::new(3, &mask)?, Convolution::blur(small, &free, Extension::WrapAfter)?)?;
     all.push(Linear::new("blur of a masked image", Box::new(seen)));
     // Volumes; positions that leave voxels over along every axis.
-    let volume = Space::image(9, 12, 14);
+    let volume = Space::volume(2, 9, 12, 14);
     let free = seed.at("kernel of volumes", 0).normal(&[2, 3, 4]);
     all.push(Linear::new(
         "volumes, 4x4x4 Gaussian, stride 3",
@@ -71,9 +71,14 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
         "volumes, free 2x3x4 kernel, stride 2",
         Box::new(VolumeConvolution::new(volume, &free, 2)?),
     ));
-    all.push(Linear::new("crop of volumes", Box::new(Crop::to_volume(volume, 3)?)));
+    all.push(Linear::new("crop of volumes", Box::new(Crop::to(volume, 3)?)));
+    all.push(Linear::new("identity of volumes", Box::new(Identity::new(volume))));
+    all.push(Linear::new("gradient of volumes", Box::new(Gradient::new(Space::volume(2, 5, 7, 6)))));
+    all.push(Linear::new("gradient of a single slice", Box::new(Gradient::new(Space::volume(1, 1, 5, 4)))));
+    let cubes = seed.at("mask of volumes", 0).uniform(&[9, 12, 14]).lt(0.6);
+    all.push(Linear::new("mask of volumes", Box::new(Mask::new(2, &cubes)?)));
     let seen = VolumeConvolution::superresolution(volume, 4, 1.0, 3)?;
-    let bordered = Compose::new(Crop::to_volume(volume, 5)?, seen)?;
+    let bordered = Compose::new(Crop::to(volume, 5)?, seen)?;
     all.push(Linear::new("volumes, 4x4x4 Gaussian, stride 3, with a border", Box::new(bordered)));
     Ok(all)
 }
@@ -108,6 +113,12 @@ pub fn blurs() -> Result<Vec<Linear>> {
     let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter)?;
     let bordered = Compose::new(Crop::to(image, 20)?, a)?;
     all.push(Linear::new("superresolution SiC x4 with a border", Box::new(bordered)));
+    let volume = Space::volume(1, 34, 32, 36);
+    let half = VolumeConvolution::superresolution(volume, 4, 1.0, 2)?;
+    let bordered =
+        Compose::new(Crop::to(volume, 3)?, VolumeConvolution::superresolution(volume, 4, 1.0, 2)?)?;
+    all.push(Linear::new("volumes of half the size", Box::new(half)));
+    all.push(Linear::new("volumes of half the size with a border", Box::new(bordered)));
     Ok(all)
 }
 

@@ -3,16 +3,17 @@
 use super::{Named, flows};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::LinearOperator;
-use smalti_priors::{
-    PatchDensity, PatchPrior, Patches, Reflected, Regularizer, Sampling, TotalVariation, VolumeVariation,
-};
+use smalti_priors::{PatchDensity, PatchPrior, Patches, Reflected, Regularizer, Sampling, TotalVariation};
 
-/// The patch densities, on 3x3 patches.
+/// The patch densities, on 3x3 patches and on cubes of side 2.
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
 pub fn densities() -> Result<Vec<Named<dyn PatchDensity>>> {
-    Ok(vec![Named::new("patchNR flow", Box::new(flows::patchnr(3)?))])
+    Ok(vec![
+        Named::new("patchNR flow", Box::new(flows::patchnr(3, 2)?)),
+        Named::new("patchNR flow of cubes", Box::new(flows::patchnr(2, 3)?)),
+    ])
 }
 
 /// A regularizer, the domain of its images, and whether `refresh` draws a new subset.
@@ -27,21 +28,26 @@ pub fn regularizers() -> Result<Vec<RegularizerCase>> {
     let colour = Space::image(3, 9, 7);
     let mut all: Vec<RegularizerCase> = Vec::new();
     for sampling in [Sampling::All, Sampling::Random(40), Sampling::Grid(3), Sampling::Grid(4)] {
-        let prior = PatchPrior::new(flows::patchnr(3)?, domain, sampling, Seed::new(31))?;
+        let prior = PatchPrior::new(flows::patchnr(3, 2)?, domain, sampling, Seed::new(31))?;
         let fresh = sampling != Sampling::All;
         all.push((Named::new(format!("patchNR, {sampling:?}"), Box::new(prior)), domain, fresh));
     }
-    let reflected = Reflected::new(domain, 2, |extended| {
-        PatchPrior::new(flows::patchnr(3)?, extended, Sampling::All, Seed::new(31))
-    })?;
-    all.push((Named::new("patchNR of the reflected image", Box::new(reflected)), domain, false));
-    for space in [domain, colour] {
-        let tv = TotalVariation::new(space, 0.1)?;
-        all.push((Named::new("total variation", Box::new(tv)), space, false));
+    let volume = Space::volume(1, 5, 6, 7);
+    for sampling in [Sampling::All, Sampling::Random(40), Sampling::Grid(2)] {
+        let prior = PatchPrior::new(flows::patchnr(2, 3)?, volume, sampling, Seed::new(31))?;
+        let fresh = sampling != Sampling::All;
+        all.push((Named::new(format!("patchNR of cubes, {sampling:?}"), Box::new(prior)), volume, fresh));
     }
-    let volume = Space::image(6, 7, 5);
-    let tv = VolumeVariation::new(volume, 0.1)?;
-    all.push((Named::new("total variation of volumes", Box::new(tv)), volume, false));
+    for (space, p) in [(domain, 3), (volume, 2)] {
+        let reflected = Reflected::new(space, 2, |extended| {
+            PatchPrior::new(flows::patchnr(p, space.axes().len())?, extended, Sampling::All, Seed::new(31))
+        })?;
+        all.push((Named::new(format!("patchNR of {space:?}, reflected"), Box::new(reflected)), space, false));
+    }
+    for space in [domain, colour, volume, Space::volume(2, 4, 3, 5)] {
+        let tv = TotalVariation::new(space, 0.1)?;
+        all.push((Named::new(format!("total variation of {space:?}"), Box::new(tv)), space, false));
+    }
     Ok(all)
 }
 
@@ -52,17 +58,22 @@ pub fn regularizers() -> Result<Vec<RegularizerCase>> {
 pub fn extractions() -> Result<Vec<Named<dyn LinearOperator>>> {
     let grey = Space::image(1, 11, 14);
     let colour = Space::image(2, 9, 12);
+    let (volume, channels) = (Space::volume(1, 5, 8, 7), Space::volume(2, 4, 5, 6));
     let mut stream = Seed::new(32).at("patches", 0);
-    let all: [(&str, Patches); 6] = [
+    let all: [(&str, Patches); 10] = [
         ("all patches", Patches::all(grey, 4)?),
         ("all patches in colour", Patches::all(colour, 3)?),
-        ("patches on a grid", Patches::grid(grey, 4, 3, (2, 1))?),
-        ("patches on a grid with gaps, in colour", Patches::grid(colour, 2, 4, (0, 3))?),
+        ("patches on a grid", Patches::grid(grey, 4, 3, &[2, 1])?),
+        ("patches on a grid with gaps, in colour", Patches::grid(colour, 2, 4, &[0, 3])?),
         ("random patches", Patches::random(grey, 5, 20, &mut stream)?),
         (
             "random patches that repeat, in colour",
             Patches::random_with_replacement(colour, 3, 90, &mut stream)?,
         ),
+        ("all cubes", Patches::all(volume, 3)?),
+        ("cubes on a grid", Patches::grid(volume, 3, 2, &[0, 1, 1])?),
+        ("cubes on a grid with gaps, of two channels", Patches::grid(channels, 2, 3, &[2, 0, 1])?),
+        ("random cubes of two channels", Patches::random(channels, 2, 20, &mut stream)?),
     ];
     Ok(all
         .into_iter()

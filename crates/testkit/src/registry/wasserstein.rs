@@ -2,21 +2,19 @@
 
 use super::{Named, priors::RegularizerCase};
 use crate::laws::TransportBounds;
-use smalti_base::{Error, Result, Seed, Space};
+use smalti_base::{Result, Seed, Space};
 use smalti_operators::{Grid, LinearOperator, Operator};
 use smalti_priors::Regularizer;
 use smalti_priors::sinkhorn::{SinkhornMethod, SinkhornPatchPrior, SinkhornSettings};
 use smalti_priors::wpp::{Blur, DualMethod, Pyramid, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use tch::{Kind, Tensor};
 
-/// Images, colour images, and volumes as images whose channels are the slices.
-const SPACES: [(&str, [i64; 3], bool); 3] =
-    [("images", [1, 15, 18], false), ("colour images", [3, 14, 11], false), ("volumes", [10, 11, 9], true)];
-
-/// `[B, C, H, W]`, or `[B, 1, D, H, W]` for volumes.
-fn shape(batch: i64, [channels, height, width]: [i64; 3], volume: bool) -> Vec<i64> {
-    if volume { vec![batch, 1, channels, height, width] } else { vec![batch, channels, height, width] }
-}
+/// Images, colour images, and volumes.
+const SPACES: [(&str, Space); 3] = [
+    ("images", Space::image(1, 15, 18)),
+    ("colour images", Space::image(3, 14, 11)),
+    ("volumes", Space::volume(1, 10, 11, 9)),
+];
 
 /// Two scales of patches of 3, with weights that differ, all of them without their means where `centred`.
 pub fn settings(centred: bool) -> WppSettings {
@@ -58,19 +56,13 @@ pub enum Search {
 /// Those of the constructors; none with the sizes used here.
 pub fn at_fixed_potentials(search: Search) -> Result<Vec<RegularizerCase>> {
     let mut all: Vec<RegularizerCase> = Vec::new();
-    for (what, space, volume) in SPACES {
+    for (what, space) in SPACES {
         for centred in [false, true] {
-            let size = shape(1, space, volume);
-            let prior = solved(&size, &settings(centred))?;
+            let prior = solved(&space.batch(1), &settings(centred))?;
             let prior = if search == Search::Tensors { prior.with_tensor_search() } else { prior };
             let prior = prior.at_fixed_potentials();
             let name = format!("Wasserstein patch prior of {what} by {search:?}, centred {centred}");
-            let [channels, height, width] = space;
-            all.push((
-                Named::new(name, Box::new(Reshaped { prior, size })),
-                Space::image(channels, height, width),
-                false,
-            ));
+            all.push((Named::new(name, Box::new(prior)), space, false));
         }
     }
     Ok(all)
@@ -82,20 +74,15 @@ pub fn at_fixed_potentials(search: Search) -> Result<Vec<RegularizerCase>> {
 /// Those of the constructors; none with the sizes used here.
 pub fn sinkhorn_of_samples() -> Result<Vec<RegularizerCase>> {
     let mut all: Vec<RegularizerCase> = Vec::new();
-    for (what, space, volume) in SPACES {
-        let size = shape(1, space, volume);
+    for (what, space) in SPACES {
+        let size = space.batch(1);
         let reference = Seed::new(33).at("reference", 0).uniform(&size);
         let method = SinkhornMethod { iterations: 50, ..SinkhornMethod::new(0.1) };
         let patches = WppSettings { scales: 1, scale_weights: None, ..settings(false) };
         let settings = SinkhornSettings { patches, image_patches: Some(20), method };
         let prior = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(34))?;
-        let [channels, height, width] = space;
         let name = format!("Sinkhorn patch prior of {what}, 20 patches");
-        all.push((
-            Named::new(name, Box::new(Reshaped { prior, size })),
-            Space::image(channels, height, width),
-            true,
-        ));
+        all.push((Named::new(name, Box::new(prior)), space, true));
     }
     Ok(all)
 }
@@ -107,9 +94,9 @@ pub fn sinkhorn_of_samples() -> Result<Vec<RegularizerCase>> {
 /// Those of the constructors; none with the sizes used here.
 pub fn sinkhorn() -> Result<Vec<RegularizerCase>> {
     let mut all: Vec<RegularizerCase> = Vec::new();
-    for (what, space, volume) in SPACES {
+    for (what, space) in SPACES {
         for (rho, centred) in [(None, false), (None, true), (Some(0.05), false)] {
-            let size = shape(1, space, volume);
+            let size = space.batch(1);
             let reference = Seed::new(33).at("reference", 0).uniform(&size);
             let method =
                 SinkhornMethod { rho, iterations: 2000, tolerance: 1e-5, ..SinkhornMethod::new(0.1) };
@@ -117,36 +104,10 @@ pub fn sinkhorn() -> Result<Vec<RegularizerCase>> {
             let settings = SinkhornSettings { patches, image_patches: None, method };
             let prior = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(34))?;
             let name = format!("Sinkhorn patch prior of {what}, rho {rho:?}, centred {centred}");
-            let [channels, height, width] = space;
-            all.push((
-                Named::new(name, Box::new(Reshaped { prior, size })),
-                Space::image(channels, height, width),
-                false,
-            ));
+            all.push((Named::new(name, Box::new(prior)), space, false));
         }
     }
     Ok(all)
-}
-
-/// Takes images for volumes.
-struct Reshaped<R> {
-    prior: R,
-    size: Vec<i64>,
-}
-
-impl<R: Regularizer> Regularizer for Reshaped<R> {
-    fn value(&self, x: &Tensor) -> Result<f64> {
-        self.prior.value(&x.f_reshape(&self.size[..])?)
-    }
-
-    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
-        let (value, gradient) = self.prior.value_and_grad(&x.f_reshape(&self.size[..])?)?;
-        Ok((value, gradient.f_reshape(x.size())?))
-    }
-
-    fn refresh(&mut self, step: u64) -> Result<()> {
-        self.prior.refresh(step)
-    }
 }
 
 /// The solvers of the dual problem, and how far below the distance they may stay, as a part of it.
@@ -195,16 +156,16 @@ impl TransportBounds for OfPixels {
 /// Those of the constructors; none with the sizes used here.
 pub fn pyramids() -> Result<Vec<Named<dyn LinearOperator>>> {
     let mut all: Vec<Named<dyn LinearOperator>> = Vec::new();
-    for (what, space, volume) in SPACES {
+    for (what, space) in SPACES {
         for (scales, stride) in [(1, 2), (2, 2), (2, 3), (3, 1)] {
             let weights = |size: &[i64]| Seed::new(35).at("kernel", 0).normal(size);
-            let free = if volume { weights(&[2, 4, 3]) } else { weights(&[4, 3]) };
+            let free = if space.depth.is_some() { weights(&[2, 4, 3]) } else { weights(&[4, 3]) };
             for (kernel, blur) in
                 [("Gaussian", Blur::Gaussian { size: 4, sigma: 1.0 }), ("free", Blur::Kernel(free))]
             {
-                let pyramid = Pyramid::new(&shape(1, space, volume)[1..], scales, &blur, stride)?;
+                let pyramid = Pyramid::new(space, scales, &blur, stride)?;
                 let name = format!("pyramid of {what}, {scales} scales, {kernel} kernel, stride {stride}");
-                all.push(Named::new(name, Box::new(Flat { pyramid, space, volume })));
+                all.push(Named::new(name, Box::new(Flat(pyramid))));
             }
         }
     }
@@ -212,22 +173,17 @@ pub fn pyramids() -> Result<Vec<Named<dyn LinearOperator>>> {
 }
 
 /// A pyramid with its scales one after the other: `[B, 1, 1, n]`.
-struct Flat {
-    pyramid: Pyramid,
-    space: [i64; 3],
-    volume: bool,
-}
+struct Flat(Pyramid);
 
 impl Flat {
     fn lengths(&self) -> Vec<i64> {
-        self.pyramid.spaces().iter().map(|space| space.iter().product()).collect()
+        self.0.spaces().iter().map(Space::len).collect()
     }
 }
 
 impl Operator for Flat {
     fn domain(&self) -> Space {
-        let [channels, height, width] = self.space;
-        Space::image(channels, height, width)
+        self.0.spaces()[0]
     }
 
     fn range(&self) -> Space {
@@ -237,7 +193,7 @@ impl Operator for Flat {
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         self.domain().check("image", x)?;
         let b = x.size()[0];
-        let scales = self.pyramid.apply(&x.f_reshape(shape(b, self.space, self.volume))?)?;
+        let scales = self.0.apply(x)?;
         let flat = scales.iter().map(|x| x.f_reshape([b, 1, 1, -1])).collect::<Result<Vec<_>, _>>()?;
         Ok(Tensor::f_cat(&flat, 3)?)
     }
@@ -256,11 +212,8 @@ impl LinearOperator for Flat {
         self.range().check("scales", v)?;
         let b = v.size()[0];
         let parts = v.f_split_with_sizes(self.lengths(), 3)?;
-        let scales = parts.iter().zip(self.pyramid.spaces()).map(|(part, space)| {
-            let size: Vec<i64> = std::iter::once(b).chain(space.iter().copied()).collect();
-            Ok(part.f_reshape(size)?)
-        });
-        let scales = scales.collect::<Result<Vec<_>, Error>>()?;
-        Ok(self.pyramid.adjoint(&scales)?.f_reshape(self.domain().batch(b))?)
+        let scales =
+            parts.iter().zip(self.0.spaces()).map(|(part, space)| Ok(part.f_reshape(space.batch(b))?));
+        self.0.adjoint(&scales.collect::<Result<Vec<_>>>()?)
     }
 }

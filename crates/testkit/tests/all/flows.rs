@@ -47,14 +47,14 @@ fn layers_have_the_gradients_of_autograd() {
     for mut case in layers().unwrap() {
         laws::pull_back(&case.layer.name, case.layer.subject.as_mut(), &case.batch, 1e-10, seed()).unwrap();
     }
-    let mut flow = patchnr(3).unwrap();
+    let mut flow = patchnr(3, 2).unwrap();
     let x = seed().at("patches", 0).uniform(&[6, 9]).to_kind(Kind::Double);
     laws::pull_back("patchNR", flow.layers_mut(), &x, 1e-10, seed()).unwrap();
 }
 
 #[test]
 fn the_whole_flow_is_a_bijection() {
-    let plain = || -> Box<dyn Bijection> { Box::new(patchnr(3).unwrap()) };
+    let plain = || -> Box<dyn Bijection> { Box::new(patchnr(3, 2).unwrap()) };
     let x = seed().at("patches", 0).uniform(&[6, 9]).to_kind(Kind::Double);
     laws::inverse("patchNR", plain().as_ref(), &x, None, 1e-9, seed()).unwrap();
     laws::log_det("patchNR", plain().as_ref(), &x, None, 1e-9, seed()).unwrap();
@@ -66,7 +66,7 @@ fn the_whole_flow_is_a_bijection() {
 
 #[test]
 fn every_parameter_is_trained() {
-    let flow = patchnr(3).unwrap();
+    let flow = patchnr(3, 2).unwrap();
     let x = seed().at("patches", 0).uniform(&[40, 9]).to_kind(Kind::Double);
     let parameters: Vec<(String, tch::Tensor)> =
         flow.parameters().into_iter().map(|(name, p)| (name, p.set_requires_grad(true))).collect();

@@ -1,9 +1,11 @@
-//! Every likelihood obeys the law of likelihoods; its broken twin is rejected.
+//! Every likelihood obeys the laws of likelihoods; broken twins are rejected.
 
 use smalti_base::Seed;
 use smalti_operators::{Gaussian, Poisson};
+use smalti_testkit::broken::{self, AtOnce};
+use smalti_testkit::laws;
 use smalti_testkit::registry::likelihoods::likelihoods;
-use smalti_testkit::{broken, laws};
+use tch::Kind;
 
 #[test]
 fn every_likelihood_has_the_gradient_it_says() {
@@ -11,6 +13,24 @@ fn every_likelihood_has_the_gradient_it_says() {
         let likelihood = case.likelihood.subject.as_ref();
         laws::likelihood_gradient(&case.likelihood.name, likelihood, (&case.u, &case.y), Seed::new(1))
             .unwrap();
+    }
+}
+
+#[test]
+fn every_likelihood_gives_at_once_what_it_gives_one_by_one() {
+    for case in likelihoods().unwrap() {
+        let likelihood = case.likelihood.subject.as_ref();
+        for kind in [Kind::Double, Kind::Float] {
+            let (u, y) = (case.u.to_kind(kind), case.y.to_kind(kind));
+            laws::value_and_grad(&case.likelihood.name, likelihood, (&u, &y)).unwrap();
+        }
+    }
+    for mistake in [AtOnce::Value, AtOnce::Gradient] {
+        for case in likelihoods().unwrap() {
+            let twin = broken::OtherAtOnce(case.likelihood.subject, mistake);
+            let law = laws::value_and_grad(&case.likelihood.name, &twin, (&case.u, &case.y));
+            println!("{}", law.unwrap_err());
+        }
     }
 }
 

@@ -145,3 +145,15 @@ fn grids_half_a_pixel_off_are_rejected() {
         assert!((violation.measured - 0.5).abs() < 1e-3, "{violation}");
     }
 }
+
+#[test]
+fn grids_half_a_slice_off_are_rejected() {
+    let volumes = blurs().unwrap().into_iter().filter(|named| named.subject.domain().depth.is_some());
+    let mut count = 0;
+    for named in volumes {
+        let violation = laws::grid(&named.name, &broken::HalfSliceOff(named.subject)).unwrap_err();
+        assert!((violation.measured - 0.5).abs() < 1e-3, "{violation}");
+        count += 1;
+    }
+    assert!(count > 0, "no volumes");
+}

@@ -19,22 +19,18 @@ fn draw(shape: &[i64]) -> Tensor {
 #[test]
 fn densities_have_their_gradients() {
     for density in densities().unwrap() {
-        let patches = draw(&[12, 9]);
+        let patches = draw(&[12, density.subject.dim()]);
         laws::density_gradient(&density.name, density.subject.as_ref(), &patches, seed()).unwrap();
         laws::density_rows(&density.name, density.subject.as_ref(), &patches, seed()).unwrap();
     }
     for density in densities().unwrap() {
-        laws::density_gradient(
-            &density.name,
-            &ScaledDensityGradient(density.subject),
-            &draw(&[12, 9]),
-            seed(),
-        )
-        .unwrap_err();
+        let patches = draw(&[12, density.subject.dim()]);
+        laws::density_gradient(&density.name, &ScaledDensityGradient(density.subject), &patches, seed())
+            .unwrap_err();
     }
     for density in densities().unwrap() {
-        laws::density_rows(&density.name, &MixedPatches(density.subject), &draw(&[12, 9]), seed())
-            .unwrap_err();
+        let patches = draw(&[12, density.subject.dim()]);
+        laws::density_rows(&density.name, &MixedPatches(density.subject), &patches, seed()).unwrap_err();
     }
 }
 
