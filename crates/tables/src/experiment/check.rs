@@ -149,6 +149,10 @@ impl Experiment {
         environment: Option<&Path>,
         repository: &Path,
     ) -> smalti_base::Result<DataSource> {
+        // There are no volumes but drawn ones.
+        if profile.problem.instrument()?.domain().is_some_and(|domain| domain.depth.is_some()) {
+            return Ok(DataSource::SyntheticVolumes);
+        }
         let learned: Vec<String> =
             self.data.references.iter().chain(&self.data.validation).cloned().collect();
         let sets: Vec<(&[String], Option<usize>)> =
