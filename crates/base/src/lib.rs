@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`image_file`],
-//! [`hdf5_file`], [`lodopab`], [`metrics`], [`checkpoint`], [`pytorch_file`], [`tensorboard`].
+//! [`hdf5_file`], [`lodopab`], [`metrics`], [`checkpoint`], [`pytorch_file`], [`npz_file`], [`tensorboard`].
 
 pub mod checkpoint;
 pub mod device;
@@ -23,6 +23,7 @@ pub mod hdf5_file;
 pub mod image_file;
 pub mod lodopab;
 pub mod metrics;
+pub mod npz_file;
 pub mod parallel;
 pub mod pytorch_file;
 pub mod seed;

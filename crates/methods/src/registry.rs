@@ -3,9 +3,9 @@
 use crate::instrument::{Instrument, Material};
 use crate::method::{Learns, Method, Prepared, Settings};
 use crate::methods::{
-    bicubic::Bicubic, dip_tv::DipTv, fbp::FilteredBackProjection, fbp_unet::FbpUnet, fill_in::FillIn,
-    langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, smoothed_tv::SmoothedTv, tv::Tv,
-    wpp::Wpp,
+    bicubic::Bicubic, dip_tv::DipTv, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
+    fill_in::FillIn, langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, smoothed_tv::SmoothedTv,
+    tv::Tv, wpp::Wpp,
 };
 use crate::problems::{
     deblurring::Deblurring, inpainting::Inpainting, superresolution::Superresolution, tomography::Tomography,
@@ -27,6 +27,7 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<SmoothedTv>(),
     MethodEntry::of::<DipTv>(),
     MethodEntry::of::<FbpUnet>(),
+    MethodEntry::of::<Epll>(),
     MethodEntry::of::<PatchNr>(),
     MethodEntry::of::<Wpp>(),
     MethodEntry::of::<Sinkhorn>(),

@@ -20,10 +20,11 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`total_variation`],
-//! [`wpp`], [`sinkhorn`], [`reflected`], [`weight`].
+//! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
+//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`weight`].
 
 pub mod flow_density;
+pub mod gaussian_mixture;
 pub mod patch_prior;
 pub mod patches;
 pub mod reflected;
@@ -34,6 +35,7 @@ pub mod weight;
 mod windows;
 pub mod wpp;
 
+pub use gaussian_mixture::GaussianMixture;
 pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
 pub use reflected::Reflected;

@@ -29,6 +29,7 @@
 //! ```
 //!
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
+//! [`gaussian_mixture_training`],
 //! [`acnet`], [`wppnet_training`], [`wppflow_training`], [`flow_residual()`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
@@ -44,6 +45,7 @@ pub mod dip;
 pub mod distances;
 mod flow_residual;
 mod fused;
+pub mod gaussian_mixture_training;
 pub mod langevin;
 pub mod map;
 pub mod pairs;
@@ -64,6 +66,9 @@ pub use border::Bordered;
 pub use calibration::{Calibration, Coverage, calibration};
 pub use dip::{Dip, DipPoint, DipSettings, Reconstruction};
 pub use flow_residual::flow_residual;
+pub use gaussian_mixture_training::{
+    GaussianMixtureSettings, GaussianMixtureTraining, TrainedGaussianMixture,
+};
 pub use langevin::{Langevin, LangevinSettings, Method, PosteriorSamples};
 pub use map::{AdamSettings, Map, Problem};
 pub use pairs::{Pair, Pairs};

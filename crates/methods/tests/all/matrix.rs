@@ -35,7 +35,7 @@ const TINY_PROBLEMS: [(&str, &str); 5] = [
 ];
 
 /// Tiny settings of every method, the same on every problem: weights are means against means.
-const TINY_METHODS: [(&str, &str); 11] = [
+const TINY_METHODS: [(&str, &str); 12] = [
     ("bicubic", ""),
     ("fbp", ""),
     ("fill_in", ""),
@@ -51,6 +51,11 @@ const TINY_METHODS: [(&str, &str); 11] = [
     (
         "fbp_unet",
         "channels = [4, 4]\nsynthetic_pairs = 2\nsteps = 3\nbatch = 2\ncrop = 16\nlearning_rate = 1e-3\nfinal_learning_rate = 1e-4",
+    ),
+    (
+        "epll",
+        "mixture = { patch_size = 3, components = 2, patches = 300, iterations = 3 }\nweight = { mean = 0.01 }\n\
+         solver = { map = { padding = 1, patches = { grid = 2 }, descent = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' } } }",
     ),
     (
         "patchnr",

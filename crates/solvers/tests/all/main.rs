@@ -4,6 +4,7 @@ mod acnet;
 mod adam;
 mod border;
 mod dip;
+mod gaussian_mixture;
 mod langevin;
 mod langevin_wpp;
 mod map;

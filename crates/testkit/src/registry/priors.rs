@@ -3,7 +3,10 @@
 use super::{Named, flows};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::LinearOperator;
-use smalti_priors::{PatchDensity, PatchPrior, Patches, Reflected, Regularizer, Sampling, TotalVariation};
+use smalti_priors::{
+    GaussianMixture, PatchDensity, PatchPrior, Patches, Reflected, Regularizer, Sampling, TotalVariation,
+};
+use tch::{Device, Kind, Tensor};
 
 /// The patch densities, on 3x3 patches and on cubes of side 2.
 ///
@@ -13,7 +16,33 @@ pub fn densities() -> Result<Vec<Named<dyn PatchDensity>>> {
     Ok(vec![
         Named::new("patchNR flow", Box::new(flows::patchnr(3, 2)?)),
         Named::new("patchNR flow of cubes", Box::new(flows::patchnr(2, 3)?)),
+        Named::new("a normal distribution", Box::new(gaussian_mixture(1, 9)?)),
+        Named::new("Gaussian mixture", Box::new(gaussian_mixture(5, 9)?)),
     ])
+}
+
+/// A mixture of `k` normal distributions with full covariances, whose means lie around 0.5.
+///
+/// # Errors
+/// Those of the constructor; none with the sizes used here.
+pub fn gaussian_mixture(k: i64, d: i64) -> Result<GaussianMixture> {
+    let seed = Seed::new(33);
+    let draw = |what: &str, shape: &[i64]| seed.at(what, 0).normal(shape).to_kind(Kind::Double);
+    let options = (Kind::Double, Device::Cpu);
+    let factors = draw("factors", &[k, d, d]) * 0.1;
+    let covariances = factors.matmul(&factors.transpose(1, 2)) + Tensor::eye(d, options) * 0.01;
+    let weights = Tensor::arange(k, options) + 1.0;
+    let weights = &weights / weights.sum(Kind::Double);
+    GaussianMixture::new(&weights, &(draw("means", &[k, d]) * 0.3 + 0.5), &covariances)
+}
+
+/// Densities on the plane that contain their constants and have next to all of their mass in `[-4, 4]^2`, so that they can be
+/// integrated.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn planar_densities() -> Result<Vec<Named<dyn PatchDensity>>> {
+    Ok(vec![Named::new("planar Gaussian mixture", Box::new(gaussian_mixture(4, 2)?))])
 }
 
 /// A regularizer, the domain of its images, and whether `refresh` draws a new subset.
@@ -38,6 +67,12 @@ pub fn regularizers() -> Result<Vec<RegularizerCase>> {
         let fresh = sampling != Sampling::All;
         all.push((Named::new(format!("patchNR of cubes, {sampling:?}"), Box::new(prior)), volume, fresh));
     }
+    let mixture = PatchPrior::new(gaussian_mixture(5, 9)?, domain, Sampling::Grid(3), Seed::new(31))?;
+    all.push((Named::new("Gaussian mixture, a grid", Box::new(mixture)), domain, true));
+    let mixture = PatchPrior::new(gaussian_mixture(3, 12)?, colour, Sampling::All, Seed::new(31))?;
+    all.push((Named::new("Gaussian mixture in colour", Box::new(mixture)), colour, false));
+    let mixture = PatchPrior::new(gaussian_mixture(3, 8)?, volume, Sampling::All, Seed::new(31))?;
+    all.push((Named::new("Gaussian mixture of cubes", Box::new(mixture)), volume, false));
     for (space, p) in [(domain, 3), (volume, 2)] {
         let reflected = Reflected::new(space, 2, |extended| {
             PatchPrior::new(flows::patchnr(p, space.axes().len())?, extended, Sampling::All, Seed::new(31))

@@ -5,7 +5,7 @@ use smalti_testkit::broken::{
     Bent, Forgetful, MixedPatches, NeverRefreshed, ScaledAdjoint, ScaledDensityGradient, ScaledGradient,
 };
 use smalti_testkit::laws;
-use smalti_testkit::registry::priors::{densities, extractions, regularizers};
+use smalti_testkit::registry::priors::{densities, extractions, planar_densities, regularizers};
 use tch::{Kind, Tensor};
 
 fn seed() -> Seed {
@@ -31,6 +31,17 @@ fn densities_have_their_gradients() {
     for density in densities().unwrap() {
         let patches = draw(&[12, density.subject.dim()]);
         laws::density_rows(&density.name, &MixedPatches(density.subject), &patches, seed()).unwrap_err();
+    }
+}
+
+#[test]
+fn planar_densities_integrate_to_one() {
+    for density in planar_densities().unwrap() {
+        laws::density_integrates(&density.name, density.subject.as_ref(), 0.0, 4.0, 400, 1e-6).unwrap();
+        // Without its constant it would not.
+        let constant = (2.0 * std::f64::consts::PI).ln();
+        laws::density_integrates(&density.name, density.subject.as_ref(), constant, 4.0, 400, 1e-6)
+            .unwrap_err();
     }
 }
 
