@@ -112,7 +112,7 @@ impl SinkhornPatchPrior {
         if settings.image_patches == Some(0) {
             return Err(Error::value("number of image patches", "at least 1", 0));
         }
-        let (frame, references) = Frame::new(size, references, &settings.patches, seed)?;
+        let (frame, references) = Frame::with_references(size, references, &settings.patches, seed)?;
         let scales = references
             .into_iter()
             .enumerate()

@@ -91,7 +91,7 @@ use tch::{Kind, Tensor};
 /// ```
 pub struct WassersteinPatchPrior {
     frame: Frame,
-    dual: DualMethod,
+    settings: WppSettings,
     /// Whether libtorch searches in main memory, too.
     always_tensors: bool,
     evaluations: Cell<usize>,
@@ -115,13 +115,19 @@ impl WassersteinPatchPrior {
     /// than a patch on some scale, there are fewer reference patches than asked for, a pixel of them is not
     /// finite, or a setting is out of range.
     pub fn new(size: &[i64], references: &[&Tensor], settings: &WppSettings, seed: Seed) -> Result<Self> {
-        let (frame, references) = Frame::new(size, references, settings, seed)?;
+        let (frame, references) = Frame::with_references(size, references, settings, seed)?;
         let scales = references
             .iter()
             .enumerate()
             .map(|(l, references)| Scale::new(&Frame::name(l), frame.patches, references, settings.dual));
         let state = RefCell::new(State { scales: scales.collect::<Result<_>>()?, solved: None });
-        Ok(Self { frame, dual: settings.dual, always_tensors: false, evaluations: Cell::new(0), state })
+        Ok(Self {
+            frame,
+            settings: settings.clone(),
+            always_tensors: false,
+            evaluations: Cell::new(0),
+            state,
+        })
     }
 
     /// Zero-shot: images of `size` are compared with the patches of the observation itself, at the observation's
@@ -169,6 +175,28 @@ impl WassersteinPatchPrior {
         self.always_tensors = true;
         self.state.get_mut().solved = None;
         self
+    }
+
+    /// The same prior on images of another `size`: on the `scales` finest of its scales, for patches `stride` pixels apart, and with
+    /// another solver. It shares the reference patches and what was computed of them; its dual problems begin anew.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for more scales than there are; [`Error::Shape`] or [`Error::Value`] where images of this size have no patch on
+    /// a scale.
+    pub fn on(&self, size: &[i64], scales: usize, stride: i64, dual: DualMethod) -> Result<Self> {
+        let expected = self.settings.scales;
+        if scales == 0 || scales > expected {
+            return Err(Error::value("number of scales", format!("1 to {expected}"), scales));
+        }
+        let scale_weights = self.settings.scale_weights.as_ref().map(|weights| weights[..scales].to_vec());
+        let settings = WppSettings { scales, stride, dual, scale_weights, ..self.settings.clone() };
+        let frame = Frame::new(size, &settings)?;
+        let shared = self.state.borrow();
+        let of_scales = shared.scales.iter().take(scales);
+        let of_scales = of_scales.map(|scale| scale.of_other_images(frame.patches, dual));
+        let state = RefCell::new(State { scales: of_scales.collect::<Result<_>>()?, solved: None });
+        let always_tensors = self.always_tensors;
+        Ok(Self { frame, settings, always_tensors, evaluations: Cell::new(0), state })
     }
 
     /// What all dual problems have cost so far: c-transforms of all patches of a scale, over all scales. It goes on over
@@ -225,7 +253,7 @@ impl WassersteinPatchPrior {
     /// Value and, where asked for, gradient.
     fn evaluate(&self, x: &Tensor, how: Potentials, gradient: bool) -> Result<(f64, Option<Tensor>)> {
         let _no_grad = tch::no_grad_guard();
-        let search = Search::of(self.dual, how, x.device(), self.always_tensors);
+        let search = Search::of(self.settings.dual, how, x.device(), self.always_tensors);
         let images = self.frame.images(x, search.place())?;
         let image = &images[0];
         let mut state = self.state.borrow_mut();

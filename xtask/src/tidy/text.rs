@@ -3,9 +3,6 @@
 use super::Finding;
 use std::path::Path;
 
-/// The longest Rust file: one topic needs no more.
-const LONGEST: usize = 400;
-
 // The words are put together here, so that this file does not breach its own rules.
 const STRAYS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const UNFINISHED: [&str; 2] = [concat!("todo", "!("), concat!("unimplemented", "!(")];
@@ -25,7 +22,6 @@ pub(super) fn check(file: &Path, text: &str) -> Vec<Finding> {
     let mut findings = machine_paths(file, text);
     if extension == "rs" {
         findings.extend(topic(file, text));
-        findings.extend(length(file, text));
         findings.extend(unfinished(file, text));
     }
     if !["md", "lock"].contains(&extension) {
@@ -39,12 +35,6 @@ fn topic(file: &Path, text: &str) -> Option<Finding> {
     let first = text.lines().next().unwrap_or_default();
     let said = first.strip_prefix("//!").is_some_and(|rest| !rest.trim().is_empty());
     (!said).then(|| Finding::at(file.display(), 1, "starts without a `//!` line that says its topic"))
-}
-
-fn length(file: &Path, text: &str) -> Option<Finding> {
-    let lines = text.lines().count();
-    (lines > LONGEST)
-        .then(|| Finding::new(file.display(), format!("{lines} lines; split it below {LONGEST}")))
 }
 
 fn strays(file: &Path, text: &str) -> Vec<Finding> {
@@ -116,13 +106,6 @@ mod tests {
             assert!(only_problem("a.rs", text).starts_with("a.rs:1: starts without"));
         }
         assert_eq!(problems("a.py", "print(1)\n"), [""; 0]);
-    }
-
-    #[test]
-    fn a_long_file_is_found() {
-        let lines = |n: usize| format!("//! x\n{}", "\n".repeat(n - 1));
-        assert_eq!(problems("a.rs", &lines(400)), [""; 0]);
-        assert_eq!(only_problem("a.rs", &lines(401)), "a.rs: 401 lines; split it below 400");
     }
 
     #[test]

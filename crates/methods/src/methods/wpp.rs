@@ -140,48 +140,36 @@ impl Method for Wpp {
     }
 
     fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
-        let references: Vec<Tensor> = from.references.iter().map(Tensor::shallow_clone).collect();
-        let identity = data_hash(&references.iter().collect::<Vec<_>>())?;
-        let seed = run.seed.derive("WPP", 0);
-        let map = Map {
-            settings: settings.clone(),
-            references,
-            seed,
-            learned: Learned { identity, ..Learned::default() },
+        let references: Vec<&Tensor> = from.references.iter().collect();
+        let Some(first) = references.first() else {
+            return Err(Error::value("reference images", "at least one", "none"));
         };
-        // Says what is wrong with the references before anything is computed.
-        if let Some(reference) = map.references.first() {
-            let space = Space::of("reference image", reference)?;
-            map.prior(space, settings.scales, 1, settings.dual.into())?;
-        }
-        Prepared::ready(map)
+        let identity = data_hash(&references)?;
+        let seed = run.seed.derive("WPP", 0);
+        let &Settings { patch_size, references: count, scales, dual, .. } = settings;
+        let wanted = WppSettings {
+            patch_size,
+            references: ReferencePatches::Random(count),
+            scales,
+            dual: dual.into(),
+            ..WppSettings::hertrich_2022()
+        };
+        // Says what is wrong with the references before anything is computed. Images of other sizes share its reference patches.
+        let prior = WassersteinPatchPrior::new(&first.size(), &references, &wanted, seed)?;
+        let learned = Learned { identity, ..Learned::default() };
+        Prepared::ready(Map { settings: settings.clone(), prior, seed, learned })
     }
 }
 
 struct Map {
     settings: Settings,
-    references: Vec<Tensor>,
+    /// On images of the size of the first reference; those of others are made from it.
+    prior: WassersteinPatchPrior,
     seed: Seed,
     learned: Learned,
 }
 
 impl Map {
-    /// The prior on images of `space`. All have the same reference patches.
-    fn prior(
-        &self,
-        space: Space,
-        scales: usize,
-        stride: i64,
-        dual: DualMethod,
-    ) -> Result<WassersteinPatchPrior> {
-        let Settings { patch_size, references, .. } = self.settings;
-        let references = ReferencePatches::Random(references);
-        let settings =
-            WppSettings { patch_size, stride, references, scales, dual, ..WppSettings::hertrich_2022() };
-        let images: Vec<&Tensor> = self.references.iter().collect();
-        WassersteinPatchPrior::new(&space.batch(1), &images, &settings, self.seed)
-    }
-
     /// The distance of patches of `image` on scale 0, from a potential that is good already or, where there is none, from zero;
     /// as figures whose names end in `suffix`.
     fn measured(
@@ -192,7 +180,7 @@ impl Map {
         suffix: &str,
     ) -> Result<Figures> {
         let space = Space::of("image to measure", image)?;
-        let mut prior = self.prior(space, 1, measure.stride, measure.into())?;
+        let mut prior = self.prior.on(&space.batch(1), 1, measure.stride, measure.into())?;
         if !potential.is_empty() {
             prior.set_potentials(potential)?;
         }
@@ -225,8 +213,8 @@ impl Reconstructor for Map {
         let clock = Instant::now();
         let settings = &self.settings;
         let bordered = Bordered::new(&problem.operator, settings.border)?;
-        let mut prior =
-            self.prior(bordered.domain(), settings.scales, settings.stride, settings.dual.into())?;
+        let size = bordered.domain().batch(1);
+        let mut prior = self.prior.on(&size, settings.scales, settings.stride, settings.dual.into())?;
         let weight = settings.weight.against(&problem.noise)?;
         let descent = (settings.descent, self.seed.derive(&problem.name, 0));
         let image = map_within(&bordered, problem, &mut prior, weight, descent, run)?;

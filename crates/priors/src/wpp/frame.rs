@@ -19,6 +19,16 @@ pub(crate) enum Place {
     Tensors,
 }
 
+/// The scales of images of `space`, each with room for a patch.
+fn fitting(what: &str, space: Space, patches: Patches, settings: &WppSettings) -> Result<Pyramid> {
+    patches.check_fit(what, space)?;
+    let pyramid = Pyramid::new(space, settings.scales, &settings.blur, settings.downscaling)?;
+    for (l, &space) in pyramid.spaces().iter().enumerate() {
+        patches.check_fit(&format!("{what} on scale {l}"), space)?;
+    }
+    Ok(pyramid)
+}
+
 /// From images of one size to the patches of all their scales, and back with gradients.
 pub(crate) struct Frame {
     pub(crate) size: Vec<i64>,
@@ -28,32 +38,33 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// For images of `size`, with the reference patches of every scale, the finest first. The solver in `settings`
-    /// is not looked at.
-    pub(crate) fn new(
-        size: &[i64],
-        references: &[&Tensor],
-        settings: &WppSettings,
-        seed: Seed,
-    ) -> Result<(Self, Vec<Rows>)> {
+    /// For images of `size`. Neither the references nor the solver in `settings` are looked at.
+    pub(crate) fn new(size: &[i64], settings: &WppSettings) -> Result<Self> {
         let scale_weights = settings.checked()?;
         let space = Space::of_batch("size of images", size)?;
         if size.iter().any(|&n| n < 1) {
             return Err(Error::shape("size of images", "at least 1 along every axis", size));
         }
+        let &WppSettings { patch_size, stride, centred, .. } = settings;
+        let patches = Patches { size: patch_size, stride, centred };
+        let pyramid = fitting("image", space, patches, settings)?;
+        Ok(Self { size: size.to_vec(), patches, scale_weights, pyramid })
+    }
+
+    /// The same, with the reference patches of every scale, the finest first.
+    pub(crate) fn with_references(
+        size: &[i64],
+        references: &[&Tensor],
+        settings: &WppSettings,
+        seed: Seed,
+    ) -> Result<(Self, Vec<Rows>)> {
+        settings.checked()?;
+        Space::of_batch("size of images", size)?;
         if references.is_empty() {
             return Err(Error::value("reference images", "at least one", "none"));
         }
-        let &WppSettings { patch_size, stride, centred, downscaling, .. } = settings;
-        let patches = Patches { size: patch_size, stride, centred };
-        let pyramid = |what: &str, space: Space| {
-            patches.check_fit(what, space)?;
-            let pyramid = Pyramid::new(space, settings.scales, &settings.blur, downscaling)?;
-            for (l, &space) in pyramid.spaces().iter().enumerate() {
-                patches.check_fit(&format!("{what} on scale {l}"), space)?;
-            }
-            Ok::<_, Error>(pyramid)
-        };
+        // All patches of the references are candidates.
+        let patches = Patches { size: settings.patch_size, stride: 1, centred: settings.centred };
 
         let mut of_scale: Vec<Vec<Tensor>> = (0..settings.scales).map(|_| Vec::new()).collect();
         for reference in references {
@@ -63,18 +74,17 @@ impl Frame {
                 return Err(Error::shape("reference image", expected, shape));
             }
             let of_reference = Space::of("reference image", reference)?;
-            let images = pyramid("reference image", of_reference)?.apply(&ready(reference)?)?;
+            let pyramid = fitting("reference image", of_reference, patches, settings)?;
+            let images = pyramid.apply(&ready(reference)?)?;
             of_scale.iter_mut().zip(images).for_each(|(all, image)| all.push(image));
         }
-        let everywhere = Patches { stride: 1, ..patches };
         let rows = of_scale.iter().enumerate().map(|(l, images)| {
             let stream = &mut seed.at("reference patches", l as u64);
             let what = format!("reference image on scale {l}");
-            everywhere.chosen(&what, images, settings.references, stream)
+            patches.chosen(&what, images, settings.references, stream)
         });
         let rows = rows.collect::<Result<_>>()?;
-        let pyramid = pyramid("image", space)?;
-        Ok((Self { size: size.to_vec(), patches, scale_weights, pyramid }, rows))
+        Ok((Self::new(size, settings)?, rows))
     }
 
     /// What errors call the image on a scale.

@@ -96,7 +96,11 @@ enum Winners {
 impl Scale {
     pub(super) fn new(name: &str, patches: Patches, references: &Rows, dual: DualMethod) -> Result<Self> {
         let references = install(|| References::new(references))?.map_err(refused(name))?;
-        let references = Arc::new(references);
+        Self::sharing(name, patches, Arc::new(references), dual)
+    }
+
+    /// The same with reference patches that others have, too.
+    fn sharing(name: &str, patches: Patches, references: Arc<References>, dual: DualMethod) -> Result<Self> {
         let dual = Dual::new(&references, dual).map_err(refused(name))?;
         Ok(Self {
             name: name.to_owned(),
@@ -109,6 +113,11 @@ impl Scale {
             dual,
             solution: None,
         })
+    }
+
+    /// The scale of images of another size, whose patches lie as `patches` says: with the same reference patches and a new dual problem.
+    pub(super) fn of_other_images(&self, patches: Patches, dual: DualMethod) -> Result<Self> {
+        Self::sharing(&self.name, patches, Arc::clone(&self.references), dual)
     }
 
     pub(super) fn references(&self) -> &References {

@@ -15,7 +15,7 @@ pub enum ReferencePatches {
 
 /// Settings of a [`WassersteinPatchPrior`](super::WassersteinPatchPrior). A named constructor gives those of
 /// a source; single ones are changed by `WppSettings { patch_size: 4, ..WppSettings::default() }`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WppSettings {
     /// Side `p` of a patch, square or cubic, in pixels of its scale. At least 1.
     pub patch_size: i64,

@@ -7,6 +7,7 @@ mod gradients;
 mod inputs;
 mod potentials;
 mod properties;
+mod shared;
 mod tensors;
 mod values;
 
