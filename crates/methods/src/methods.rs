@@ -9,6 +9,8 @@ pub mod patchnr;
 pub mod sinkhorn;
 pub mod tv;
 pub mod wpp;
+pub mod wppflow;
+pub mod wppnet;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};

@@ -66,7 +66,7 @@ impl<'a> Table<'a> {
         options: &RunOptions,
     ) -> Result<Self> {
         let run = options.to_run();
-        Ok(Self { experiment, profile, data, run, instrument: profile.problem.instrument()? })
+        Ok(Self { experiment, profile, data, run, instrument: profile.problem.instrument(None)? })
     }
 
     /// What is wrong with an image is said before any training, not after it.
@@ -107,7 +107,7 @@ impl<'a> Table<'a> {
         };
         let grey_step = self.experiment.data.grey_step;
         let instrument = self.instrument.as_ref();
-        Material { references: Vec::new(), validation: None, grey_step, instrument, folder }
+        Material { grey_step, folder, ..Material::none(instrument) }
     }
 
     /// The methods of all rows that learn from references. What learns fast comes first: it says soon what is wrong.
@@ -406,7 +406,7 @@ pub fn facts<'a>(
     data: &'a DataSource,
     options: &RunOptions,
 ) -> Result<Facts<'a>> {
-    let instrument = profile.problem.instrument()?;
+    let instrument = profile.problem.instrument(None)?;
     let named = |name: &String| data.names(std::slice::from_ref(name), None).unwrap_or_default().join("");
     let references: Vec<String> = experiment.data.references.iter().map(named).collect();
     let validation = experiment.data.validation.as_ref().map(named);

@@ -234,7 +234,7 @@ fn checked_profile(
 ) -> Result<Profile, Box<FileError>> {
     let misfit = |key: String, problem: String| file.misfit((format!("{path}.{key}"), problem));
     let (kind, problem) = checked_problem(path, raw, experiment, file)?;
-    let domain = match problem.instrument() {
+    let domain = match problem.instrument(None) {
         Ok(instrument) => instrument.domain(),
         Err(error) => return Err(misfit("problem".into(), error.to_string())),
     };
