@@ -27,7 +27,7 @@
 //! ```
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`run`], [`evaluate`] (what most tables
-//! are made by), [`wppnets`], [`wppflow`], [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
+//! are made by), [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
 //! [`publish`].
 
 mod calibrated;
@@ -44,5 +44,3 @@ pub mod report;
 pub mod run;
 pub mod scatterometry;
 pub mod table;
-pub mod wppflow;
-pub mod wppnets;
