@@ -2,9 +2,11 @@
 
 use crate::estimate::Figures;
 use crate::problem::{InverseProblem, Range};
+use crate::problems::superresolution::Form;
 use crate::registry::ProblemKey;
 use smalti_base::metrics::{blur_effect, psnr, ssim};
 use smalti_base::{Error, Result, Seed, Space};
+use smalti_operators::LinearOperator;
 use smalti_solvers::Pairs;
 use std::path::Path;
 use tch::Tensor;
@@ -62,6 +64,23 @@ pub trait Instrument {
     /// [`Error::Shape`] or [`Error::Value`] where the observation is not one of this instrument.
     fn pose(&self, name: &str, observation: &Tensor, domain: Option<Space>) -> Result<InverseProblem>;
 
+    /// How much coarser observations are, where they are images.
+    fn coarse(&self) -> Option<Coarse> {
+        None
+    }
+
+    /// Observed crops `[N, 1, h, w]` as problems are posed with them, and the forward operator on images of which nothing is known
+    /// beyond their edges: on `[B, 1, f h, f w]`, `f` the factor of [`Instrument::coarse`], continued as `form` says. Its
+    /// output pixel `(i, j)` belongs to pixel `(i, j)` of a crop; the last rows and columns of a crop may have none.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where observations are no images; those of the operator.
+    fn on_crops(&self, crops: &Tensor, form: Form) -> Result<(Tensor, Box<dyn LinearOperator>)> {
+        let _ = form;
+        let got = format!("{:?} of {:?}", crops.size(), self.key());
+        Err(Error::value("observed crops", "observations that are images on a coarser grid", got))
+    }
+
     /// An image such as it looks at, drawn anew for every seed and index.
     ///
     /// # Errors
@@ -100,32 +119,37 @@ pub trait Instrument {
     /// The part of an image that is scored, as first index and length of each spatial axis.
     fn scored(&self, domain: Space) -> Vec<(i64, i64)>;
 
+    /// The parts of an image that tables have a row for each, [`Instrument::scored`] last.
+    fn regions(&self, domain: Space) -> Vec<Region> {
+        vec![Region { label: String::new(), axes: self.scored(domain) }]
+    }
+
     /// The scored part of images `[B, C, H, W]` or volumes.
     ///
     /// # Errors
     /// [`Error::Shape`] where nothing is left.
     fn scored_part(&self, images: &Tensor) -> Result<Tensor> {
-        let mut part = images.shallow_clone();
-        for (axis, (first, length)) in
-            self.scored(Space::of("image to score", images)?).into_iter().enumerate()
-        {
-            if length < LEAST_SCORED {
-                let expected = format!("at least {LEAST_SCORED} pixels along every axis of the scored part");
-                return Err(Error::shape("image to score", expected, images.size()));
-            }
-            part = part.f_narrow(axis as i64 + 2, first, length)?;
-        }
-        Ok(part.f_contiguous()?)
+        let axes = self.scored(Space::of("image to score", images)?);
+        Region { label: String::new(), axes }.of(images)
     }
 
-    /// How an estimate scores against the truth: `psnr` in dB, `ssim` (7 x 7 uniform window; of volumes the mean over slices), and of images the `blur_effect`
-    /// of both.
+    /// How an estimate scores against the truth, in its scored part; see [`Instrument::score_in`].
     ///
     /// # Errors
     /// Those of the metrics.
     fn score(&self, image: &Tensor, truth: &Tensor) -> Result<Figures> {
+        let axes = self.scored(Space::of("image to score", truth)?);
+        self.score_in(&Region { label: String::new(), axes }, image, truth)
+    }
+
+    /// How an estimate scores against the truth in a region: `psnr` in dB, `ssim` (7 x 7 uniform window; of volumes the mean over slices), and of images the
+    /// `blur_effect` of both.
+    ///
+    /// # Errors
+    /// Those of the metrics.
+    fn score_in(&self, region: &Region, image: &Tensor, truth: &Tensor) -> Result<Figures> {
         let slices = |t: Tensor| if t.dim() == 5 { t.f_flatten(1, 2) } else { Ok(t) };
-        let (x, t) = (slices(self.scored_part(image)?)?, slices(self.scored_part(truth)?)?);
+        let (x, t) = (slices(region.of(image)?)?, slices(region.of(truth)?)?);
         let range = self.score_range(truth);
         let mut figures = Figures::new();
         figures.insert("psnr".into(), psnr(&x, &t, range)?);
@@ -139,6 +163,42 @@ pub trait Instrument {
 
     /// What a reader must know to compare figures with others.
     fn protocol(&self) -> Vec<(&'static str, String)>;
+}
+
+/// Observations that are images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Coarse {
+    /// How many pixels of the image there are to one of the observation, along each axis.
+    pub factor: i64,
+    /// Standard deviation of the white noise, at least 0.
+    pub noise: f64,
+}
+
+/// A part of an image that is scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// For readers; empty where there is no other.
+    pub label: String,
+    /// First index and length of each spatial axis.
+    pub axes: Vec<(i64, i64)>,
+}
+
+impl Region {
+    /// This part of images `[B, C, H, W]` or volumes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where less than a window of SSIM is left.
+    pub fn of(&self, images: &Tensor) -> Result<Tensor> {
+        let mut part = images.shallow_clone();
+        for (axis, &(first, length)) in self.axes.iter().enumerate() {
+            if length < LEAST_SCORED {
+                let expected = format!("at least {LEAST_SCORED} pixels along every axis of the scored part");
+                return Err(Error::shape("image to score", expected, images.size()));
+            }
+            part = part.f_narrow(axis as i64 + 2, first, length)?;
+        }
+        Ok(part.f_contiguous()?)
+    }
 }
 
 /// Pixels that must be scored along every axis: a window of SSIM.
@@ -171,6 +231,10 @@ pub struct Material<'a> {
     pub references: Vec<Tensor>,
     /// An image that measures the learning.
     pub validation: Option<Tensor>,
+    /// Observed crops of the material, `[N, 1, h, w]`, where there are others than those that the instrument makes of the references.
+    pub observations: Option<Tensor>,
+    /// Observations that measure the learning, `[V, 1, h, w]`, at least as large as the crops.
+    pub validation_observations: Option<Tensor>,
     /// Step of the grey values of the files.
     pub grey_step: f64,
     /// The instrument, which makes pairs of images.
@@ -179,7 +243,20 @@ pub struct Material<'a> {
     pub folder: Option<&'a Path>,
 }
 
-impl Material<'_> {
+impl<'a> Material<'a> {
+    /// Nothing to learn from.
+    pub fn none(instrument: &'a dyn Instrument) -> Self {
+        Self {
+            references: Vec::new(),
+            validation: None,
+            observations: None,
+            validation_observations: None,
+            grey_step: 0.0,
+            instrument,
+            folder: None,
+        }
+    }
+
     /// The references with uniform noise as wide as the step of their grey values: patches of one rounded value would have an
     /// infinite density.
     ///

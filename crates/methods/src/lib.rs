@@ -14,7 +14,7 @@
 //!     let read = |text: &'static str| toml::de::Deserializer::parse(text).expect("TOML");
 //!     let problem = ProblemEntry::find("superresolution").expect("registered");
 //!     let settings = "kernel_size = 4\nsigma = 1.0\nstride = 2\nform = 'wrap-after'\nnoise = 0.01\ncrop = 2";
-//!     let camera = (problem.read)(read(settings)).expect("settings").instrument()?;
+//!     let camera = (problem.read)(read(settings)).expect("settings").instrument(None)?;
 //!     let truth = smalti_methods::synthetic::microstructure(32, 32, Seed::new(1), 0)?;
 //!     let observation = camera.observe(&truth, Seed::new(2))?;
 //!
@@ -22,8 +22,7 @@
 //!     let settings = "weight = { half_squared_errors = 5e-4 }\niterations = 50\ntolerance = 1e-4";
 //!     let tv = (tv.read)(read(settings)).expect("settings");
 //!     let run = Run::new(Seed::new(3), Device::Cpu);
-//!     let nothing =
-//!         Material { references: vec![], validation: None, grey_step: 0.0, instrument: camera.as_ref(), folder: None };
+//!     let nothing = Material::none(camera.as_ref());
 //!     let Prepared::Ready(tv) = tv.prepare(&nothing, &run)? else { return Ok(()) };
 //!     let problem = camera.pose("slice", &observation, None)?;
 //!     let estimate = tv.reconstruct(&problem, &run)?;
@@ -48,9 +47,10 @@ pub mod run;
 pub mod settings;
 mod start_method;
 pub mod synthetic;
+pub mod wpp_training;
 
 pub use estimate::Estimate;
-pub use instrument::{Instrument, Material, Role, Seen};
+pub use instrument::{Coarse, Instrument, Material, Region, Role, Seen};
 pub use method::{Learned, Learns, Method, Prepared, Reconstructor};
 pub use problem::{InverseProblem, Noise, Range, Start, StartKind};
 pub use registry::{

@@ -1,7 +1,7 @@
 //! What a reconstruction method is.
 
 use crate::estimate::{Estimate, Figures, TrainingCurve};
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::problem::InverseProblem;
 use crate::registry::ProblemKey;
 use crate::run::Run;
@@ -38,6 +38,14 @@ pub trait Method: 'static {
         Ok(())
     }
 
+    /// Whether it can work with what an instrument observes; else why not.
+    ///
+    /// # Errors
+    /// The reason, for readers.
+    fn fits(_instrument: &dyn Instrument) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
     /// Whether images of `domain` can be reconstructed with `settings`.
     ///
     /// # Errors
@@ -65,6 +73,8 @@ pub enum Learns {
     Pairs,
     /// A density of patches of reference images, by a training.
     PatchDensity,
+    /// Observed crops and patches of a reference image, by a training.
+    Observations,
 }
 
 /// A method that has learned; or why it cannot run.

@@ -12,6 +12,8 @@ pub mod sinkhorn;
 pub mod smoothed_tv;
 pub mod tv;
 pub mod wpp;
+pub mod wppflow;
+pub mod wppnet;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use crate::method::{Learns, Method, Prepared, Settings};
 use crate::methods::{
     bicubic::Bicubic, dip_tv::DipTv, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
     fill_in::FillIn, langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, smoothed_tv::SmoothedTv,
-    tv::Tv, wpp::Wpp,
+    tv::Tv, wpp::Wpp, wppflow::WppFlow, wppnet::WppNet,
 };
 use crate::problems::{
     deblurring::Deblurring, inpainting::Inpainting, superresolution::Superresolution, tomography::Tomography,
@@ -15,6 +15,7 @@ use crate::run::Run;
 use crate::settings::Misfit;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Result, Space};
+use std::path::Path;
 use std::rc::Rc;
 use toml::de::Deserializer;
 
@@ -32,6 +33,8 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<Wpp>(),
     MethodEntry::of::<Sinkhorn>(),
     MethodEntry::of::<LangevinChains>(),
+    MethodEntry::of::<WppNet>(),
+    MethodEntry::of::<WppFlow>(),
 ];
 
 /// All problems.
@@ -78,11 +81,16 @@ pub trait Problem: 'static {
         Ok(())
     }
 
-    /// The instrument.
+    /// The files that the instrument reads, each with its key: names relative to a folder of data.
+    fn files(_settings: &Self::Settings) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The instrument, with its files in `folder`; without a folder something simple stands in for them.
     ///
     /// # Errors
     /// Those of making it.
-    fn instrument(settings: &Self::Settings) -> Result<Box<dyn Instrument>>;
+    fn instrument(settings: &Self::Settings, folder: Option<&Path>) -> Result<Box<dyn Instrument>>;
 }
 
 /// A fault in the settings that a file holds, with its path.
@@ -100,6 +108,8 @@ pub struct MethodEntry {
     pub learns: Learns,
     /// Whether it makes sense for a kind of problem; else why not.
     pub applies: fn(ProblemKey) -> std::result::Result<(), &'static str>,
+    /// Whether it can work with what an instrument observes; else why not.
+    pub fits: fn(&dyn Instrument) -> std::result::Result<(), String>,
     /// Reads its settings; ranges are not checked yet.
     pub read: fn(Deserializer<'_>) -> Result<Rc<dyn ConfiguredMethod>, Fault>,
 }
@@ -124,6 +134,7 @@ impl MethodEntry {
             papers: M::PAPERS,
             learns: M::LEARNS,
             applies: M::applies,
+            fits: M::fits,
             read: |from| {
                 let settings = serde_path_to_error::deserialize(from)?;
                 Ok(Rc::new(OfMethod::<M>(settings)))
@@ -188,11 +199,14 @@ pub trait ConfiguredProblem {
     /// The key that does not fit, and the problem.
     fn check(&self) -> std::result::Result<(), Misfit>;
 
-    /// The instrument.
+    /// The files that the instrument reads, see [`Problem::files`].
+    fn files(&self) -> Vec<(&'static str, String)>;
+
+    /// The instrument, see [`Problem::instrument`].
     ///
     /// # Errors
     /// Those of making it.
-    fn instrument(&self) -> Result<Box<dyn Instrument>>;
+    fn instrument(&self, folder: Option<&Path>) -> Result<Box<dyn Instrument>>;
 
     /// The settings as TOML.
     fn to_toml(&self) -> String;
@@ -229,8 +243,12 @@ impl<P: Problem> ConfiguredProblem for OfProblem<P> {
         P::check(&self.0)
     }
 
-    fn instrument(&self) -> Result<Box<dyn Instrument>> {
-        P::instrument(&self.0)
+    fn files(&self) -> Vec<(&'static str, String)> {
+        P::files(&self.0)
+    }
+
+    fn instrument(&self, folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
+        P::instrument(&self.0, folder)
     }
 
     fn to_toml(&self) -> String {

@@ -22,6 +22,7 @@ pub struct Run {
     pub device: Device,
     cancel: Cancel,
     folder: Option<PathBuf>,
+    scene: String,
     row: String,
     name: String,
     identity: String,
@@ -49,7 +50,17 @@ impl Run {
     /// A run that keeps nothing.
     pub fn new(seed: Seed, device: Device) -> Self {
         let (name, identity) = (String::new(), format!("seed {}", seed.value()));
-        Self { seed, device, cancel: Cancel::default(), folder: None, row: String::new(), name, identity }
+        let (scene, row) = (String::new(), String::new());
+        Self { seed, device, cancel: Cancel::default(), folder: None, scene, row, name, identity }
+    }
+
+    /// The same for one of several scenes of a table, which have names; the table's only one has none.
+    #[must_use]
+    pub fn in_scene(&self, scene: &str) -> Self {
+        if scene.is_empty() {
+            return self.clone();
+        }
+        Self { scene: scene.to_owned(), ..self.part(scene, &format!("scene {scene}")) }
     }
 
     /// The same for the row `row` of a table: what its files of results are called.
@@ -58,9 +69,15 @@ impl Run {
         Self { row: row.to_owned(), ..self.clone() }
     }
 
-    /// What files of results are called.
-    pub fn row(&self) -> &str {
-        if self.row.is_empty() { "learned" } else { &self.row }
+    /// What files of results are called: after scene and row.
+    pub fn row(&self) -> String {
+        let row = if self.row.is_empty() { "learned" } else { &self.row };
+        if self.scene.is_empty() { row.to_owned() } else { format!("{}-{row}", self.scene) }
+    }
+
+    /// The seed of what `title` learns, another for every scene.
+    pub fn seed_of(&self, title: &str) -> Seed {
+        self.seed.derive(format!("{title} {}", self.scene).trim_end(), 0)
     }
 
     /// The same, ended by `cancel`.

@@ -157,6 +157,11 @@ impl<A: LinearOperator> Biased<A> {
         &self.linear
     }
 
+    /// `A` alone.
+    pub fn into_linear(self) -> A {
+        self.linear
+    }
+
     /// `b`.
     pub fn bias(&self) -> f64 {
         self.bias

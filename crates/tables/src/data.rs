@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tch::Tensor;
 
 /// The seed of the synthetic set. It is a data set like any other: the seed of a run does not change it.
-const SYNTHETIC_SEED: u64 = 1;
+pub(crate) const SYNTHETIC_SEED: u64 = 1;
 
 /// Rows and columns of a synthetic image: those of the slices that it stands for.
 const SYNTHETIC_SIZE: i64 = 600;
@@ -84,12 +84,17 @@ impl DataSource {
         (Self::Folder { folder, named_by }, named_by)
     }
 
-    /// Where the file `name` lies; `None` where the data are synthetic.
-    pub fn path(&self, name: &str) -> Option<PathBuf> {
+    /// The folder of the files; `None` where the data are synthetic.
+    pub fn folder(&self) -> Option<&Path> {
         match self {
-            Self::Folder { folder, .. } => Some(folder.join(name)),
+            Self::Folder { folder, .. } => Some(folder),
             Self::Synthetic | Self::SyntheticVolumes | Self::Drawn(_) => None,
         }
+    }
+
+    /// Where the file `name` lies; `None` where the data are synthetic.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        Some(self.folder()?.join(name))
     }
 
     /// One sentence that says which data these are: the first line of a report.

@@ -3,19 +3,24 @@
 //! A row is a method with its settings, an image is observed by the instrument of the problem: nothing here knows which methods or
 //! problems there are.
 
+mod column;
+mod stage;
+
 use crate::calibrated;
 use crate::data::DataSource;
-use crate::experiment::{EvaluationSet, Experiment, LearnsFrom, Profile, RowSpec};
-use crate::outcome::{Figure, Figures, Outcome, Restored, Row, Shown};
+use crate::experiment::{Data, EvaluationSet, Experiment, LearnsFrom, Observations, Profile, RowSpec};
+use crate::outcome::{Map, Outcome, Restored, Shown};
 use crate::report::{Facts, how};
 use crate::run::RunOptions;
+use column::{Column, Judge};
 use smalti_base::checkpoint::data_hash;
-use smalti_base::{Error, Result, Space};
+use smalti_base::{Error, Result};
 use smalti_methods::estimate::{Figures as Numbers, Other, Place};
 use smalti_methods::{
-    Estimate, Instrument, InverseProblem, Learned, Material, Prepared, Reconstructor, Role, Run, Seen, Start,
-    StartKind,
+    Estimate, Instrument, InverseProblem, Learned, Material, Prepared, Reconstructor, Region, Run, Seen,
+    Start, StartKind,
 };
+use stage::{Images, Observed, Stage};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
@@ -24,124 +29,52 @@ use tch::{Device, Tensor};
 ///
 /// # Errors
 /// What loading, observing and the methods meet.
-pub fn run(
-    experiment: &Experiment,
-    profile: &Profile,
-    data: &DataSource,
-    options: &RunOptions,
-) -> Result<Outcome> {
-    let table = Table::new(experiment, profile, data, options)?;
-    table.check_images()?;
-    let prepared = table.prepare()?;
+pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<Outcome> {
+    let run = options.to_run();
+    let stages = profile.scenes.iter().enumerate().map(|(i, scene)| Stage::new(i, scene, data, &run));
+    let stages: Vec<Stage<'_>> = stages.collect::<Result<_>>()?;
+    let prepared = prepare(profile, &stages)?;
+    let table = Table { profile, data, stages, prepared };
     let mut outcome = Outcome::default();
     for set in &profile.sets {
-        table.evaluate(set, &prepared, &mut outcome)?;
+        table.evaluate(set, &mut outcome)?;
     }
-    let curves = prepared.values().filter_map(|prepared| learned(prepared)?.curve.clone());
-    outcome.curve = curves.into_iter().next();
+    let prepared = table.prepared.iter().flat_map(BTreeMap::values);
+    outcome.curve = prepared.filter_map(|prepared| learned(prepared)?.curve.clone()).next();
     Ok(outcome)
+}
+
+/// What the rows of every scene learn. What is wrong with any image is said before the first training.
+fn prepare(profile: &Profile, stages: &[Stage<'_>]) -> Result<Vec<BTreeMap<String, Prepared>>> {
+    for set in &profile.sets {
+        let stage = &stages[set.scene];
+        stage.check(&stage.images(set)?, &profile.rows)?;
+    }
+    let seen = |stage: &Stage<'_>| profile.sets.iter().any(|set| set.scene == stage.number);
+    let material = |stage| if seen(stage) { stage.material() } else { Ok(stage.no_material()) };
+    let materials: Vec<Material<'_>> = stages.iter().map(material).collect::<Result<_>>()?;
+    stages.iter().zip(&materials).map(|(stage, material)| stage.prepare(profile, material)).collect()
 }
 
 /// What a table is made with.
 struct Table<'a> {
-    experiment: &'a Experiment,
     profile: &'a Profile,
     data: &'a DataSource,
-    run: Run,
-    instrument: Box<dyn Instrument>,
+    /// By scenes.
+    stages: Vec<Stage<'a>>,
+    /// What the rows of every scene learned.
+    prepared: Vec<BTreeMap<String, Prepared>>,
 }
 
-/// An image with what all rows know about it.
-struct Observed {
-    name: String,
-    seen: Seen,
-    domain: Space,
-}
-
-impl<'a> Table<'a> {
-    fn new(
-        experiment: &'a Experiment,
-        profile: &'a Profile,
-        data: &'a DataSource,
-        options: &RunOptions,
-    ) -> Result<Self> {
-        let run = options.to_run();
-        Ok(Self { experiment, profile, data, run, instrument: profile.problem.instrument()? })
-    }
-
-    /// What is wrong with an image is said before any training, not after it.
-    fn check_images(&self) -> Result<()> {
-        for set in &self.profile.sets {
-            for name in self.data.names(&set.images, set.take)? {
-                let image = self.data.image(&name, Role::Evaluation, self.instrument.as_ref())?;
-                let domain = Space::of(&name, &self.instrument.truth(&name, &image)?)?;
-                for row in set.methods.iter().filter_map(|key| self.profile.rows.get(key)) {
-                    row.settings.check(Some(domain)).map_err(|(key, problem)| {
-                        Error::value(format!("{name} for {} ({key})", row.key), "an image that fits", problem)
-                    })?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What is learned from the references.
-    fn material(&self) -> Result<Material<'_>> {
-        let load = |name: &String| {
-            let image = self.data.image(name, Role::Reference, self.instrument.as_ref())?;
-            self.instrument.reference(name, &image)
-        };
-        let names = &self.experiment.data.references;
-        let validation = self.experiment.data.validation.as_ref().filter(|name| !names.contains(name));
-        Ok(Material {
-            references: names.iter().map(load).collect::<Result<_>>()?,
-            validation: validation.map(load).transpose()?,
-            ..self.no_material()
-        })
-    }
-
-    fn no_material(&self) -> Material<'_> {
-        let folder = match self.data {
-            DataSource::Folder { folder, .. } => Some(folder.as_path()),
-            _ => None,
-        };
-        let grey_step = self.experiment.data.grey_step;
-        let instrument = self.instrument.as_ref();
-        Material { references: Vec::new(), validation: None, grey_step, instrument, folder }
-    }
-
-    /// The methods of all rows that learn from references. What learns fast comes first: it says soon what is wrong.
-    fn prepare(&self) -> Result<BTreeMap<String, Prepared>> {
-        let mut rows = self.profile.used();
-        rows.retain(|row| row.learns_from == LearnsFrom::References);
-        rows.sort_by_key(|row| row.method.learns);
-        let material = self.material()?;
-        let prepare = |row: &RowSpec| {
-            self.run.check()?;
-            Ok((row.key.clone(), row.settings.prepare(&material, &self.run.for_row(&row.key))?))
-        };
-        rows.into_iter().map(prepare).collect()
-    }
-
-    fn observe(&self, name: &str) -> Result<Observed> {
-        let image = self.data.image(name, Role::Evaluation, self.instrument.as_ref())?;
-        let image = image.f_to_device(self.run.device)?;
-        let seen = self.instrument.look(name, &image, self.run.seed.derive(name, 0))?;
-        let domain = Space::of(name, &seen.truth)?;
-        Ok(Observed { name: name.to_owned(), seen, domain })
-    }
-
+impl Table<'_> {
     /// The estimate of a row for an image, or why there is none.
-    fn estimate(
-        &self,
-        row: &RowSpec,
-        image: &Observed,
-        prepared: &BTreeMap<String, Prepared>,
-    ) -> Result<Result<Done, String>> {
-        self.run.check()?;
+    fn estimate(&self, row: &RowSpec, images: &Images<'_>, image: &Observed) -> Result<Result<Done, String>> {
+        let scene = images.set.scene;
+        let stage = &self.stages[scene];
+        stage.run.check()?;
         let mut own = None;
-        let prepared_row = match row.learns_from {
-            LearnsFrom::References => prepared.get(&row.key),
+        let prepared = match row.learns_from {
+            LearnsFrom::References => self.prepared[scene].get(&row.key),
             LearnsFrom::Observation => {
                 let surroundings = image.seen.surroundings.iter();
                 let references =
@@ -151,26 +84,26 @@ impl<'a> Table<'a> {
                     let expected = "room for patches to learn from, around what is reconstructed";
                     return Err(Error::value(image.name.clone(), expected, "none"));
                 }
-                let material = Material { references, ..self.no_material() };
+                let material = Material { references, ..stage.no_material() };
                 let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
                 let weights = format!("{}_{}", row.key, image.name.chars().map(plain).collect::<String>());
-                let run = self.run.for_row(&weights).part(&image.name, "learned from the observation");
+                let run = stage.run.for_row(&weights).part(&image.name, "learned from the observation");
                 own = Some(row.settings.prepare(&material, &run)?);
                 own.as_ref()
             }
         };
-        let reconstructor = match prepared_row {
+        let reconstructor = match prepared {
             Some(Prepared::Ready(reconstructor)) => reconstructor.as_ref(),
             Some(Prepared::Missing(why)) => return Ok(Err(why.clone())),
             None => return Ok(Err("nothing was learned".into())),
         };
-        let mut problem = self.instrument.pose(&image.name, &image.seen.observation, Some(image.domain))?;
+        let mut problem = stage.pose(images, image)?;
         let mut identity = String::new();
         if let Some(key) = &row.start {
             let Some(before) = self.profile.rows.get(key) else {
                 return Ok(Err(format!("there is no row {key} to start from")));
             };
-            match self.estimate(before, image, prepared)? {
+            match self.estimate(before, images, image)? {
                 Ok(Done { estimate: Estimate { image, seconds, .. }, identity: of, .. }) => {
                     identity = of;
                     problem.start = Start { image, kind: StartKind::Method, seconds };
@@ -182,48 +115,30 @@ impl<'a> Table<'a> {
         let settings = row.settings.to_toml();
         let identity = format!(
             "{} {settings} {learned} {} {identity}",
-            data_hash(&[&problem.observation])?,
-            self.instrument.identity()
+            data_hash(&[&problem.observation, &problem.start.image])?,
+            stage.instrument.identity()
         );
-        let estimate = self.reconstruct(row, reconstructor, &problem, &identity)?;
+        let estimate = reconstruct(row, reconstructor, &problem, &stage.run, &identity)?;
         let assessed = reconstructor.assess(&image.seen.truth)?;
         let note = reconstructor.learned().map_or_else(String::new, |learned| learned.note.clone());
         Ok(Ok(Done { estimate, identity, assessed, note, own }))
     }
 
-    fn reconstruct(
-        &self,
-        row: &RowSpec,
-        reconstructor: &dyn Reconstructor,
-        problem: &InverseProblem,
-        identity: &str,
-    ) -> Result<Estimate> {
-        let run = self.run.for_row(&row.key);
-        if reconstructor.instant() {
-            return reconstructor.reconstruct(problem, &run);
-        }
-        let estimate = run.once(&format!("{} {}", row.key, problem.name), identity, |run| {
-            tracing::info!("{} of {}", row.title, problem.name);
-            reconstructor.reconstruct(problem, run)
-        })?;
-        estimate.to(self.run.device)
-    }
-
-    fn evaluate(
-        &self,
-        set: &EvaluationSet,
-        prepared: &BTreeMap<String, Prepared>,
-        outcome: &mut Outcome,
-    ) -> Result<()> {
-        let names = self.data.names(&set.images, set.take)?;
+    fn evaluate(&self, set: &EvaluationSet, outcome: &mut Outcome) -> Result<()> {
+        let stage = &self.stages[set.scene];
+        let images = stage.images(set)?;
         let specs: Vec<&RowSpec> = set.methods.iter().filter_map(|key| self.profile.rows.get(key)).collect();
         let mut rows: Vec<Column> = specs.iter().map(|row| Column::of(row)).collect();
-        for (i, name) in names.iter().enumerate() {
-            let image = self.observe(name)?;
+        let mut regions: Vec<Region> = Vec::new();
+        for i in 0..images.names.len() {
+            let image = stage.observe(&images, i)?;
+            regions = stage.instrument.regions(image.domain);
+            let (truth, instrument) = (image.seen.truth.shallow_clone(), stage.instrument.as_ref());
+            let judge = Judge { instrument, regions: &regions, truth: &truth };
             let mut results = Vec::new();
             let mut maps = Vec::new();
             for (row, column) in specs.iter().zip(&mut rows) {
-                let done = match self.estimate(row, &image, prepared)? {
+                let done = match self.estimate(row, &images, &image)? {
                     Ok(done) => done,
                     Err(why) => {
                         column.notes.push(why);
@@ -231,12 +146,14 @@ impl<'a> Table<'a> {
                     }
                 };
                 column.own = done.own;
-                let mut said = vec![done.note];
-                said.push(done.estimate.note.clone());
+                let mut said = vec![done.note, done.estimate.note.clone()];
                 let mut estimate = done.estimate;
                 if let Some(draws) = estimate.draws.take() {
-                    let (note, plot) = self.calibrated(&draws, &image.seen.truth)?;
+                    let draws = instrument.scored_part(&draws.f_to_device(truth.device())?)?;
+                    let truth = instrument.scored_part(&truth)?;
+                    let (note, mut plot) = calibrated::note_and_curve(&truth, &draws)?;
                     said.push(note);
+                    plot.caption = format!("{}; {}", image.name, plot.caption);
                     estimate.plots.push(plot);
                 }
                 column.say(said);
@@ -244,73 +161,88 @@ impl<'a> Table<'a> {
                 let (before, after): (Vec<Other>, Vec<Other>) =
                     others.into_iter().partition(|other| other.place == Place::Before);
                 for other in before {
-                    results.push(column.other(self, other, &image)?);
+                    results.push(column.other(other, &judge)?);
                 }
-                let mut numbers = self.instrument.score(&estimate.image, &image.seen.truth)?;
-                let (psnr, ssim) = (numbers["psnr"], numbers["ssim"]);
-                tracing::info!("{name}: {} {psnr:.2} dB, SSIM {ssim:.3}", row.title);
-                numbers.extend(estimate.figures);
-                numbers.extend(done.assessed);
-                column.scores.push(([psnr, ssim], Some(estimate.seconds)));
-                column.figures.push(numbers);
-                results.push(Restored {
-                    key: row.key.clone(),
-                    title: row.title.clone(),
-                    image: estimate.image,
-                    psnr,
-                    ssim,
-                });
+                estimate.figures.extend(done.assessed);
+                let made = (estimate.image, estimate.seconds);
+                let restored = column.estimate(&row.title, made, estimate.figures, &judge)?;
+                let Restored { title, psnr, ssim, .. } = &restored;
+                tracing::info!("{}: {title} {psnr:.2} dB, SSIM {ssim:.3}", image.name);
+                results.push(restored);
                 for other in after {
-                    results.push(column.other(self, other, &image)?);
+                    results.push(column.other(other, &judge)?);
                 }
                 maps.extend(estimate.maps);
                 outcome.plots.extend(estimate.plots);
             }
             // Volumes are not shown.
             if i < set.show && image.domain.depth.is_none() {
-                outcome.shown.push(self.shown(image, results, maps)?);
+                outcome.shown.push(shown(
+                    stage.pose(&images, &image)?,
+                    image,
+                    &regions,
+                    results,
+                    maps,
+                    instrument,
+                ));
             }
         }
         // Published figures stand beside figures by the published protocol, on published data only.
         let comparable =
-            !matches!(self.data, DataSource::Synthetic) && self.instrument.is_published_protocol();
-        let label = self.data.label(&names);
-        for (row, column) in specs.iter().zip(rows) {
-            let summary = match prepared.get(&row.key).or(column.own.as_ref()) {
-                Some(Prepared::Ready(reconstructor)) => reconstructor.summary(&column.figures),
-                _ => String::new(),
-            };
-            let published = if comparable { set.published(row) } else { Figures::default() };
-            outcome.rows.extend(column.rows(row, published, &summary, &label));
+            !matches!(self.data, DataSource::Synthetic) && stage.instrument.is_published_protocol();
+        let label = stage.label(&images)?;
+        for (k, region) in regions.iter().enumerate() {
+            let label =
+                if region.label.is_empty() { label.clone() } else { format!("{label}, {}", region.label) };
+            for (row, column) in specs.iter().zip(&rows) {
+                let summary = match self.prepared[set.scene].get(&row.key).or(column.own.as_ref()) {
+                    Some(Prepared::Ready(reconstructor)) => reconstructor.summary(&column.figures),
+                    _ => String::new(),
+                };
+                outcome.rows.extend(column.rows((row, &summary), (k, &label), set, comparable));
+            }
         }
         Ok(())
     }
+}
 
-    /// What draws of the posterior say about the truth: how often intervals hold it, and the calibration curve.
-    fn calibrated(&self, draws: &Tensor, truth: &Tensor) -> Result<(String, smalti_methods::estimate::Plot)> {
-        let draws = self.instrument.scored_part(&draws.f_to_device(truth.device())?)?;
-        calibrated::note_and_curve(&self.instrument.scored_part(truth)?, &draws)
+fn reconstruct(
+    row: &RowSpec,
+    reconstructor: &dyn Reconstructor,
+    problem: &InverseProblem,
+    run: &Run,
+    identity: &str,
+) -> Result<Estimate> {
+    let run = run.for_row(&row.key);
+    if reconstructor.instant() {
+        return reconstructor.reconstruct(problem, &run);
     }
+    let estimate = run.once(&format!("{} {}", row.key, problem.name), identity, |run| {
+        tracing::info!("{} of {}", row.title, problem.name);
+        reconstructor.reconstruct(problem, run)
+    })?;
+    estimate.to(run.device)
+}
 
-    /// An image for the report.
-    fn shown(
-        &self,
-        image: Observed,
-        results: Vec<Restored>,
-        maps: Vec<crate::outcome::Map>,
-    ) -> Result<Shown> {
-        let Observed { name, seen, domain } = image;
-        let Seen { truth, observation, .. } = seen;
-        let problem = self.instrument.pose(&name, &observation, Some(domain))?;
-        // Observations that are images are shown, too.
-        let pictured = self.instrument.observation_is_an_image();
-        let observation = pictured.then(|| (observation, problem.operator.grid()));
-        let scored = match self.instrument.scored(domain)[..] {
-            [rows, columns] => [rows, columns],
-            _ => [(0, domain.height), (0, domain.width)],
-        };
-        Ok(Shown { name, truth, observation, scored, results, maps })
-    }
+/// An image for the report.
+fn shown(
+    problem: InverseProblem,
+    image: Observed,
+    regions: &[Region],
+    results: Vec<Restored>,
+    maps: Vec<Map>,
+    instrument: &dyn Instrument,
+) -> Shown {
+    let Observed { name, seen, domain } = image;
+    let Seen { truth, observation, .. } = seen;
+    // Observations that are images are shown, too.
+    let pictured = instrument.observation_is_an_image();
+    let observation = pictured.then(|| (observation, problem.operator.grid()));
+    let scored = match regions.last().map(|region| &region.axes[..]) {
+        Some(&[rows, columns]) => [rows, columns],
+        _ => [(0, domain.height), (0, domain.width)],
+    };
+    Shown { name, truth, observation, scored, results, maps }
 }
 
 fn learned(prepared: &Prepared) -> Option<&Learned> {
@@ -330,119 +262,53 @@ struct Done {
     own: Option<Prepared>,
 }
 
-/// PSNR and SSIM of an image, and its seconds.
-type Scores = ([f64; 2], Option<f64>);
-
-/// What a row adds up over images.
-struct Column {
-    key: String,
-    scores: Vec<Scores>,
-    figures: Vec<Numbers>,
-    notes: Vec<String>,
-    /// Rows of the same computation: key, title, place, scores.
-    others: Vec<(String, String, Place, Vec<Scores>)>,
-    /// The method, where it learned from an observation.
-    own: Option<Prepared>,
-}
-
-impl Column {
-    fn of(row: &RowSpec) -> Self {
-        let key = row.key.clone();
-        Self {
-            key,
-            scores: Vec::new(),
-            figures: Vec::new(),
-            notes: Vec::new(),
-            others: Vec::new(),
-            own: None,
-        }
-    }
-
-    fn say(&mut self, notes: Vec<String>) {
-        let said: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
-        if !said.is_empty() {
-            self.notes.push(said.join("; "));
-        }
-    }
-
-    /// Scores an image beside the estimate.
-    fn other(&mut self, table: &Table<'_>, other: Other, image: &Observed) -> Result<Restored> {
-        let Other { key, title, image: x, seconds, place } = other;
-        // `patchnr_mean` and `map` make `patchnr_map`.
-        let key = format!("{}_{key}", self.key.trim_end_matches("_mean"));
-        let numbers = table.instrument.score(&x, &image.seen.truth)?;
-        let (psnr, ssim) = (numbers["psnr"], numbers["ssim"]);
-        if place != Place::Pictures {
-            let known = self.others.iter_mut().find(|(known, ..)| *known == key);
-            match known {
-                Some((.., scores)) => scores.push(([psnr, ssim], seconds)),
-                None => {
-                    self.others.push((key.clone(), title.clone(), place, vec![([psnr, ssim], seconds)]));
-                }
-            }
-        }
-        Ok(Restored { key, title, image: x, psnr, ssim })
-    }
-
-    /// The rows of the table.
-    fn rows(mut self, row: &RowSpec, published: Figures, summary: &str, label: &str) -> Vec<Row> {
-        self.notes.dedup();
-        let mut note = self.notes.join("; ");
-        if !summary.is_empty() {
-            note = if note.is_empty() { summary.to_owned() } else { format!("{note}; {summary}") };
-        }
-        let make = |key: &str, title: &str, scores: &[Scores], published, note: String| {
-            let over =
-                |k: usize| Figure::over(&scores.iter().map(|(score, _)| score[k]).collect::<Vec<f64>>());
-            let seconds: Vec<f64> = scores.iter().filter_map(|(_, seconds)| *seconds).collect();
-            Row {
-                method: key.into(),
-                title: title.into(),
-                images: scores.len(),
-                ours: Figures { psnr: over(0), ssim: over(1), lpips: None },
-                seconds_mean: Figure::over(&seconds).map(|f| f.mean),
-                published,
-                distance: None,
-                data: label.into(),
-                note,
-            }
-        };
-        let beside = |place: Place| {
-            let others = self.others.iter().filter(move |(_, _, at, _)| *at == place);
-            others.map(|(key, title, _, scores)| make(key, title, scores, Figures::default(), String::new()))
-        };
-        let main = make(&row.key, &row.title, &self.scores, published, note);
-        beside(Place::Before).chain([main]).chain(beside(Place::After)).collect()
-    }
-}
-
 /// What the report says about the run.
 ///
 /// # Errors
-/// Those of making the instrument.
+/// Those of making the instruments.
 pub fn facts<'a>(
     experiment: &'a Experiment,
     profile: &Profile,
     data: &'a DataSource,
     options: &RunOptions,
 ) -> Result<Facts<'a>> {
-    let instrument = profile.problem.instrument()?;
-    let named = |name: &String| data.names(std::slice::from_ref(name), None).unwrap_or_default().join("");
-    let references: Vec<String> = experiment.data.references.iter().map(named).collect();
-    let validation = experiment.data.validation.as_ref().map(named);
-    let validation = validation.map_or_else(String::new, |name| format!(" (validation: {name})"));
     let mut protocol = vec![("Experiment", format!("{}, profile {}", experiment.name, options.profile))];
-    protocol.extend(instrument.protocol());
+    let mut window = [0.0, 1.0];
+    for (_, scene) in profile.seen() {
+        let instrument = scene.problem.instrument(data.folder())?;
+        let range = instrument.range();
+        window = [range.low, range.high];
+        let mut said = instrument.protocol();
+        said.extend(scene.observer.as_ref().map(|other| ("Observed with", other.said.clone())));
+        said.push(("Learned from", learned_from(&scene.data, data)));
+        let name = if scene.name.is_empty() { String::new() } else { format!("{}: ", scene.name) };
+        protocol.extend(said.into_iter().map(|(key, value)| (key, format!("{name}{value}"))));
+    }
     protocol.push(("Mean ± std", "over images; standard deviation of the population".to_owned()));
-    protocol.push(("Learned from", format!("{}{validation}", references.join(", "))));
     protocol.extend(how(options));
-    let range = instrument.range();
     Ok(Facts {
         title: &experiment.title,
-        window: [range.low, range.high],
+        window,
         data,
         sources: profile.sources(),
         protocol,
         settings: profile.to_toml(),
     })
+}
+
+/// The references and observations that are learned from.
+fn learned_from(of: &Data, data: &DataSource) -> String {
+    let named = |name: &String| data.names(std::slice::from_ref(name), None).unwrap_or_default().join("");
+    let mut all: Vec<String> = of.references.iter().map(named).collect();
+    all.extend(of.observations.as_ref().map(|from| match from {
+        Observations::File(name) => format!("observed crops {}", named(name)),
+        Observations::Cut { image, .. } => format!("observed crops of {}", named(image)),
+    }));
+    let validation: Vec<String> =
+        of.validation.iter().chain(&of.validation_observations).map(named).collect();
+    let validation = match &validation[..] {
+        [] => String::new(),
+        names => format!(" (validation: {})", names.join(", ")),
+    };
+    format!("{}{validation}", all.join(", "))
 }

@@ -10,11 +10,13 @@ mod parse;
 mod profiles;
 mod raw;
 pub mod samplers;
-pub mod wppflow;
-pub mod wppnets;
+mod scene;
+mod set;
 
-pub use check::{Data, EvaluationSet, Experiment, LearnsFrom, Profile, RowSpec};
+pub use check::{Experiment, LearnsFrom, Profile, RowSpec};
 pub use diagnose::{Failure, FileError};
+pub use scene::{Data, Observations, Observer, Scene};
+pub use set::EvaluationSet;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -47,10 +49,6 @@ impl fmt::Display for ProfileName {
 pub enum ExperimentKind {
     /// Images reconstructed from observations; [`Experiment`] reads these.
     Reconstruction,
-    /// Networks trained by the Wasserstein patch prior; [`wppnets::WppNets`] reads these.
-    Wppnets,
-    /// Posterior sampling by a WPPFlow; [`wppflow::WppFlowTable`] reads these.
-    Wppflow,
     /// Flows on Gaussian mixtures; [`samplers::Samplers`] reads these.
     Mixture,
     /// Flows for scatterometry; [`samplers::Samplers`] reads these.

@@ -27,7 +27,7 @@
 //! ```
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`run`], [`evaluate`] (what most tables
-//! are made by), [`sweep`], [`wppnets`], [`wppflow`], [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
+//! are made by), [`sweep`], [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
 //! [`publish`].
 
 mod calibrated;
@@ -45,5 +45,3 @@ pub mod run;
 pub mod scatterometry;
 pub mod sweep;
 pub mod table;
-pub mod wppflow;
-pub mod wppnets;

@@ -7,10 +7,8 @@ use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::samplers::{Mixture, Samplers, Scatterometry};
-use smalti_tables::experiment::wppflow::WppFlowTable;
-use smalti_tables::experiment::wppnets::WppNets;
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
-use smalti_tables::run::{RunOptions, run, run_mixture, run_scatterometry, run_wppflow, run_wppnets};
+use smalti_tables::run::{RunOptions, run, run_mixture, run_scatterometry};
 use smalti_tables::sweep::{self, Sweep};
 use smalti_tables::{mixture, scatterometry, table};
 use std::io::IsTerminal;
@@ -120,15 +118,7 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
     }
     let mut planned = Vec::new();
     for path in catalogue.paths(&arguments.experiments)? {
-        planned.push(if let Some(experiment) = WppNets::read(&path)? {
-            let networks = experiment.networks(experiment.profile(arguments.profile));
-            let files: Vec<String> = networks.flat_map(|(_, network)| network.files()).collect();
-            let data = DataSource::find(option, environment, repository, &files, &[])?;
-            Planned::WppNets(Box::new(experiment), data)
-        } else if let Some(experiment) = WppFlowTable::read(&path)? {
-            let data = DataSource::find(option, environment, repository, &experiment.data.files(), &[])?;
-            Planned::WppFlow(Box::new(experiment), data)
-        } else if let Some(experiment) = Samplers::<Mixture>::read(&path)? {
+        planned.push(if let Some(experiment) = Samplers::<Mixture>::read(&path)? {
             Planned::Mixture(Box::new(experiment), mixture::data())
         } else if let Some(experiment) = Samplers::<Scatterometry>::read(&path)? {
             let data = scatterometry::data(option, environment, repository)?;
@@ -143,8 +133,6 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
     for plan in &planned {
         let (name, title, data) = match plan {
             Planned::Table(experiment, data) => (&experiment.name, &experiment.title, data),
-            Planned::WppNets(experiment, data) => (&experiment.name, &experiment.title, data),
-            Planned::WppFlow(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Mixture(experiment, data) => (&experiment.name, &experiment.title, data),
             Planned::Scatterometry(experiment, data) => (&experiment.name, &experiment.title, data),
         };
@@ -153,12 +141,6 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
         let outcome = match plan {
             Planned::Table(experiment, data) => {
                 run(experiment, experiment.profile(options.profile), data, &options)?
-            }
-            Planned::WppNets(experiment, data) => {
-                run_wppnets(experiment, experiment.profile(options.profile), data, &options)?
-            }
-            Planned::WppFlow(experiment, data) => {
-                run_wppflow(experiment, experiment.profile(options.profile), data, &options)?
             }
             Planned::Mixture(experiment, data) => {
                 run_mixture(experiment, experiment.profile(options.profile), data, &options)?
@@ -176,8 +158,6 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
 /// An experiment and its data.
 enum Planned {
     Table(Box<Experiment>, DataSource),
-    WppNets(Box<WppNets>, DataSource),
-    WppFlow(Box<WppFlowTable>, DataSource),
     Mixture(Box<Samplers<Mixture>>, DataSource),
     Scatterometry(Box<Samplers<Scatterometry>>, DataSource),
 }

@@ -2,12 +2,10 @@
 
 use crate::data::DataSource;
 use crate::experiment::samplers::{Mixture, Samplers, Scatterometry};
-use crate::experiment::wppflow::{Profile as WppFlowProfile, WppFlowTable};
-use crate::experiment::wppnets::{Profile as WppNetsProfile, WppNets};
 use crate::experiment::{Experiment, Profile, ProfileName};
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{evaluate, mixture, report, scatterometry, table, wppflow, wppnets};
+use crate::{evaluate, mixture, report, scatterometry, table};
 use smalti_base::{Result, Seed};
 use smalti_methods::Run;
 use smalti_solvers::Cancel;
@@ -53,38 +51,8 @@ pub fn run(
 ) -> Result<Outcome> {
     // A folder that cannot be written is found before the work, not after it.
     let staged = Staged::beside(&options.folder)?;
-    let outcome = evaluate::run(experiment, profile, data, options)?;
+    let outcome = evaluate::run(profile, data, options)?;
     publish(staged, &evaluate::facts(experiment, profile, data, options)?, outcome, options)
-}
-
-/// The same for an experiment with WPPNets.
-///
-/// # Errors
-/// Those of [`run`].
-pub fn run_wppnets(
-    experiment: &WppNets,
-    profile: &WppNetsProfile,
-    data: &DataSource,
-    options: &RunOptions,
-) -> Result<Outcome> {
-    let staged = Staged::beside(&options.folder)?;
-    let outcome = wppnets::run(experiment, profile, data, options)?;
-    publish(staged, &wppnets::facts(experiment, profile, data, options), outcome, options)
-}
-
-/// The same for an experiment with a WPPFlow.
-///
-/// # Errors
-/// Those of [`run`].
-pub fn run_wppflow(
-    experiment: &WppFlowTable,
-    profile: &WppFlowProfile,
-    data: &DataSource,
-    options: &RunOptions,
-) -> Result<Outcome> {
-    let staged = Staged::beside(&options.folder)?;
-    let outcome = wppflow::run(experiment, profile, data, options)?;
-    publish(staged, &wppflow::facts(experiment, profile, data, options), outcome, options)
 }
 
 /// The same for an experiment with Gaussian mixtures; beside the table it writes `distances.csv`.

@@ -56,7 +56,16 @@ impl Sweep {
     ) -> Result<Vec<(String, Experiment)>, Failure> {
         // Faults of the file itself are shown in it.
         let whole = Experiment::read(path)?;
-        let validation = whole.data.validation.as_deref();
+        let [scene] = &whole.profile(profile).scenes[..] else {
+            let expected = "a file with one scene";
+            return Err(Error::value(
+                "experiment of a sweep",
+                expected,
+                format!("{} with several", whole.name),
+            )
+            .into());
+        };
+        let validation = scene.data.validation.as_deref();
         let image = image.or(validation).ok_or_else(|| {
             Error::value("image of a sweep", "--image NAME, for the file has no validation image", "none")
         })?;
@@ -138,7 +147,7 @@ pub fn run(
     let mut rows = Vec::new();
     for (label, experiment) in experiments {
         let data = find(experiment)?;
-        let outcome = evaluate::run(experiment, experiment.profile(options.profile), &data, options)?;
+        let outcome = evaluate::run(experiment.profile(options.profile), &data, options)?;
         rows.extend(outcome.rows.into_iter().map(|row| Row { title: renamed(&row, label), ..row }));
     }
     options.to_run().discard_state();

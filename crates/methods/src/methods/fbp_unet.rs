@@ -141,7 +141,7 @@ impl Settings {
         let net = UNet::new(shape, seed)?.to(run.device)?;
         let validation: Option<&dyn Pairs> = (!validation.is_empty()).then_some(&validation as &dyn Pairs);
         let mut iteration = UNetTraining::new(net, pairs, validation, wanted, seed)?;
-        if let Some(events) = run.events("training", run.row())? {
+        if let Some(events) = run.events("training", &run.row())? {
             iteration = iteration.with_events(events);
         }
         let (trained, summary) = run.iterate("training", self.steps, iteration)?;

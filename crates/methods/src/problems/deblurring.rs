@@ -10,6 +10,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Border, Convolution, Operator, interpolate, kernel};
+use std::path::Path;
 use std::time::Instant;
 use tch::Tensor;
 
@@ -121,7 +122,7 @@ impl Problem for Deblurring {
         }
     }
 
-    fn instrument(settings: &Settings) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         Ok(Box::new(ShakenCamera { weights: settings.kernel.weights()?, settings: settings.clone() }))
     }
 }

@@ -9,6 +9,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::Mask;
+use std::path::Path;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -110,7 +111,7 @@ impl Problem for Inpainting {
         Ok(())
     }
 
-    fn instrument(settings: &Settings) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         Ok(Box::new(Blinded(*settings)))
     }
 }

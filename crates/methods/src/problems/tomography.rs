@@ -145,7 +145,7 @@ impl Problem for Tomography {
         Ok(())
     }
 
-    fn instrument(settings: &Settings) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         Ok(Box::new(Scanner::new(settings)?))
     }
 }

@@ -9,6 +9,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Border, Operator, VolumeConvolution, interpolate};
+use std::path::Path;
 use std::time::Instant;
 use tch::Tensor;
 
@@ -66,7 +67,7 @@ impl Problem for Volume {
         Ok(())
     }
 
-    fn instrument(settings: &Settings) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         Ok(Box::new(Scanner(settings.clone())))
     }
 }

@@ -8,7 +8,7 @@ use toml::de::Deserializer;
 
 fn instrument(name: &str, text: &str) -> Box<dyn Instrument> {
     let problem = (ProblemEntry::find(name).unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
-    problem.instrument().unwrap()
+    problem.instrument(None).unwrap()
 }
 
 fn camera() -> Box<dyn Instrument> {
@@ -25,8 +25,7 @@ fn epll(instrument: &dyn Instrument, mixture: &str, solver: &str) -> smalti_base
     assert!(settings.out_of_range().is_none());
     let drawn = |index| instrument.phantom(Role::Evaluation, Seed::new(2), index).unwrap();
     let truth = instrument.truth("drawn", &drawn(0))?;
-    let material =
-        Material { references: vec![drawn(1)], validation: None, grey_step: 0.0, instrument, folder: None };
+    let material = Material { references: vec![drawn(1)], ..Material::none(instrument) };
     let run = Run::new(Seed::new(1), Device::Cpu);
     let Prepared::Ready(method) = settings.prepare(&material, &run)? else { panic!("EPLL misses something") };
     let problem = instrument.pose("drawn", &instrument.observe(&truth, Seed::new(3))?, None)?;

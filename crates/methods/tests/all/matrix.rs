@@ -87,7 +87,7 @@ fn instrument(name: &str) -> Box<dyn Instrument> {
     let (_, text) = TINY_PROBLEMS.into_iter().find(|(known, _)| *known == name).unwrap();
     let problem = (ProblemEntry::find(name).unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
     assert!(problem.out_of_range().is_none() && problem.check().is_ok(), "{name}");
-    problem.instrument().unwrap()
+    problem.instrument(None).unwrap()
 }
 
 /// What a method makes of an observation of a drawn image, and its score.
@@ -107,7 +107,7 @@ fn estimate(method: &MethodEntry, instrument: &dyn Instrument) -> (Estimate, Ten
     settings.check(Some(domain)).unwrap_or_else(|(key, problem)| panic!("{}: {key}: {problem}", method.key));
     let reference = small(drawn(Role::Reference, 1));
     let references = vec![instrument.reference("reference", &reference).unwrap()];
-    let material = Material { references, validation: None, grey_step: 0.01, instrument, folder: None };
+    let material = Material { references, grey_step: 0.01, ..Material::none(instrument) };
     let Prepared::Ready(reconstructor) = settings.prepare(&material, &run).unwrap() else {
         panic!("{} is missing something", method.key)
     };
@@ -178,13 +178,7 @@ fn a_weight_against_squared_errors_is_refused_for_photon_counts() {
     let problem = instrument.pose("slice", &instrument.observe(&truth, Seed::new(3)).unwrap(), None).unwrap();
     let text = "weight = { half_squared_errors = 1e-3 }\niterations = 20\ntolerance = 1e-4";
     let tv = (MethodEntry::find("tv").unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
-    let material = Material {
-        references: vec![],
-        validation: None,
-        grey_step: 0.0,
-        instrument: instrument.as_ref(),
-        folder: None,
-    };
+    let material = Material::none(instrument.as_ref());
     let Prepared::Ready(tv) = tv.prepare(&material, &run).unwrap() else { panic!("TV needs nothing") };
     let line = tv.reconstruct(&problem, &run).unwrap_err().to_string();
     assert!(line.contains("photon counts have no squared errors"), "{line}");
@@ -200,13 +194,7 @@ fn weights_of_total_variation_agree_in_both_conventions() {
     let estimate = |weight: &str| {
         let text = format!("weight = {weight}\niterations = 40\ntolerance = 1e-9");
         let tv = (MethodEntry::find("tv").unwrap().read)(Deserializer::parse(&text).unwrap()).unwrap();
-        let material = Material {
-            references: vec![],
-            validation: None,
-            grey_step: 0.0,
-            instrument: instrument.as_ref(),
-            folder: None,
-        };
+        let material = Material::none(instrument.as_ref());
         let Prepared::Ready(tv) = tv.prepare(&material, &run).unwrap() else { panic!("TV needs nothing") };
         tv.reconstruct(&problem, &run).unwrap().image
     };

@@ -19,6 +19,15 @@ pub enum Blur {
     Kernel(Tensor),
 }
 
+impl Clone for Blur {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Gaussian { size, sigma } => Self::Gaussian { size: *size, sigma: *sigma },
+            Self::Kernel(kernel) => Self::Kernel(kernel.shallow_clone()),
+        }
+    }
+}
+
 impl Blur {
     /// The kernel with so many axes, float64.
     fn kernel(&self, axes: usize) -> Result<Tensor> {

@@ -1,14 +1,14 @@
 //! From the file as written to the checked experiment.
 
 use super::diagnose::{Failure, FileError};
-use super::parse::{self, File, Misfit};
-use super::raw::{RawExperiment, RawFigures, RawProfile, RawPublished, RawRow, RawSet};
+use super::parse::{self, File};
+use super::raw::{RawExperiment, RawProfile, RawRow};
+use super::scene::{Scene, checked_scenes, plain};
+use super::set::{EvaluationSet, checked_set};
 use super::{ExperimentKind, ProfileName};
 use crate::data::DataSource;
-use crate::outcome::{Figure, Figures};
-use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_methods::{ConfiguredMethod, ConfiguredProblem, METHODS, MethodEntry, PROBLEMS, ProblemEntry};
+use smalti_methods::{ConfiguredMethod, Instrument, METHODS, MethodEntry, ProblemKey};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -21,37 +21,15 @@ pub struct Experiment {
     pub name: String,
     /// The title of the report.
     pub title: String,
-    /// The images that methods learn from.
-    pub data: Data,
     profiles: [Profile; 3],
-}
-
-/// What methods learn from, relative to the data folder.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
-#[serde(deny_unknown_fields)]
-pub struct Data {
-    /// The reference images.
-    #[garde(length(min = 1), inner(length(min = 1)))]
-    pub references: Vec<String>,
-    /// The image that settings are chosen on; it measures trainings, unless it is one of the references.
-    #[serde(default)]
-    #[garde(inner(length(min = 1)))]
-    pub validation: Option<String>,
-    /// Step of the grey values of the files, 0 to 0.1: densities are learned from images with uniform noise of this width, since
-    /// patches of one rounded value would have an infinite density.
-    #[serde(default)]
-    #[garde(range(min = 0.0, max = 0.1))]
-    pub grey_step: f64,
 }
 
 /// A checked profile: what runs on which images, with which settings.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Profile {
-    /// The problem.
-    pub problem: Rc<dyn ConfiguredProblem>,
-    /// Its kind.
-    pub kind: &'static ProblemEntry,
+    /// The scenes that images are of; at least one.
+    pub scenes: Vec<Scene>,
     /// The rows by their names.
     pub rows: BTreeMap<String, RowSpec>,
     /// The sets of images and the rows that run on them; at least one.
@@ -87,23 +65,6 @@ pub enum LearnsFrom {
     References,
     /// The observation itself, or what is seen around its hole: anew for every image.
     Observation,
-}
-
-/// Images and the methods that run on them.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct EvaluationSet {
-    /// Image names or patterns with one `*`, relative to the data folder.
-    pub images: Vec<String>,
-    /// The first so many of them; all where not given.
-    pub take: Option<usize>,
-    /// The names of the rows, in their order.
-    pub methods: Vec<String>,
-    /// Where the published figures come from.
-    pub published_source: Option<String>,
-    /// How many of the images, from the first on, the report shows.
-    pub show: usize,
-    published: BTreeMap<String, Figures>,
 }
 
 impl Experiment {
@@ -150,14 +111,19 @@ impl Experiment {
         repository: &Path,
     ) -> smalti_base::Result<DataSource> {
         // There are no volumes but drawn ones.
-        if profile.problem.instrument()?.domain().is_some_and(|domain| domain.depth.is_some()) {
+        let volume = |scene: &Scene| scene.kind.key == ProblemKey::Volume;
+        if profile.scenes.iter().all(volume) {
             return Ok(DataSource::SyntheticVolumes);
         }
-        let learned: Vec<String> =
-            self.data.references.iter().chain(&self.data.validation).cloned().collect();
-        let sets: Vec<(&[String], Option<usize>)> =
-            profile.sets.iter().map(|set| (&set.images[..], set.take)).collect();
-        DataSource::find(option, environment, repository, &learned, &sets)
+        let mut files: Vec<String> = Vec::new();
+        let mut sets: Vec<(&[String], Option<usize>)> = Vec::new();
+        for set in &profile.sets {
+            files.extend(profile.scenes[set.scene].files());
+            let observer = set.observer.iter().flat_map(|observer| observer.problem.files());
+            files.extend(observer.map(|(_, name)| name).chain(set.observed.iter().cloned()));
+            sets.push((&set.images, set.take));
+        }
+        DataSource::find(option, environment, repository, &files, &sets)
     }
 }
 
@@ -165,7 +131,7 @@ impl Profile {
     /// Where the published figures come from, each once.
     pub fn sources(&self) -> Vec<String> {
         let mut sources: Vec<String> = Vec::new();
-        for source in self.sets.iter().filter_map(|set| set.published_source.as_ref()) {
+        for source in self.sets.iter().flat_map(EvaluationSet::sources) {
             if !sources.contains(source) {
                 sources.push(source.clone());
             }
@@ -173,27 +139,45 @@ impl Profile {
         sources
     }
 
-    /// The settings of problem and methods as TOML.
+    /// The settings of problems and methods as TOML.
     pub fn to_toml(&self) -> String {
         let table = |text: String| toml::from_str::<toml::Table>(&text).unwrap_or_default();
         let mut methods = toml::Table::new();
-        for row in self.used() {
+        for row in self.used(None) {
             let mut settings = table(row.settings.to_toml());
             settings.insert("method".into(), row.method.key.into());
             methods.insert(row.key.clone(), settings.into());
         }
-        let mut problem = toml::Table::new();
-        problem.insert(self.kind.name.into(), table(self.problem.to_toml()).into());
-        let mut all = toml::Table::new();
-        all.insert("problem".into(), problem.into());
+        let (mut all, mut scenes) = (toml::Table::new(), toml::Table::new());
+        for (_, scene) in self.seen() {
+            let mut problem = toml::Table::new();
+            problem.insert(scene.kind.name.into(), table(scene.problem.to_toml()).into());
+            match scene.name.is_empty() {
+                true => all.insert("problem".into(), problem.into()),
+                false => {
+                    let section = toml::Table::from_iter([("problem".to_owned(), problem.into())]);
+                    scenes.insert(scene.name.clone(), section.into())
+                }
+            };
+        }
+        if !scenes.is_empty() {
+            all.insert("scene".into(), scenes.into());
+        }
         all.insert("methods".into(), methods.into());
         toml::to_string(&all).unwrap_or_default()
     }
 
-    /// The rows that some set runs, or that one of those starts from.
-    pub fn used(&self) -> Vec<&RowSpec> {
+    /// The scenes that some set is of, by number.
+    pub fn seen(&self) -> impl Iterator<Item = (usize, &Scene)> {
+        let seen = |i: usize| self.sets.iter().any(|set| set.scene == i);
+        self.scenes.iter().enumerate().filter(move |(i, _)| seen(*i))
+    }
+
+    /// The rows that some set runs, or that one of those starts from; of one scene where it is given.
+    pub fn used(&self, scene: Option<usize>) -> Vec<&RowSpec> {
         let mut used: Vec<&RowSpec> = Vec::new();
-        let mut asked: Vec<&String> = self.sets.iter().flat_map(|set| &set.methods).rev().collect();
+        let sets = self.sets.iter().filter(|set| scene.is_none_or(|scene| set.scene == scene));
+        let mut asked: Vec<&String> = sets.flat_map(|set| &set.methods).rev().collect();
         while let Some(key) = asked.pop() {
             if let Some(row) = self.rows.get(key)
                 && !used.iter().any(|known| known.key == row.key)
@@ -206,27 +190,14 @@ impl Profile {
     }
 }
 
-impl EvaluationSet {
-    /// The published figures of `row` on such images; empty where there are none.
-    pub fn published(&self, row: &RowSpec) -> Figures {
-        self.published.get(&row.published).copied().unwrap_or_default()
-    }
-}
-
 fn checked(name: &str, raw: RawExperiment, file: &File<'_>) -> Result<Experiment, Box<FileError>> {
-    let misfit = |misfit: Misfit| file.misfit(misfit);
     if raw.kind != ExperimentKind::Reconstruction {
-        return Err(misfit(("kind".into(), "not reconstruction".into())));
-    }
-    let Data { references, validation, .. } = &raw.data;
-    let named = references.iter().enumerate().map(|(i, name)| (format!("data.references[{i}]"), name));
-    for (path, image) in named.chain(validation.iter().map(|name| ("data.validation".to_owned(), name))) {
-        plain_name(image, false).map_err(|problem| misfit((path, problem)))?;
+        return Err(file.misfit(("kind".into(), "not reconstruction".into())));
     }
     let [smoke, quick, paper] =
         raw.profile.all().map(|(path, profile)| checked_profile(path, profile, &raw, file));
     let profiles = [smoke?, quick?, paper?];
-    Ok(Experiment { name: name.to_owned(), title: raw.title, data: raw.data, profiles })
+    Ok(Experiment { name: name.to_owned(), title: raw.title, profiles })
 }
 
 /// The profile that stands at `path`.
@@ -237,34 +208,30 @@ fn checked_profile(
     file: &File<'_>,
 ) -> Result<Profile, Box<FileError>> {
     let misfit = |key: String, problem: String| file.misfit((format!("{path}.{key}"), problem));
-    let (kind, problem) = checked_problem(path, raw, experiment, file)?;
-    let domain = match problem.instrument() {
-        Ok(instrument) => instrument.domain(),
-        Err(error) => return Err(misfit("problem".into(), error.to_string())),
+    let instrument = |scene: Scene| match scene.problem.instrument(None) {
+        Ok(instrument) => Ok((scene, instrument)),
+        Err(error) => Err(misfit("problem".into(), error.to_string())),
     };
+    let scenes = checked_scenes(path, raw, experiment, file)?;
+    let scenes: Vec<(Scene, Box<dyn Instrument>)> =
+        scenes.into_iter().map(instrument).collect::<Result<_, _>>()?;
+    let sets = raw.sets.iter().enumerate();
+    let sets = sets.map(|(i, set)| checked_set(&format!("{path}.sets[{i}]"), set, experiment, &scenes, file));
+    let sets: Vec<EvaluationSet> = sets.collect::<Result<_, _>>()?;
     let mut rows = BTreeMap::new();
     for key in raw.methods.keys() {
-        let (row, at) = checked_row(path, key, file)?;
-        (row.method.applies)(kind.key).map_err(|reason| {
-            misfit(format!("methods.{key}"), format!("{} makes no sense here: {reason}", row.method.key))
-        })?;
-        row.settings.check(domain).map_err(|(key, problem)| file.misfit((format!("{at}.{key}"), problem)))?;
-        rows.insert(key.clone(), row);
+        rows.insert(key.clone(), checked_row(path, key, file)?);
     }
-    for (i, set) in raw.sets.iter().enumerate() {
-        for key in set.methods.iter().filter(|key| !raw.methods.contains_key(*key)) {
+    for (i, key) in sets.iter().enumerate().flat_map(|(i, set)| set.methods.iter().map(move |key| (i, key))) {
+        if !rows.contains_key(key) {
             let row = implied(key).ok_or_else(|| {
-                let known = MethodEntry::find(key).is_some();
-                let problem = match known {
-                    true => format!("{key} has no section methods.{key} in this profile"),
-                    false => {
+                let problem = match MethodEntry::find(key) {
+                    Some(_) => format!("{key} has no section methods.{key} in this profile"),
+                    None => {
                         format!("there is no section methods.{key} in this profile, and no method {key}")
                     }
                 };
                 misfit(format!("sets[{i}].methods"), problem)
-            })?;
-            (row.method.applies)(kind.key).map_err(|reason| {
-                misfit(format!("sets[{i}].methods"), format!("{key} makes no sense here: {reason}"))
             })?;
             rows.insert(key.clone(), row);
         }
@@ -274,50 +241,48 @@ fn checked_profile(
             return Err(misfit(format!("methods.{}.start", row.key), problem));
         }
     }
-    let sets = raw.sets.iter().enumerate().map(|(i, set)| {
-        checked_set(set, &experiment.published)
-            .map_err(|(key, problem)| misfit(format!("sets[{i}].{key}"), problem))
-    });
-    Ok(Profile { problem, kind, rows, sets: sets.collect::<Result<_, _>>()? })
+    let (scenes, instruments): (Vec<Scene>, Vec<Box<dyn Instrument>>) = scenes.into_iter().unzip();
+    let profile = Profile { scenes, rows, sets };
+    match profile.misfit(&instruments) {
+        Some((row, key, problem)) if raw.methods.contains_key(&row) => {
+            Err(misfit(format!("methods.{row}{key}"), problem))
+        }
+        Some((row, _, problem)) => {
+            let set = profile.sets.iter().position(|set| set.methods.contains(&row)).unwrap_or_default();
+            Err(misfit(format!("sets[{set}].methods"), problem))
+        }
+        None => Ok(profile),
+    }
 }
 
-/// The problem of a profile: what the file gives for all profiles, and in its place what the profile gives.
-fn checked_problem(
-    path: &str,
-    raw: &RawProfile,
-    experiment: &RawExperiment,
-    file: &File<'_>,
-) -> Result<(&'static ProblemEntry, Rc<dyn ConfiguredProblem>), Box<FileError>> {
-    let names: Vec<&String> = experiment.problem.keys().chain(raw.problem.keys()).collect();
-    let known = || PROBLEMS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
-    let Some(name) = names.first() else {
-        let problem = format!("no section problem.NAME, with a NAME of {}", known());
-        return Err(file.misfit((path.to_owned(), problem)));
-    };
-    let unknown = |name: &String| {
-        let problem = format!("no such problem; there is {}", known());
-        file.misfit((file.place_of(&[format!("{path}.problem"), "problem".into()], name), problem))
-    };
-    let kind = ProblemEntry::find(name).ok_or_else(|| unknown(name))?;
-    if let Some(other) = names.iter().find(|other| other != &name) {
-        return Err(
-            file.misfit((format!("{path}.problem.{other}"), format!("the problem is {name} already")))
-        );
+impl Profile {
+    /// A row that does not suit a scene where it runs, the key, and why; `instruments` are those of the scenes. Where there is only
+    /// one scene, all rows must suit it.
+    fn misfit(&self, instruments: &[Box<dyn Instrument>]) -> Option<(String, String, String)> {
+        for (i, (scene, instrument)) in self.scenes.iter().zip(instruments).enumerate() {
+            let (rows, of) = match scene.name.is_empty() {
+                true => (self.rows.values().collect(), "here".to_owned()),
+                false => (self.used(Some(i)), format!("for {}", scene.name)),
+            };
+            for RowSpec { key, method, settings, .. } in rows {
+                let applies = (method.applies)(scene.kind.key).map_err(str::to_owned);
+                if let Err(reason) = applies.and_then(|()| (method.fits)(instrument.as_ref())) {
+                    let problem = format!("{} makes no sense {of}: {reason}", method.key);
+                    return Some((key.clone(), String::new(), problem));
+                }
+                if let Err((setting, problem)) = settings.check(instrument.domain()) {
+                    return Some((key.clone(), format!(".{setting}"), problem));
+                }
+            }
+        }
+        None
     }
-    let places = [format!("{path}.problem.{name}"), format!("problem.{name}")];
-    let section = file.merged(&places);
-    let problem = (kind.read)(section).map_err(|fault| file.fault_in(&places, fault))?;
-    if let Some((key, what)) = problem.out_of_range() {
-        return Err(file.out_of_range(&file.place_of(&places, &key), &what));
-    }
-    problem.check().map_err(|(key, what)| file.misfit((file.place_of(&places, &key), what)))?;
-    Ok((kind, problem))
 }
 
-/// The row `key` of the profile at `path`, and where it stands.
-fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<(RowSpec, String), Box<FileError>> {
+/// The row `key` of the profile at `path`.
+fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<RowSpec, Box<FileError>> {
     let at = format!("{path}.methods.{key}");
-    if !key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+    if !plain(key) {
         return Err(file.misfit((at, "a name has letters, digits, _ and - only".into())));
     }
     let places = std::slice::from_ref(&at);
@@ -334,7 +299,7 @@ fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<(RowSpec, Strin
     if let Some((key, problem)) = settings.out_of_range() {
         return Err(file.out_of_range(&format!("{at}.{key}"), &problem));
     }
-    let row = RowSpec {
+    Ok(RowSpec {
         key: key.to_owned(),
         title: head.title.unwrap_or_else(|| method.title.to_owned()),
         method,
@@ -342,8 +307,7 @@ fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<(RowSpec, Strin
         start: head.start,
         learns_from: head.learns_from,
         published: head.published.unwrap_or_else(|| key.to_owned()),
-    };
-    Ok((row, at))
+    })
 }
 
 /// The row of a method without settings, which needs no section.
@@ -380,47 +344,4 @@ fn wrong_start(row: &RowSpec, rows: &BTreeMap<String, RowSpec>) -> Option<String
         };
     }
     None
-}
-
-fn checked_set(raw: &RawSet, published: &BTreeMap<String, RawPublished>) -> Result<EvaluationSet, Misfit> {
-    for (i, image) in raw.images.iter().enumerate() {
-        plain_name(image, true).map_err(|problem| (format!("images[{i}]"), problem))?;
-    }
-    let table = match &raw.published {
-        None => None,
-        Some(name) => Some(published.get(name).ok_or_else(|| {
-            let known: Vec<&str> = published.keys().map(String::as_str).collect();
-            ("published".to_owned(), format!("no section published.{name}; there is {}", known.join(", ")))
-        })?),
-    };
-    let rows = table.into_iter().flat_map(|t| &t.rows);
-    Ok(EvaluationSet {
-        images: raw.images.clone(),
-        take: raw.take,
-        methods: raw.methods.clone(),
-        published_source: table.map(|t| t.source.clone()),
-        show: raw.show,
-        published: rows.map(|(method, row)| (method.clone(), figures(row))).collect(),
-    })
-}
-
-fn figures(raw: &RawFigures) -> Figures {
-    let figure = |values: &Option<Vec<f64>>| {
-        let values = values.as_ref()?;
-        Some(Figure { mean: *values.first()?, std: values.get(1).copied() })
-    };
-    Figures { psnr: figure(&raw.psnr), ssim: figure(&raw.ssim), lpips: figure(&raw.lpips) }
-}
-
-/// Image names stay inside of the data folder, and a pattern has one `*`, in the file name.
-fn plain_name(name: &str, pattern: bool) -> Result<(), String> {
-    let outside = name.starts_with('/') || name.split('/').any(|part| part.is_empty() || part == "..");
-    let (folder, stars) = (name.rsplit_once('/').map_or("", |(f, _)| f), name.matches('*').count());
-    match () {
-        () if outside => Err(format!("{name:?} is not a name inside of the data folder")),
-        () if stars > usize::from(pattern) || folder.contains('*') => {
-            Err(format!("{name:?} has a * where none can be"))
-        }
-        () => Ok(()),
-    }
 }

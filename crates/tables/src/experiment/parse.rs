@@ -130,18 +130,19 @@ impl<'a> File<'a> {
 
     /// The section at `path`, empty where there is none.
     fn section(&self, path: &str) -> Spanned<DeTable<'a>> {
-        let mut section = self.table.clone();
-        for step in path.split('.') {
-            let inner = section.get_mut().remove(step).and_then(|value| {
-                let span = value.span();
-                match value.into_inner() {
-                    DeValue::Table(table) => Some(Spanned::new(span, table)),
-                    _ => None,
-                }
+        let root = Spanned::new(self.table.span(), DeValue::Table(self.table.get_ref().clone()));
+        let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']'));
+        let found =
+            steps.filter(|step| !step.is_empty()).try_fold(root, |value, step| match value.into_inner() {
+                DeValue::Table(mut table) => table.remove(step),
+                DeValue::Array(array) => array.get(step.parse::<usize>().ok()?).cloned(),
+                _ => None,
             });
-            section = inner.unwrap_or_else(|| Spanned::new(0..0, DeTable::new()));
-        }
-        section
+        let nothing = || Spanned::new(0..0, DeTable::new());
+        found.map_or_else(nothing, |value| match (value.span(), value.into_inner()) {
+            (span, DeValue::Table(table)) => Spanned::new(span, table),
+            _ => nothing(),
+        })
     }
 
     /// The first of the sections at `paths` in which `key` is written, with the key; the last of them where it is in none.

@@ -2,8 +2,9 @@
 //! own settings; see `check.rs`.
 
 use super::ExperimentKind;
-use super::check::{Data, LearnsFrom};
+use super::check::LearnsFrom;
 use super::profiles::Profiles;
+use super::scene::Data;
 use garde::Validate;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -19,17 +20,39 @@ pub(super) struct RawExperiment {
     #[serde(default, rename = "main")]
     #[garde(skip)]
     pub(super) _main: bool,
+    /// This, `problem` and `observed_with`: the only scene.
+    #[garde(dive)]
+    pub(super) data: Option<Data>,
+    /// Read by the settings of the problem.
+    #[serde(default)]
+    #[garde(skip)]
+    pub(super) problem: BTreeMap<String, toml::Table>,
+    /// Read by the settings of the problem.
+    #[garde(skip)]
+    pub(super) observed_with: Option<toml::Table>,
+    /// Several scenes by their names.
+    #[serde(default)]
+    #[garde(dive)]
+    pub(super) scene: BTreeMap<String, RawScene>,
+    #[serde(default)]
+    #[garde(dive)]
+    pub(super) published: BTreeMap<String, RawPublished>,
+    #[garde(dive)]
+    pub(super) profile: Profiles<RawProfile>,
+}
+
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawScene {
     #[garde(dive)]
     pub(super) data: Data,
     /// Read by the settings of the problem.
     #[serde(default)]
     #[garde(skip)]
     pub(super) problem: BTreeMap<String, toml::Table>,
-    #[serde(default)]
-    #[garde(dive)]
-    pub(super) published: BTreeMap<String, RawPublished>,
-    #[garde(dive)]
-    pub(super) profile: Profiles<RawProfile>,
+    /// Read by the settings of the problem.
+    #[garde(skip)]
+    pub(super) observed_with: Option<toml::Table>,
 }
 
 #[derive(Debug, Clone, Deserialize, Validate)]
@@ -60,6 +83,10 @@ pub(super) struct RawProfile {
     #[serde(default)]
     #[garde(skip)]
     pub(super) problem: BTreeMap<String, toml::Table>,
+    /// The same for named scenes.
+    #[serde(default)]
+    #[garde(skip)]
+    pub(super) scene: BTreeMap<String, RawProfileScene>,
     #[garde(length(min = 1), dive)]
     pub(super) sets: Vec<RawSet>,
     /// Read by the settings of the methods.
@@ -68,20 +95,41 @@ pub(super) struct RawProfile {
     pub(super) methods: BTreeMap<String, toml::Table>,
 }
 
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProfileScene {
+    pub(super) problem: BTreeMap<String, toml::Table>,
+}
+
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSet {
+    #[garde(skip)]
+    pub(super) scene: Option<String>,
     #[garde(length(min = 1), inner(length(min = 1)))]
     pub(super) images: Vec<String>,
     #[garde(inner(range(min = 1, max = 100_000)))]
     pub(super) take: Option<usize>,
     #[garde(length(min = 1))]
     pub(super) methods: Vec<String>,
+    #[garde(inner(length(min = 1), inner(length(min = 1))))]
+    pub(super) observed: Option<Vec<String>>,
+    /// Read by the settings of the problem.
     #[garde(skip)]
-    pub(super) published: Option<String>,
+    pub(super) observed_with: Option<toml::Table>,
+    #[garde(skip)]
+    pub(super) published: Option<Names>,
     #[serde(default)]
     #[garde(range(max = 100))]
     pub(super) show: usize,
+}
+
+/// A name, or one for each scored part.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Names {
+    One(String),
+    Each(Vec<String>),
 }
 
 /// The keys of a row that are not settings of its method.

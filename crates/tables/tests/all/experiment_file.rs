@@ -52,7 +52,10 @@ fn setting(experiment: &Experiment, profile: ProfileName, row: &str, path: &str)
 #[test]
 fn the_shipped_file_is_right() {
     let e = Experiment::parse("superres_sic", FILE, TEXT).unwrap();
-    assert_eq!((e.name.as_str(), &e.data.references[..]), ("superres_sic", &["sic/ref.png".to_owned()][..]));
+    assert_eq!(
+        (e.name.as_str(), &e.profile(ProfileName::Smoke).scenes[0].data.references[..]),
+        ("superres_sic", &["sic/ref.png".to_owned()][..])
+    );
     let (paper, quick) = (ProfileName::Paper, e.profile(ProfileName::Quick));
     let of = |row: &str, path: &str| setting(&e, paper, row, path);
     assert_eq!(of("patchnr", "flow.training.steps"), 750_000.into());
@@ -69,10 +72,10 @@ fn the_shipped_file_is_right() {
     assert_eq!((observed, of("patchnr", "weight.squared_errors.observed")), (22_500.into(), 22_500.into()));
     assert_eq!(quick.rows["l2_tv"].title, "L2-TV");
     assert!(quick.rows.values().all(|row| row.learns_from == LearnsFrom::References && row.start.is_none()));
-    let figures = quick.sets[0].published(&quick.rows["bicubic"]);
+    let figures = quick.sets[0].published(0, &quick.rows["bicubic"].published);
     assert_eq!(figures.psnr.map(|f| (f.mean, f.std)), Some((25.63, Some(0.56))));
-    assert_eq!(quick.sets[0].published(&quick.rows["l2_tv"]).psnr, None);
-    let example = quick.sets.last().unwrap().published(&quick.rows["patchnr"]).psnr.unwrap();
+    assert_eq!(quick.sets[0].published(0, "l2_tv").psnr, None);
+    let example = quick.sets.last().unwrap().published(0, "patchnr").psnr.unwrap();
     assert_eq!((example.mean, example.std), (28.29, None));
 }
 
@@ -91,8 +94,8 @@ fn rows_are_configured_methods() {
         ("patchNR, twice", "patchnr", Some("l2_tv"))
     );
     assert_eq!(row.learns_from, LearnsFrom::Observation);
-    assert_eq!(smoke.sets[0].published(row).psnr.unwrap().mean, 28.29);
-    let used: Vec<&str> = smoke.used().iter().map(|row| row.key.as_str()).collect();
+    assert_eq!(smoke.sets[0].published(0, &row.published).psnr.unwrap().mean, 28.29);
+    let used: Vec<&str> = smoke.used(None).iter().map(|row| row.key.as_str()).collect();
     assert_eq!(used, ["bicubic", "l2_tv", "patchnr", "patchnr_2"]);
     let written: Table = toml::from_str(&smoke.to_toml()).unwrap();
     assert_eq!(written["methods"]["patchnr_2"]["method"], "patchnr".into());

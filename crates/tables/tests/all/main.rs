@@ -10,6 +10,7 @@ mod outputs;
 mod samplers;
 mod smoke;
 mod sweep;
+mod volume;
 mod wpp;
 mod wppflow;
 mod wppnets;

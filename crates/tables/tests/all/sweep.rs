@@ -20,7 +20,7 @@ fn experiments(text: &str, file: &str, image: Option<&str>) -> Result<Vec<String
             let profile = experiment.profile(ProfileName::Smoke);
             let set = &profile.sets[0];
             assert_eq!((profile.sets.len(), set.methods.len()), (1, 1));
-            format!("{label}; {}; {}", set.images.join(" "), experiment.data.references.join(" "))
+            format!("{label}; {}; {}", set.images.join(" "), profile.scenes[0].data.references.join(" "))
         })
         .collect())
 }

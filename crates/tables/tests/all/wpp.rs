@@ -22,7 +22,7 @@ fn smoke(edit: impl Fn(String) -> String, options: &RunOptions) -> smalti_base::
     let text = TEXT.replacen(r#""bicubic", "l2_tv", "patchnr", "wpp"]"#, r#""wpp", "wpp_sgd"]"#, 1);
     let text = edit(format!("{text}\n{second}\n"));
     let experiment = Experiment::parse("superres_sic", "superres_sic.toml", &text).unwrap();
-    evaluate::run(&experiment, experiment.profile(ProfileName::Smoke), &DataSource::Synthetic, options)
+    evaluate::run(experiment.profile(ProfileName::Smoke), &DataSource::Synthetic, options)
 }
 
 #[test]

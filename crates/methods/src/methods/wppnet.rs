@@ -1,0 +1,149 @@
+//! WPPNet: a network from observations to images that was trained by the Wasserstein patch prior, without pairs.
+
+use crate::estimate::Estimate;
+use crate::instrument::{Instrument, Material};
+use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
+use crate::problem::InverseProblem;
+use crate::registry::to_toml;
+use crate::run::{Persist, Run};
+use crate::settings::{Misfit, PrecisionChoice};
+use crate::wpp_training::{Inputs, WppTraining, coarse};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use smalti_base::checkpoint::Checkpoint;
+use smalti_base::{Result, Space};
+use smalti_flows::Precision;
+use smalti_solvers::{AcNet, WppNetSettings, WppNetTraining};
+use std::path::Path;
+use std::time::Instant;
+
+/// WPPNet.
+pub struct WppNet;
+
+/// Bytes of activations at a time when a network is applied to a whole image.
+const MEMORY: usize = 1 << 30;
+
+/// The network `G` is [`AcNet`]; `mean (A G(y) - y)^2 + lambda W_2^2(patches of all G(y) of a batch, patches of the reference)` is
+/// minimised over its weights ([`WppNetTraining`]).
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The training.
+    #[garde(dive)]
+    pub training: WppTraining,
+    /// The dtype of convolutions in the training.
+    #[serde(default)]
+    #[garde(skip)]
+    pub precision: PrecisionChoice,
+}
+
+impl Method for WppNet {
+    const KEY: &'static str = "wppnet";
+    const TITLE: &'static str = "WPPNet";
+    const PAPERS: &'static [&'static str] = &[
+        "F. Altekrüger, J. Hertrich. WPPNets and WPPFlows: the power of Wasserstein patch priors for superresolution. SIAM \
+         Journal on Imaging Sciences 16(3), 2023.",
+    ];
+    const LEARNS: Learns = Learns::Observations;
+    type Settings = Settings;
+
+    fn fits(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+        let factor = coarse(instrument)?.factor;
+        let mut left = factor;
+        for prime in [2, 3] {
+            while left > 1 && left % prime == 0 {
+                left /= prime;
+            }
+        }
+        if left != 1 || !(2..=64).contains(&factor) {
+            return Err(format!("it enlarges by products of twos and threes, 2 to 64, not by {factor}"));
+        }
+        Ok(())
+    }
+
+    fn check(settings: &Settings, _domain: Option<Space>) -> std::result::Result<(), Misfit> {
+        settings.training.check()
+    }
+
+    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+        let inputs = settings.training.inputs(from, run)?;
+        let precision = settings.precision.on(run.device);
+        let instrument = from.instrument.identity();
+        let identity = format!("{} {} {instrument} {precision:?}", inputs.hash()?, to_toml(settings));
+        let Trained { net, seconds } =
+            run.once("wppnet", &identity, |run| settings.train(&inputs, &instrument, precision, run))?;
+        let loss = net.provenance.get("validation_loss").and_then(|loss| loss.parse::<f64>().ok());
+        let loss = loss.map_or_else(String::new, |loss| format!(", validation loss {loss:.6}"));
+        let convolutions = match precision {
+            Precision::Full => "float32",
+            Precision::Bf16 => "bfloat16",
+        };
+        let note = format!(
+            "trained once: {} steps of {} crops in {seconds:.0} s{loss}; convolutions of the training in {convolutions}",
+            inputs.steps, inputs.batch
+        );
+        let learned = Learned { identity, curve: None, note };
+        Prepared::ready(Network { net: net.to(run.device)?, learned })
+    }
+}
+
+impl Settings {
+    fn train(&self, inputs: &Inputs, instrument: &str, precision: Precision, run: &Run) -> Result<Trained> {
+        let (seed, training) = (run.seed_of("WPPNet"), &self.training);
+        let mut net = AcNet::new(inputs.coarse.factor, seed)?.to(run.device)?;
+        net.provenance.insert("operator".into(), instrument.into());
+        let settings = WppNetSettings {
+            steps: inputs.steps,
+            batch: inputs.batch,
+            lambda: training.lambda,
+            rate: training.learning_rate,
+            schedule: training.schedule.after(training.warmup_steps),
+            validate_every: training.validation_every,
+            precision,
+        };
+        let mut iteration = WppNetTraining::new(net, inputs.data(), settings, seed)?;
+        if let Some(events) = run.events("training", &run.row())? {
+            iteration = iteration.with_events(events);
+        }
+        let (trained, summary) = run.iterate("training", inputs.steps, iteration)?;
+        run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
+        Ok(Trained { net: trained.net, seconds: summary.elapsed.as_secs_f64() })
+    }
+}
+
+/// A trained network and the seconds of its training.
+struct Trained {
+    net: AcNet,
+    seconds: f64,
+}
+
+impl Persist for Trained {
+    fn to_checkpoint(&self) -> Result<Checkpoint> {
+        let mut file = self.net.to_checkpoint();
+        file.set_meta("seconds", self.seconds);
+        Ok(file)
+    }
+
+    fn from_checkpoint(file: Checkpoint) -> Result<Self> {
+        let seconds = file.meta_parsed("seconds")?;
+        Ok(Self { net: AcNet::from_checkpoint(file, Path::new("state of the run"))?, seconds })
+    }
+}
+
+struct Network {
+    net: AcNet,
+    learned: Learned,
+}
+
+impl Reconstructor for Network {
+    fn reconstruct(&self, problem: &InverseProblem, _run: &Run) -> Result<Estimate> {
+        let clock = Instant::now();
+        let image = self.net.infer(&problem.observation, MEMORY)?;
+        problem.domain().check("image of a WPPNet", &image)?;
+        Ok(Estimate::of(image, clock.elapsed().as_secs_f64()))
+    }
+
+    fn learned(&self) -> Option<&Learned> {
+        Some(&self.learned)
+    }
+}

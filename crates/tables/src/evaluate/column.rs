@@ -1,0 +1,138 @@
+//! What a row of the table adds up over images.
+
+use crate::experiment::{EvaluationSet, RowSpec};
+use crate::outcome::{Figure, Figures, Restored, Row};
+use smalti_base::Result;
+use smalti_methods::estimate::{Figures as Numbers, Other, Place};
+use smalti_methods::{Instrument, Prepared, Region};
+use tch::Tensor;
+
+/// PSNR and SSIM of an image in every scored part, and its seconds.
+struct Scored {
+    figures: Vec<[f64; 2]>,
+    seconds: Option<f64>,
+}
+
+/// What a row adds up over images.
+pub(super) struct Column {
+    key: String,
+    scores: Vec<Scored>,
+    /// The figures of every estimate.
+    pub(super) figures: Vec<Numbers>,
+    pub(super) notes: Vec<String>,
+    /// Rows of the same computation: key, title, place, scores.
+    others: Vec<(String, String, Place, Vec<Scored>)>,
+    /// The method, where it learned from an observation.
+    pub(super) own: Option<Prepared>,
+}
+
+/// How an image scores: by what, in which parts, against what.
+pub(super) struct Judge<'a> {
+    pub(super) instrument: &'a dyn Instrument,
+    pub(super) regions: &'a [Region],
+    pub(super) truth: &'a Tensor,
+}
+
+impl Judge<'_> {
+    /// The figures in all parts, and all that is known of the last one.
+    fn score(&self, image: &Tensor, seconds: Option<f64>) -> Result<(Scored, Numbers)> {
+        let mut figures = Vec::new();
+        let mut last = Numbers::new();
+        for region in self.regions {
+            last = self.instrument.score_in(region, image, self.truth)?;
+            figures.push([last["psnr"], last["ssim"]]);
+        }
+        Ok((Scored { figures, seconds }, last))
+    }
+}
+
+impl Column {
+    pub(super) fn of(row: &RowSpec) -> Self {
+        let key = row.key.clone();
+        Self {
+            key,
+            scores: Vec::new(),
+            figures: Vec::new(),
+            notes: Vec::new(),
+            others: Vec::new(),
+            own: None,
+        }
+    }
+
+    pub(super) fn say(&mut self, notes: Vec<String>) {
+        let said: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+        if !said.is_empty() {
+            self.notes.push(said.join("; "));
+        }
+    }
+
+    /// Scores the estimate of the row called `title`, which knows `figures` about itself.
+    pub(super) fn estimate(
+        &mut self,
+        title: &str,
+        (image, seconds): (Tensor, f64),
+        figures: Numbers,
+        judge: &Judge<'_>,
+    ) -> Result<Restored> {
+        let (scored, mut numbers) = judge.score(&image, Some(seconds))?;
+        let (psnr, ssim) = (numbers["psnr"], numbers["ssim"]);
+        numbers.extend(figures);
+        self.scores.push(scored);
+        self.figures.push(numbers);
+        Ok(Restored { key: self.key.clone(), title: title.to_owned(), image, psnr, ssim })
+    }
+
+    /// Scores an image beside the estimate.
+    pub(super) fn other(&mut self, other: Other, judge: &Judge<'_>) -> Result<Restored> {
+        let Other { key, title, image, seconds, place } = other;
+        // `patchnr_mean` and `map` make `patchnr_map`.
+        let key = format!("{}_{key}", self.key.trim_end_matches("_mean"));
+        let (scored, numbers) = judge.score(&image, seconds)?;
+        if place != Place::Pictures {
+            match self.others.iter_mut().find(|(known, ..)| *known == key) {
+                Some((.., scores)) => scores.push(scored),
+                None => self.others.push((key.clone(), title.clone(), place, vec![scored])),
+            }
+        }
+        Ok(Restored { key, title, image, psnr: numbers["psnr"], ssim: numbers["ssim"] })
+    }
+
+    /// The rows of the table for the scored part number `region`, of the images that `label` names; published figures stand beside
+    /// them where they are `comparable`.
+    pub(super) fn rows(
+        &self,
+        (row, summary): (&RowSpec, &str),
+        (region, label): (usize, &str),
+        set: &EvaluationSet,
+        comparable: bool,
+    ) -> Vec<Row> {
+        let mut notes = self.notes.clone();
+        notes.dedup();
+        notes.extend((!summary.is_empty()).then(|| summary.to_owned()));
+        let make = |key: &str, title: &str, scores: &[Scored], published: &str, note: String| {
+            let over = |k: usize| {
+                let figures = scores.iter().filter_map(|scored| scored.figures.get(region));
+                Figure::over(&figures.map(|figures| figures[k]).collect::<Vec<f64>>())
+            };
+            let seconds: Vec<f64> = scores.iter().filter_map(|scored| scored.seconds).collect();
+            let published = if comparable { set.published(region, published) } else { Figures::default() };
+            Row {
+                method: key.into(),
+                title: title.into(),
+                images: scores.len(),
+                ours: Figures { psnr: over(0), ssim: over(1), lpips: None },
+                seconds_mean: Figure::over(&seconds).map(|f| f.mean),
+                published,
+                distance: None,
+                data: label.into(),
+                note,
+            }
+        };
+        let beside = |place: Place| {
+            let others = self.others.iter().filter(move |(_, _, at, _)| *at == place);
+            others.map(|(key, title, _, scores)| make(key, title, scores, key, String::new()))
+        };
+        let main = make(&row.key, &row.title, &self.scores, &row.published, notes.join("; "));
+        beside(Place::Before).chain([main]).chain(beside(Place::After)).collect()
+    }
+}

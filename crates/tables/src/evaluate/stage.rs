@@ -1,0 +1,206 @@
+//! A scene with its instruments: what is learned from, and what is observed.
+
+use crate::data::{DataSource, SYNTHETIC_SEED};
+use crate::experiment::{EvaluationSet, LearnsFrom, Observations, Profile, RowSpec, Scene};
+use smalti_base::hdf5_file::load_crops;
+use smalti_base::{Error, Result, Seed, Space};
+use smalti_methods::wpp_training::tiles;
+use smalti_methods::{Instrument, InverseProblem, Material, Prepared, Role, Run, Seen};
+use std::collections::BTreeMap;
+use tch::Tensor;
+
+/// Side of the crops that are cut from drawn observations in place of a file of crops.
+const CROP: i64 = 25;
+
+/// A scene with its instruments.
+pub(super) struct Stage<'a> {
+    /// Which of the scenes of the profile it is.
+    pub(super) number: usize,
+    scene: &'a Scene,
+    data: &'a DataSource,
+    /// The run of its part of the work.
+    pub(super) run: Run,
+    /// The instrument that methods know.
+    pub(super) instrument: Box<dyn Instrument>,
+    /// The one that observes, where it is another.
+    observer: Option<Box<dyn Instrument>>,
+}
+
+/// An image with what all rows know about it.
+pub(super) struct Observed {
+    /// What the problem is called.
+    pub(super) name: String,
+    pub(super) seen: Seen,
+    pub(super) domain: Space,
+}
+
+/// The images of a set.
+pub(super) struct Images<'a> {
+    pub(super) set: &'a EvaluationSet,
+    /// The names of the images.
+    pub(super) names: Vec<String>,
+    /// What observes them, where it is not what the scene says.
+    observer: Option<Box<dyn Instrument>>,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(number: usize, scene: &'a Scene, data: &'a DataSource, run: &Run) -> Result<Self> {
+        let observer = scene.observer.as_ref();
+        Ok(Self {
+            number,
+            scene,
+            data,
+            run: run.in_scene(&scene.name),
+            instrument: scene.problem.instrument(data.folder())?,
+            observer: observer.map(|other| other.problem.instrument(data.folder())).transpose()?,
+        })
+    }
+
+    fn observer(&self) -> &dyn Instrument {
+        self.observer.as_deref().unwrap_or(self.instrument.as_ref())
+    }
+
+    /// The images of a set of this scene.
+    pub(super) fn images(&self, set: &'a EvaluationSet) -> Result<Images<'a>> {
+        let observer = set.observer.as_ref();
+        Ok(Images {
+            set,
+            names: self.data.names(&set.images, set.take)?,
+            observer: observer.map(|other| other.problem.instrument(self.data.folder())).transpose()?,
+        })
+    }
+
+    /// Which images and observations these are, for the column `data` of the table.
+    pub(super) fn label(&self, images: &Images<'_>) -> Result<String> {
+        let Images { set, names, .. } = images;
+        let label = match &set.observed[..] {
+            [] => self.data.label(names),
+            observed => self.data.label(&self.data.names(observed, Some(names.len()))?),
+        };
+        let scene = if self.scene.name.is_empty() { String::new() } else { format!("{}: ", self.scene.name) };
+        let with = set.observer.as_ref().filter(|_| set.observed.is_empty());
+        let with = with.map_or_else(String::new, |other| format!(" observed with {}", other.said));
+        Ok(format!("{scene}{label}{with}"))
+    }
+
+    /// Image number `i` and its observation: measured, or simulated with noise that depends on the seed of the run and the name of
+    /// the image.
+    pub(super) fn observe(&self, images: &Images<'_>, i: usize) -> Result<Observed> {
+        let name = &images.names[i];
+        let observer = images.observer.as_deref().unwrap_or(self.observer());
+        let image = self.data.image(name, Role::Evaluation, self.instrument.as_ref())?;
+        let image = image.f_to_device(self.run.device)?;
+        let Some(file) = images.set.observed.get(i) else {
+            let seen = observer.look(name, &image, self.run.seed.derive(name, 0))?;
+            let with = images.set.observer.as_ref().map(|other| format!(" observed with {}", other.said));
+            let name = format!("{name}{}", with.unwrap_or_default());
+            return Ok(Observed { domain: Space::of(&name, &seen.truth)?, name, seen });
+        };
+        let truth = self.instrument.truth(name, &image)?;
+        let observation = match self.data.folder() {
+            Some(_) => self.data.load(file)?.f_to_device(self.run.device)?,
+            None => observer.observe(&truth, stand_in(file))?,
+        };
+        let name = self.data.names(std::slice::from_ref(file), None)?.join("");
+        let surroundings = vec![observation.shallow_clone()];
+        Ok(Observed {
+            domain: Space::of(&name, &truth)?,
+            name,
+            seen: Seen { truth, observation, surroundings },
+        })
+    }
+
+    /// The inverse problem of an observation as methods know it. Its start knows where the observed pixels lie.
+    pub(super) fn pose(&self, images: &Images<'_>, image: &Observed) -> Result<InverseProblem> {
+        let pose = |by: &dyn Instrument| by.pose(&image.name, &image.seen.observation, Some(image.domain));
+        let mut problem = pose(self.instrument.as_ref())?;
+        if let Some(observer) = images.observer.as_deref().or(self.observer.as_deref()) {
+            problem.start = pose(observer)?.start;
+        }
+        Ok(problem)
+    }
+
+    /// What is wrong with an image is said before any training, not after it.
+    pub(super) fn check(&self, images: &Images<'_>, rows: &BTreeMap<String, RowSpec>) -> Result<()> {
+        for (i, name) in images.names.iter().enumerate() {
+            let domain = if images.set.observed.is_empty() {
+                let image = self.data.image(name, Role::Evaluation, self.instrument.as_ref())?;
+                Space::of(name, &self.instrument.truth(name, &image)?)?
+            } else {
+                let image = self.observe(images, i)?;
+                self.pose(images, &image)?;
+                image.domain
+            };
+            for row in images.set.methods.iter().filter_map(|key| rows.get(key)) {
+                row.settings.check(Some(domain)).map_err(|(key, problem)| {
+                    Error::value(format!("{name} for {} ({key})", row.key), "an image that fits", problem)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is learned from.
+    pub(super) fn material(&self) -> Result<Material<'_>> {
+        let load = |name: &String| {
+            let image = self.data.image(name, Role::Reference, self.instrument.as_ref())?;
+            self.instrument.reference(name, &image)
+        };
+        let data = &self.scene.data;
+        let validation = data.validation.as_ref().filter(|name| !data.references.contains(name));
+        let measured = |name: &String| match self.data.path(name) {
+            Some(path) => load_crops(&path, Some("obs")),
+            None => self.stand_in(name),
+        };
+        Ok(Material {
+            references: data.references.iter().map(load).collect::<Result<_>>()?,
+            validation: validation.map(load).transpose()?,
+            observations: data.observations.as_ref().map(|from| self.crops(from)).transpose()?,
+            validation_observations: data.validation_observations.as_ref().map(measured).transpose()?,
+            ..self.no_material()
+        })
+    }
+
+    pub(super) fn no_material(&self) -> Material<'_> {
+        let grey_step = self.scene.data.grey_step;
+        Material { grey_step, folder: self.data.folder(), ..Material::none(self.instrument.as_ref()) }
+    }
+
+    fn crops(&self, from: &Observations) -> Result<Tensor> {
+        match (from, self.data.folder()) {
+            (Observations::File(name), Some(folder)) => load_crops(&folder.join(name), None),
+            (Observations::File(name), None) => tiles(&self.stand_in(name)?, [CROP; 2], [CROP / 2; 2]),
+            (&Observations::Cut { ref image, size, step }, folder) => {
+                let whole = if folder.is_some() { self.data.load(image)? } else { self.stand_in(image)? };
+                tiles(&whole, [size; 2], [step; 2])
+            }
+        }
+    }
+
+    /// A drawn observation that stands for the file `name`.
+    fn stand_in(&self, name: &str) -> Result<Tensor> {
+        let image = self.data.image(name, Role::Reference, self.instrument.as_ref())?;
+        self.observer().observe(&image, stand_in(name))
+    }
+
+    /// Lets all rows of the scene learn that learn from `material`. What learns fast comes first: it says soon what is wrong.
+    pub(super) fn prepare(
+        &self,
+        profile: &Profile,
+        material: &Material<'_>,
+    ) -> Result<BTreeMap<String, Prepared>> {
+        let mut rows = profile.used(Some(self.number));
+        rows.retain(|row| row.learns_from == LearnsFrom::References);
+        rows.sort_by_key(|row| row.method.learns);
+        let prepare = |row: &RowSpec| {
+            self.run.check()?;
+            Ok((row.key.clone(), row.settings.prepare(material, &self.run.for_row(&row.key))?))
+        };
+        rows.into_iter().map(prepare).collect()
+    }
+}
+
+/// The seed of the noise of the drawn observation that stands for the file `name`.
+fn stand_in(name: &str) -> Seed {
+    Seed::new(SYNTHETIC_SEED).derive(name, 0)
+}
