@@ -17,8 +17,7 @@ use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result};
 use smalti_methods::estimate::{Figures as Numbers, Other, Place};
 use smalti_methods::{
-    Estimate, Instrument, InverseProblem, Learned, Material, Prepared, Reconstructor, Region, Run, Seen,
-    Start, StartKind,
+    Estimate, InverseProblem, Learned, Material, Prepared, Reconstructor, Region, Run, Seen, Start, StartKind,
 };
 use stage::{Images, Observed, Stage};
 use std::collections::BTreeMap;
@@ -177,14 +176,9 @@ impl Table<'_> {
             }
             // Volumes are not shown.
             if i < set.show && image.domain.depth.is_none() {
-                outcome.shown.push(shown(
-                    stage.pose(&images, &image)?,
-                    image,
-                    &regions,
-                    results,
-                    maps,
-                    instrument,
-                ));
+                let problem = stage.pose(&images, &image)?;
+                let image = Observed { name: stage.called(&image.name), ..image };
+                outcome.shown.push(shown(&problem, image, &judge, results, maps));
             }
         }
         // Published figures stand beside figures by the published protocol, on published data only.
@@ -226,19 +220,18 @@ fn reconstruct(
 
 /// An image for the report.
 fn shown(
-    problem: InverseProblem,
+    problem: &InverseProblem,
     image: Observed,
-    regions: &[Region],
+    judge: &Judge<'_>,
     results: Vec<Restored>,
     maps: Vec<Map>,
-    instrument: &dyn Instrument,
 ) -> Shown {
     let Observed { name, seen, domain } = image;
     let Seen { truth, observation, .. } = seen;
     // Observations that are images are shown, too.
-    let pictured = instrument.observation_is_an_image();
+    let pictured = judge.instrument.observation_is_an_image();
     let observation = pictured.then(|| (observation, problem.operator.grid()));
-    let scored = match regions.last().map(|region| &region.axes[..]) {
+    let scored = match judge.regions.last().map(|region| &region.axes[..]) {
         Some(&[rows, columns]) => [rows, columns],
         _ => [(0, domain.height), (0, domain.width)],
     };
@@ -274,6 +267,7 @@ pub fn facts<'a>(
 ) -> Result<Facts<'a>> {
     let mut protocol = vec![("Experiment", format!("{}, profile {}", experiment.name, options.profile))];
     let mut window = [0.0, 1.0];
+    let mut scenes = Vec::new();
     for (_, scene) in profile.seen() {
         let instrument = scene.problem.instrument(data.folder())?;
         let range = instrument.range();
@@ -281,8 +275,18 @@ pub fn facts<'a>(
         let mut said = instrument.protocol();
         said.extend(scene.observer.as_ref().map(|other| ("Observed with", other.said.clone())));
         said.push(("Learned from", learned_from(&scene.data, data)));
-        let name = if scene.name.is_empty() { String::new() } else { format!("{}: ", scene.name) };
-        protocol.extend(said.into_iter().map(|(key, value)| (key, format!("{name}{value}"))));
+        scenes.push((&scene.name, said));
+    }
+    // What is so for all scenes is said once.
+    for (i, (name, said)) in scenes.iter().enumerate() {
+        for (key, value) in said {
+            let everywhere = scenes.iter().all(|(_, other)| other.contains(&(*key, value.clone())));
+            if !everywhere {
+                protocol.push((*key, format!("{name}: {value}")));
+            } else if i == 0 {
+                protocol.push((*key, value.clone()));
+            }
+        }
     }
     protocol.push(("Mean ± std", "over images; standard deviation of the population".to_owned()));
     protocol.extend(how(options));

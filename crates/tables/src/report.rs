@@ -144,9 +144,10 @@ fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> R
     Ok(context! { name => shown.name.as_str(), versions })
 }
 
-/// `sic/test.png` becomes `sic-test`.
+/// `sic/test.png` becomes `sic-test`; of `sic/test.png observed with sigma 2.5` all stays.
 fn file_name(image: &str) -> String {
-    let name = image.rsplit_once('.').map_or(image, |(name, _)| name);
+    let ending = image.rsplit_once('.').filter(|(_, ending)| ending.starts_with(char::is_alphabetic));
+    let name = ending.map_or(image, |(name, _)| name);
     name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect()
 }
 
@@ -184,4 +185,17 @@ pub(crate) fn how(options: &RunOptions) -> [(&'static str, String); 4] {
         ("Version", format!("smalti-tables {}", env!("CARGO_PKG_VERSION"))),
         ("Command", options.command_line.clone()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn images_that_differ_have_files_that_differ() {
+        assert_eq!(file_name("sic/test.png"), "sic-test");
+        let observed = |sigma: &str| file_name(&format!("sic/test.png observed with sigma {sigma}"));
+        assert_ne!(observed("2.0"), observed("2.5"));
+        assert_ne!(file_name("a: sic/test.png"), file_name("b: sic/test.png"));
+    }
 }

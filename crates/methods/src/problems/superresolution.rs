@@ -280,8 +280,9 @@ impl Instrument for Camera {
             Blur::Gaussian { size, sigma } => {
                 format!("{size} × {size} Gaussian blur, σ = {sigma} px, every {stride}th pixel; {beyond}")
             }
-            Blur::Estimated(file) => {
-                format!("estimated in {}, periodic, every {stride}th pixel", file.display())
+            Blur::Estimated(_) => {
+                let file = self.settings.estimated.as_deref().unwrap_or_default();
+                format!("estimated in {file}, periodic, every {stride}th pixel")
             }
         };
         let images = match size {

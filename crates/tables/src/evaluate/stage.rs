@@ -77,10 +77,15 @@ impl<'a> Stage<'a> {
             [] => self.data.label(names),
             observed => self.data.label(&self.data.names(observed, Some(names.len()))?),
         };
-        let scene = if self.scene.name.is_empty() { String::new() } else { format!("{}: ", self.scene.name) };
         let with = set.observer.as_ref().filter(|_| set.observed.is_empty());
         let with = with.map_or_else(String::new, |other| format!(" observed with {}", other.said));
-        Ok(format!("{scene}{label}{with}"))
+        Ok(self.called(&format!("{label}{with}")))
+    }
+
+    /// What something of this scene is called beside things of other scenes.
+    pub(super) fn called(&self, name: &str) -> String {
+        let scene = &self.scene.name;
+        if scene.is_empty() { name.to_owned() } else { format!("{scene}: {name}") }
     }
 
     /// Image number `i` and its observation: measured, or simulated with noise that depends on the seed of the run and the name of

@@ -147,12 +147,13 @@ impl<'a> File<'a> {
 
     /// The first of the sections at `paths` in which `key` is written, with the key; the last of them where it is in none.
     pub(super) fn place_of(&self, paths: &[String], key: &str) -> String {
+        let join = |path: &String| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let whole = |path: &&String| {
-            let full = format!("{path}.{key}");
+            let full = join(path);
             locate(self.table.get_ref(), &full).path.len() >= full.trim_end_matches("[0]").len()
         };
         let path = paths.iter().find(whole).or(paths.last());
-        path.map_or_else(|| key.to_owned(), |path| format!("{path}.{key}"))
+        path.map_or_else(|| key.to_owned(), join)
     }
 
     /// A key or value that cannot be read, within one of the sections at `paths`.
