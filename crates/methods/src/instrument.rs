@@ -1,9 +1,9 @@
 //! What makes observations, and what is learned from.
 
 use crate::estimate::Figures;
+use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Range};
-use crate::problems::superresolution::Form;
-use crate::registry::ProblemKey;
+use crate::settings::{Form, Misfit, Settings};
 use smalti_base::metrics::{blur_effect, psnr, ssim};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::LinearOperator;
@@ -272,4 +272,35 @@ impl<'a> Material<'a> {
         };
         self.references.iter().enumerate().map(noisy).collect()
     }
+}
+
+/// A kind of problem: its settings and the instrument that they describe. One file each.
+pub trait Problem: 'static {
+    /// Its key.
+    const KEY: ProblemKey;
+    /// The name in files.
+    const NAME: &'static str;
+    /// The name for readers.
+    const TITLE: &'static str;
+    /// Its settings.
+    type Settings: Settings;
+
+    /// Whether its settings fit together.
+    ///
+    /// # Errors
+    /// The key that does not fit, and the problem.
+    fn check(_settings: &Self::Settings) -> std::result::Result<(), Misfit> {
+        Ok(())
+    }
+
+    /// The files that the instrument reads, each with its key: names relative to a folder of data.
+    fn files(_settings: &Self::Settings) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The instrument, with its files in `folder`; without a folder something simple stands in for them.
+    ///
+    /// # Errors
+    /// Those of making it.
+    fn instrument(settings: &Self::Settings, folder: Option<&Path>) -> Result<Box<dyn Instrument>>;
 }

@@ -50,10 +50,8 @@ pub mod synthetic;
 pub mod wpp_training;
 
 pub use estimate::Estimate;
-pub use instrument::{Coarse, Instrument, Material, Region, Role, Seen};
+pub use instrument::{Coarse, Instrument, Material, Problem, Region, Role, Seen};
 pub use method::{Learned, Learns, Method, Prepared, Reconstructor};
-pub use problem::{InverseProblem, Noise, Range, Start, StartKind};
-pub use registry::{
-    ConfiguredMethod, ConfiguredProblem, METHODS, MethodEntry, PROBLEMS, ProblemEntry, ProblemKey,
-};
+pub use problem::{InverseProblem, Noise, ProblemKey, Range, Start, StartKind};
+pub use registry::{ConfiguredMethod, ConfiguredProblem, METHODS, MethodEntry, PROBLEMS, ProblemEntry};
 pub use run::{Persist, Run};

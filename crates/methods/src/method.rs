@@ -3,19 +3,11 @@
 use crate::estimate::{Estimate, Figures, TrainingCurve};
 use crate::instrument::{Instrument, Material};
 use crate::problem::InverseProblem;
-use crate::registry::ProblemKey;
+use crate::problem::ProblemKey;
 use crate::run::Run;
-use crate::settings::Misfit;
-use garde::Validate;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use crate::settings::{Misfit, Settings};
 use smalti_base::{Result, Space};
 use tch::Tensor;
-
-/// The settings of a method: what a file says, with ranges that are checked.
-pub trait Settings: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static {}
-
-impl<T: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static> Settings for T {}
 
 /// A reconstruction method. One file each; [`crate::registry::METHODS`] lists them.
 pub trait Method: 'static {

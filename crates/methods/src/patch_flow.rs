@@ -3,8 +3,8 @@
 use crate::estimate::TrainingCurve;
 use crate::instrument::Material;
 use crate::method::Learned;
-use crate::registry::to_toml;
 use crate::run::{Persist, Run};
+use crate::settings::to_toml;
 use crate::settings::{Misfit, PrecisionChoice, Schedule};
 use garde::Validate;
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,22 @@ use smalti_base::{Error, Result, Space};
 use smalti_operators::{Gaussian, Likelihood, LinearOperator, Poisson};
 use tch::Tensor;
 
+/// A kind of problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemKey {
+    /// Superresolution of images.
+    Superresolution,
+    /// Images without their blur.
+    Deblurring,
+    /// What lies behind a hole of an image.
+    Inpainting,
+    /// Computed tomography of slices.
+    Tomography,
+    /// Superresolution of volumes.
+    Volume,
+}
+
 /// An observation with all that is known about how it came about.
 pub struct InverseProblem {
     /// Its name, which seeds and state files are derived from.

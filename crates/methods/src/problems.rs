@@ -1,5 +1,6 @@
 //! Kinds of inverse problems, one file each.
 
+mod camera;
 pub mod deblurring;
 pub mod inpainting;
 pub mod superresolution;

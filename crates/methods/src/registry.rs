@@ -1,19 +1,19 @@
 //! All methods and problems by name, as files name them.
 
-use crate::instrument::{Instrument, Material};
-use crate::method::{Learns, Method, Prepared, Settings};
+use crate::instrument::{Instrument, Material, Problem};
+use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
     bicubic::Bicubic, dip_tv::DipTv, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
     fill_in::FillIn, langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, smoothed_tv::SmoothedTv,
     tv::Tv, wpp::Wpp, wppflow::WppFlow, wppnet::WppNet,
 };
+use crate::problem::ProblemKey;
 use crate::problems::{
     deblurring::Deblurring, inpainting::Inpainting, superresolution::Superresolution, tomography::Tomography,
     volume::Volume,
 };
 use crate::run::Run;
-use crate::settings::Misfit;
-use serde::{Deserialize, Serialize};
+use crate::settings::{Misfit, Settings, to_toml};
 use smalti_base::{Result, Space};
 use std::path::Path;
 use std::rc::Rc;
@@ -45,53 +45,6 @@ pub static PROBLEMS: &[ProblemEntry] = &[
     ProblemEntry::of::<Tomography>(),
     ProblemEntry::of::<Volume>(),
 ];
-
-/// A kind of problem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProblemKey {
-    /// Superresolution of images.
-    Superresolution,
-    /// Images without their blur.
-    Deblurring,
-    /// What lies behind a hole of an image.
-    Inpainting,
-    /// Computed tomography of slices.
-    Tomography,
-    /// Superresolution of volumes.
-    Volume,
-}
-
-/// A kind of problem: its settings and the instrument that they describe. One file each.
-pub trait Problem: 'static {
-    /// Its key.
-    const KEY: ProblemKey;
-    /// The name in files.
-    const NAME: &'static str;
-    /// The name for readers.
-    const TITLE: &'static str;
-    /// Its settings.
-    type Settings: Settings;
-
-    /// Whether its settings fit together.
-    ///
-    /// # Errors
-    /// The key that does not fit, and the problem.
-    fn check(_settings: &Self::Settings) -> std::result::Result<(), Misfit> {
-        Ok(())
-    }
-
-    /// The files that the instrument reads, each with its key: names relative to a folder of data.
-    fn files(_settings: &Self::Settings) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
-    /// The instrument, with its files in `folder`; without a folder something simple stands in for them.
-    ///
-    /// # Errors
-    /// Those of making it.
-    fn instrument(settings: &Self::Settings, folder: Option<&Path>) -> Result<Box<dyn Instrument>>;
-}
 
 /// A fault in the settings that a file holds, with its path.
 pub type Fault = serde_path_to_error::Error<toml::de::Error>;
@@ -260,10 +213,4 @@ fn out_of_range<S: Settings>(settings: &S) -> Option<Misfit> {
     let report = settings.validate().err()?;
     let (path, error) = report.iter().next()?;
     Some((path.to_string(), error.message().to_owned()))
-}
-
-/// Settings as text: what identities are made of.
-pub(crate) fn to_toml<S: Serialize>(settings: &S) -> String {
-    // Settings are structs of numbers, names and lists, which TOML can hold.
-    toml::to_string(settings).unwrap_or_default()
 }

@@ -5,15 +5,22 @@
 
 use crate::problem::{InverseProblem, Noise};
 use garde::Validate;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result};
 use smalti_flows::Precision;
+use smalti_operators::Extension;
 use smalti_priors::{Sampling, weight};
 use smalti_solvers::AdamSettings;
 use tch::Device;
 
 /// What does not fit: the key within the settings, and the problem.
 pub type Misfit = (String, String);
+
+/// The settings of a method or a problem: what a file says, with ranges that are checked.
+pub trait Settings: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static {}
+
+impl<T: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static> Settings for T {}
 
 /// How a learning rate goes on over the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -216,4 +223,36 @@ pub struct Converge {
     /// Most c-transforms of all patches to spend, 1 to 1 million.
     #[garde(range(min = 1, max = 1_000_000))]
     pub evaluations: usize,
+}
+
+/// How the image is extended where the blur kernel looks beyond it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// Periodically, on the right and at the bottom only.
+    WrapAfter,
+    /// Not at all: only where the whole kernel lies within the image.
+    Valid,
+    /// By reflection on all sides, so that what is seen is as large as the image.
+    Reflect,
+    /// By reflection by so many pixels on all sides, 0 to 31.
+    ReflectBy(i64),
+}
+
+impl Form {
+    /// The extension for a kernel of `kernel` pixels a side.
+    pub fn extension(self, kernel: i64) -> Extension {
+        match self {
+            Self::WrapAfter => Extension::WrapAfter,
+            Self::Valid => Extension::Valid,
+            Self::Reflect => Extension::Reflect { before: (kernel - 1) / 2, after: kernel / 2 },
+            Self::ReflectBy(pixels) => Extension::Reflect { before: pixels, after: pixels },
+        }
+    }
+}
+
+/// Settings as text: what identities are made of.
+pub(crate) fn to_toml<S: Serialize>(settings: &S) -> String {
+    // Settings are structs of numbers, names and lists, which TOML can hold.
+    toml::to_string(settings).unwrap_or_default()
 }

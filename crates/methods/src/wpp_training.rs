@@ -1,8 +1,8 @@
 //! Training by the Wasserstein patch prior on observed crops and one reference image, without pairs: what WPPNets and WPPFlows share.
 
 use crate::instrument::{Coarse, Instrument, Material};
-use crate::problems::superresolution::Form;
 use crate::run::Run;
+use crate::settings::Form;
 use crate::settings::{Misfit, Schedule};
 use garde::Validate;
 use serde::{Deserialize, Serialize};

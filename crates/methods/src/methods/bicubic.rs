@@ -3,8 +3,8 @@
 use super::NoSettings;
 use crate::instrument::Material;
 use crate::method::{Learns, Method, Prepared};
+use crate::problem::ProblemKey;
 use crate::problem::StartKind;
-use crate::registry::ProblemKey;
 use crate::run::Run;
 use crate::start_method::StartItself;
 use smalti_base::Result;

@@ -4,7 +4,7 @@ use crate::estimate::Estimate;
 use crate::instrument::Material;
 use crate::method::{Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::registry::ProblemKey;
+use crate::problem::ProblemKey;
 use crate::run::Run;
 use crate::settings::{Misfit, PrecisionChoice, TvWeight};
 use garde::Validate;

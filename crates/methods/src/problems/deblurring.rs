@@ -1,24 +1,18 @@
 //! Deblurring: a known blur kernel, white noise, as many pixels as the image has.
 
-use super::superresolution::{Form, centre};
-use crate::instrument::{Instrument, LEAST_SCORED, Role};
-use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
-use crate::registry::{Problem, ProblemKey, to_toml};
-use crate::settings::Misfit;
-use crate::synthetic::microstructure;
+use super::camera::{Blur, Camera, check_size};
+use crate::instrument::{Instrument, Problem};
+use crate::problem::ProblemKey;
+use crate::settings::{Form, Misfit, to_toml};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::{Border, Convolution, Operator, interpolate, kernel};
+use smalti_base::Result;
+use smalti_operators::kernel;
 use std::path::Path;
-use std::time::Instant;
 use tch::Tensor;
 
 /// Deblurring.
 pub struct Deblurring;
-
-/// Rows and columns of a drawn image.
-const PHANTOM_SIDE: i64 = 600;
 
 /// The blur, its noise and the protocol.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
@@ -113,116 +107,27 @@ impl Problem for Deblurring {
     type Settings = Settings;
 
     fn check(settings: &Settings) -> std::result::Result<(), Misfit> {
-        let &Settings { size, crop, .. } = settings;
-        match size {
-            Some(size) if size < 2 * crop + LEAST_SCORED => {
-                Err(("size".into(), format!("a crop of {crop} leaves too little of {size} pixels to score")))
-            }
-            _ => Ok(()),
-        }
+        check_size(settings.size, 1, settings.crop)
     }
 
     fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
-        Ok(Box::new(ShakenCamera { weights: settings.kernel.weights()?, settings: settings.clone() }))
-    }
-}
-
-/// A camera that moves, or is out of focus.
-struct ShakenCamera {
-    settings: Settings,
-    weights: Tensor,
-}
-
-impl ShakenCamera {
-    fn operator(&self, domain: Space) -> Result<Convolution> {
-        let side = self.weights.size()[0];
-        Convolution::blur(domain, &self.weights, self.settings.form.extension(side))
-    }
-}
-
-impl Instrument for ShakenCamera {
-    fn key(&self) -> ProblemKey {
-        ProblemKey::Deblurring
-    }
-
-    fn identity(&self) -> String {
-        to_toml(&self.settings)
-    }
-
-    fn domain(&self) -> Option<Space> {
-        self.settings.size.map(|size| Space::image(1, size, size))
-    }
-
-    fn truth(&self, name: &str, image: &Tensor) -> Result<Tensor> {
-        let truth = centre(name, image, self.settings.size)?;
-        let domain = Space::of(name, &truth)?;
-        self.operator(domain)?;
-        let least = 2 * self.settings.crop + LEAST_SCORED;
-        if domain.height.min(domain.width) < least {
-            let expected =
-                format!("at least {least} x {least} pixels, of which the crop leaves something to score");
-            return Err(Error::shape(name, expected, truth.size()));
-        }
-        Ok(truth)
-    }
-
-    fn observe(&self, truth: &Tensor, seed: Seed) -> Result<Tensor> {
-        let exact = self.operator(Space::of("image", truth)?)?.apply(truth)?;
-        let noise = seed.at("observation noise", 0).normal(&exact.size());
-        Ok(exact.f_add(&(noise.f_to_device(truth.device())? * self.settings.noise))?)
-    }
-
-    fn pose(&self, name: &str, observation: &Tensor, domain: Option<Space>) -> Result<InverseProblem> {
-        let range = Space::of(name, observation)?;
-        let beyond = if self.settings.form == Form::Valid { self.weights.size()[0] - 1 } else { 0 };
-        let domain = domain
-            .unwrap_or_else(|| Space::image(range.channels, range.height + beyond, range.width + beyond));
-        let operator = self.operator(domain)?;
-        operator.range().check(name, observation)?;
-        let clock = Instant::now();
-        let border = if self.settings.form == Form::WrapAfter { Border::Periodic } else { Border::Clamp };
-        let image = interpolate(observation, operator.grid(), operator.domain(), border)?;
-        let seconds = clock.elapsed().as_secs_f64();
-        let wanted = whole(operator.domain());
-        Ok(InverseProblem {
-            name: name.to_owned(),
-            operator: Box::new(operator),
-            noise: Noise::Gaussian { sigma: self.settings.noise },
-            observation: observation.shallow_clone(),
-            start: Start { image, kind: StartKind::Interpolation, seconds },
-            range: Range::UNIT,
-            wanted,
-        })
-    }
-
-    fn phantom(&self, _role: Role, seed: Seed, index: u64) -> Result<Tensor> {
-        microstructure(PHANTOM_SIDE, PHANTOM_SIDE, seed, index)
-    }
-
-    fn is_published_protocol(&self) -> bool {
-        self.settings.size.is_none()
-    }
-
-    fn range(&self) -> Range {
-        Range::UNIT
-    }
-
-    fn scored(&self, domain: Space) -> Vec<(i64, i64)> {
-        let crop = self.settings.crop;
-        whole(domain).into_iter().map(|(_, length)| (crop, length - 2 * crop)).collect()
-    }
-
-    fn protocol(&self) -> Vec<(&'static str, String)> {
-        let Settings { kernel, noise, crop, .. } = &self.settings;
-        let blur = match kernel {
+        let said = match settings.kernel {
             Kernel::Gaussian { size, sigma } => format!("{size} × {size} Gaussian blur, σ = {sigma} px"),
             Kernel::Motion { length, angle } => format!("motion over {length} px at {angle}°"),
         };
-        vec![
-            ("Operator", blur),
-            ("Noise", format!("white, Gaussian, σ = {noise}, on values in [0, 1]")),
-            ("Score", format!("PSNR (range 1) and SSIM (7 × 7 uniform window) without the outer {crop} px")),
-        ]
+        let &Settings { form, noise, crop, size, .. } = settings;
+        Ok(Box::new(Camera {
+            key: Self::KEY,
+            identity: to_toml(settings),
+            blur: Blur::Kernel(settings.kernel.weights()?),
+            said,
+            stride: 1,
+            form,
+            noise,
+            crop,
+            score_whole: false,
+            size,
+        }))
     }
 }
 

@@ -1,9 +1,11 @@
 //! Inpainting: a part of an image in which a rectangle was not seen.
 
+use crate::instrument::Problem;
 use crate::instrument::{Instrument, LEAST_SCORED, Role, Seen};
+use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind};
-use crate::registry::{Problem, ProblemKey, to_toml};
 use crate::settings::Misfit;
+use crate::settings::to_toml;
 use crate::synthetic::microstructure;
 use garde::Validate;
 use serde::{Deserialize, Serialize};

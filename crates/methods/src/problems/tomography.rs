@@ -1,9 +1,11 @@
 //! Computed tomography: a parallel beam, photon counts, filtered back-projection.
 
+use crate::instrument::Problem;
 use crate::instrument::{Instrument, Role};
+use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
-use crate::registry::{Problem, ProblemKey, to_toml};
 use crate::settings::Misfit;
+use crate::settings::to_toml;
 use crate::synthetic::chest;
 use garde::Validate;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,11 @@
 //! Superresolution of volumes: a Gaussian blur along three axes, every `stride`-th voxel, white noise.
 
+use crate::instrument::Problem;
 use crate::instrument::{Instrument, LEAST_SCORED, Role};
+use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
-use crate::registry::{Problem, ProblemKey, to_toml};
 use crate::settings::Misfit;
+use crate::settings::to_toml;
 use crate::synthetic::microstructure_volume;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
