@@ -18,16 +18,11 @@ mod tessellation;
 mod volume;
 
 pub use chest::{CHEST_SIDE, chest};
+pub use scanner::{SCANNER_NOISE, SCANNER_SIGMA};
 pub use volume::microstructure_volume;
 
 use smalti_base::{Error, Result, Seed};
 use tch::Tensor;
-
-/// Standard deviation of the scanner's blur, in pixels.
-pub const SCANNER_SIGMA: f64 = 0.8;
-
-/// Standard deviation of the scanner's white noise, in units of the value range `[0, 1]`.
-pub const SCANNER_NOISE: f64 = 0.008;
 
 /// Slice number `index` of the microstructure with seed `seed`: `[1, 1, H, W]`, float32 on the CPU, values in
 /// `[0, 1]`.

@@ -26,7 +26,7 @@
 //! assert!(csv.contains("bicubic,2,25.5000,0.5000"));
 //! ```
 //!
-//! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`run`], [`evaluate`] (what most tables
+//! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`options`], [`run`], [`evaluate`] (what most tables
 //! are made by), [`sweep`], [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
 //! [`publish`].
 
@@ -37,6 +37,7 @@ mod distances;
 pub mod evaluate;
 pub mod experiment;
 pub mod mixture;
+pub mod options;
 pub mod outcome;
 pub mod png;
 pub mod publish;

@@ -4,9 +4,9 @@
 use crate::data::DataSource;
 use crate::distances::{Piece, gain, learned, of, row};
 use crate::experiment::samplers::{Mixture, Samplers};
+use crate::options::RunOptions;
 use crate::outcome::{Measure, Outcome};
 use crate::report::{Facts, how};
-use crate::run::RunOptions;
 use smalti_base::seed::Stream;
 use smalti_base::{Result, Seed};
 use smalti_flows::stochastic::{ConditionalSnf, FlowShape, Mala, MarkovKernel, MixtureProblem};

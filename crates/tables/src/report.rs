@@ -6,10 +6,10 @@ mod plot;
 mod strip;
 
 use crate::data::DataSource;
+use crate::options::RunOptions;
 use crate::outcome::{Figures, Outcome, Plot, Shown};
 use crate::png::{Picture, data_uri};
 use crate::publish::Staged;
-use crate::run::RunOptions;
 use crate::table::{Grid, notes};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};

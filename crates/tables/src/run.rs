@@ -2,41 +2,12 @@
 
 use crate::data::DataSource;
 use crate::experiment::samplers::{Mixture, Samplers, Scatterometry};
-use crate::experiment::{Experiment, Profile, ProfileName};
+use crate::experiment::{Experiment, Profile};
+use crate::options::RunOptions;
 use crate::outcome::Outcome;
 use crate::publish::Staged;
 use crate::{evaluate, mixture, report, scatterometry, table};
-use smalti_base::{Result, Seed};
-use smalti_methods::Run;
-use smalti_solvers::Cancel;
-use std::path::PathBuf;
-use tch::Device;
-
-/// How a run was asked for.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    /// The profile that runs.
-    pub profile: ProfileName,
-    /// The seed of everything random.
-    pub seed: Seed,
-    /// Where tensors are computed.
-    pub device: Device,
-    /// Threads that compute.
-    pub threads: usize,
-    /// A request to stop.
-    pub cancel: Cancel,
-    /// The folder of this run's results and checkpoints, `OUT/NAME/PROFILE`.
-    pub folder: PathBuf,
-    /// The command as it was typed, for the report.
-    pub command_line: String,
-}
-
-impl RunOptions {
-    /// How methods run, with state and results in the folder of this run.
-    pub fn to_run(&self) -> Run {
-        Run::new(self.seed, self.device).with_cancel(self.cancel.clone()).in_folder(&self.folder)
-    }
-}
+use smalti_base::Result;
 
 /// Runs `experiment` and writes `table.csv`, `table.md`, `report.html` and `images/` into
 /// [`RunOptions::folder`]: all of them or, on an error, none.

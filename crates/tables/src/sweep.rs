@@ -2,8 +2,8 @@
 
 use crate::evaluate;
 use crate::experiment::{Experiment, Failure, ProfileName};
+use crate::options::RunOptions;
 use crate::outcome::Row;
-use crate::run::RunOptions;
 use smalti_base::{Error, Result};
 use std::path::Path;
 use std::str::FromStr;

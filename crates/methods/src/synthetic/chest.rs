@@ -1,11 +1,12 @@
 //! Chest-like phantoms: what a slice of computed tomography looks like, where no measured ones are at hand.
 
 mod anatomy;
+mod fields;
 mod shapes;
 
-use super::field::Field;
 use super::scanner;
 use anatomy::Anatomy;
+use fields::Fields;
 use rand::Rng;
 use rand_distr::StandardNormal;
 use smalti_base::lodopab::Part;
@@ -62,41 +63,6 @@ pub fn chest(height: i64, width: i64, seed: Seed, part: Part, index: u64) -> Res
     }
     scanner::blur(&mut pixels, h, w, BLUR * f64::from(unit) * 2.0 / CHEST_SIDE as f64);
     Ok(Tensor::f_from_slice(&pixels)?.f_clamp(0.0, 1.0)?.f_reshape([1, 1, height, width])?)
-}
-
-/// Smooth random fields over the image, in its coordinates.
-struct Fields {
-    warp: [Field; 2],
-    tissue: Field,
-    streak: Field,
-    marrow: Field,
-    half: [f32; 2],
-}
-
-impl Fields {
-    /// Steps of the fields' lattices are given in hundredths of the half shorter side.
-    const FINE: f32 = 100.0;
-
-    fn new(height: f32, width: f32, seed: Seed) -> Self {
-        let side = |length: f32| (length * Self::FINE).ceil() as usize + 1;
-        let field = |name, spacing| Field::new(side(height), side(width), spacing, &mut seed.at(name, 0));
-        Self {
-            warp: [field("warp rows", 22.0), field("warp columns", 22.0)],
-            tissue: field("tissue", 9.0),
-            streak: field("streak", 5.0),
-            marrow: field("marrow", 1.6),
-            half: [height / 2.0, width / 2.0],
-        }
-    }
-
-    fn at(&self, field: &Field, p: [f32; 2]) -> f32 {
-        field.at((p[0] + self.half[0]) * Self::FINE, (p[1] + self.half[1]) * Self::FINE)
-    }
-
-    /// `p`, moved a little so that outlines are not round.
-    fn bend(&self, p: [f32; 2]) -> [f32; 2] {
-        [p[0] + 0.025 * self.at(&self.warp[0], p), p[1] + 0.025 * self.at(&self.warp[1], p)]
-    }
 }
 
 #[cfg(test)]

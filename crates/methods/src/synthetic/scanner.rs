@@ -4,6 +4,12 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use smalti_base::seed::Stream;
 
+/// Standard deviation of the scanner's blur, in pixels.
+pub const SCANNER_SIGMA: f64 = 0.8;
+
+/// Standard deviation of the scanner's white noise, in units of the value range `[0, 1]`.
+pub const SCANNER_NOISE: f64 = 0.008;
+
 /// Convolves the `height` x `width` image with a Gaussian of standard deviation `sigma` pixels, separably and
 /// with its border pixels repeated.
 pub(super) fn blur(pixels: &mut [f32], height: usize, width: usize, sigma: f64) {

@@ -1,6 +1,6 @@
 //! Volumes: polyhedral grains in a matrix, seen by a tomograph.
 
-use super::{SCANNER_NOISE, SCANNER_SIGMA};
+use super::scanner::{SCANNER_NOISE, SCANNER_SIGMA};
 use rand::Rng;
 use smalti_base::seed::Stream;
 use smalti_base::{Error, Result, Seed};

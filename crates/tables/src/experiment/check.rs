@@ -1,13 +1,13 @@
 //! From the file as written to the checked experiment.
 
+use super::data::LearnsFrom;
 use super::diagnose::{Failure, FileError};
+use super::kind::{ExperimentKind, ProfileName};
 use super::parse::{self, File};
 use super::raw::{RawExperiment, RawProfile, RawRow};
 use super::scene::{Scene, checked_scenes, plain};
 use super::set::{EvaluationSet, checked_set};
-use super::{ExperimentKind, ProfileName};
 use crate::data::DataSource;
-use serde::{Deserialize, Serialize};
 use smalti_methods::{ConfiguredMethod, Instrument, METHODS, MethodEntry, ProblemKey};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,17 +54,6 @@ pub struct RowSpec {
     pub learns_from: LearnsFrom,
     /// The name of the published row beside it.
     pub published: String,
-}
-
-/// What a method learns from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LearnsFrom {
-    /// The reference images of the experiment, once for all problems.
-    #[default]
-    References,
-    /// The observation itself, or what is seen around its hole: anew for every image.
-    Observation,
 }
 
 impl Experiment {

@@ -1,6 +1,6 @@
 //! The profiles of an experiment.
 
-use super::ProfileName;
+use super::kind::ProfileName;
 use garde::Validate;
 use serde::Deserialize;
 

@@ -1,10 +1,9 @@
 //! The experiment file as it is written, with the ranges of its values. Sections of problems and methods are read by their
 //! own settings; see `check.rs`.
 
-use super::ExperimentKind;
-use super::check::LearnsFrom;
+use super::data::{Data, LearnsFrom};
+use super::kind::ExperimentKind;
 use super::profiles::Profiles;
-use super::scene::Data;
 use garde::Validate;
 use serde::Deserialize;
 use std::collections::BTreeMap;

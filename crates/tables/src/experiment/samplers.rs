@@ -1,9 +1,9 @@
 //! `experiments/mixture.toml` and `experiments/scatterometry.toml`: samplers of known posteriors, and how they are compared.
 
 use super::diagnose::{Failure, FileError};
+use super::kind::{ExperimentKind, ProfileName};
 use super::parse;
 use super::profiles::Profiles;
-use super::{ExperimentKind, ProfileName};
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -5,8 +5,9 @@ use crate::smoke::options;
 use smalti_base::{Seed, image_file};
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, ProfileName};
+use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::{Look, Outcome};
-use smalti_tables::run::{RunOptions, run};
+use smalti_tables::run::run;
 use toml::Table;
 
 const CT: &str = include_str!("../../../../experiments/langevin_ct.toml");

@@ -8,10 +8,11 @@ use smalti_operators::Grid;
 use smalti_tables::data::DataSource;
 use smalti_tables::evaluate;
 use smalti_tables::experiment::{Experiment, ProfileName};
+use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::{Figure, Figures, Outcome, Restored, Row, Shown, TrainingCurve};
 use smalti_tables::publish::Staged;
 use smalti_tables::report::add;
-use smalti_tables::run::{RunOptions, run};
+use smalti_tables::run::run;
 use smalti_tables::table;
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");

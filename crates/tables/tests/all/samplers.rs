@@ -6,8 +6,9 @@ use smalti_solvers::Cancel;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::ProfileName;
 use smalti_tables::experiment::samplers::{Chains, Mixture, Reference, Samplers, Scatterometry};
+use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::{Measure, Outcome};
-use smalti_tables::run::{RunOptions, run_mixture, run_scatterometry};
+use smalti_tables::run::{run_mixture, run_scatterometry};
 use smalti_tables::{mixture, scatterometry, table};
 use std::path::{Path, PathBuf};
 

@@ -3,7 +3,7 @@
 use smalti_base::Seed;
 use smalti_solvers::Cancel;
 use smalti_tables::experiment::ProfileName;
-use smalti_tables::run::RunOptions;
+use smalti_tables::options::RunOptions;
 use std::path::Path;
 
 /// Of the smoke profile, on one thread, into `folder`.

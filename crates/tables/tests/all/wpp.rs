@@ -5,8 +5,8 @@ use crate::smoke::options;
 use smalti_tables::data::DataSource;
 use smalti_tables::evaluate;
 use smalti_tables::experiment::{Experiment, ProfileName};
+use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::Outcome;
-use smalti_tables::run::RunOptions;
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 

@@ -8,8 +8,9 @@ use smalti_operators::{Convolution, Extension, PseudoInverse};
 use smalti_solvers::{Cancel, flow_residual};
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::{Experiment, ProfileName};
+use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::Outcome;
-use smalti_tables::run::{RunOptions, run};
+use smalti_tables::run::run;
 use std::path::Path;
 
 const X4: &str = include_str!("../../../../experiments/wppflow_x4.toml");

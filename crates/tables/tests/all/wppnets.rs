@@ -6,8 +6,9 @@ use smalti_base::{Seed, image_file};
 use smalti_solvers::{AcNet, Cancel};
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, Observations, ProfileName};
+use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::Outcome;
-use smalti_tables::run::{RunOptions, run};
+use smalti_tables::run::run;
 use std::path::Path;
 
 const TEXT: &str = include_str!("../../../../experiments/wppnets.toml");

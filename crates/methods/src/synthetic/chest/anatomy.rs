@@ -3,7 +3,7 @@
 //! Points are `[row, column]`, 0 in the middle of the image and 1 at its border: rows from the patient's right (-1) to the
 //! left (1), columns from the chest (-1) to the back (1).
 
-use super::Fields;
+use super::fields::Fields;
 use super::shapes::{Ellipse, Tube};
 use rand::Rng;
 use smalti_base::Seed;
