@@ -20,7 +20,7 @@ impl Fields {
         let side = |length: f32| (length * Self::FINE).ceil() as usize + 1;
         let field = |name, spacing| Field::new(side(height), side(width), spacing, &mut seed.at(name, 0));
         Self {
-            pub(super) warp: [field("warp rows", 22.0), field("warp columns", 22.0)],
+            warp: [field("warp rows", 22.0), field("warp columns", 22.0)],
             tissue: field("tissue", 9.0),
             streak: field("streak", 5.0),
             marrow: field("marrow", 1.6),
