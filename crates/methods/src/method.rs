@@ -3,7 +3,6 @@
 use crate::estimate::{Estimate, Figures, TrainingCurve};
 use crate::instrument::{Instrument, Material};
 use crate::problem::InverseProblem;
-use crate::problem::ProblemKey;
 use crate::run::Run;
 use crate::settings::{Misfit, Settings};
 use smalti_base::{Result, Space};
@@ -22,19 +21,11 @@ pub trait Method: 'static {
     /// Its settings.
     type Settings: Settings;
 
-    /// Whether it makes sense for a kind of problem; else why not.
+    /// Whether it makes sense for what an instrument observes; else why not.
     ///
     /// # Errors
     /// The reason, for readers.
-    fn applies(_problem: ProblemKey) -> std::result::Result<(), &'static str> {
-        Ok(())
-    }
-
-    /// Whether it can work with what an instrument observes; else why not.
-    ///
-    /// # Errors
-    /// The reason, for readers.
-    fn fits(_instrument: &dyn Instrument) -> std::result::Result<(), String> {
+    fn applies(_instrument: &dyn Instrument) -> std::result::Result<(), String> {
         Ok(())
     }
 

@@ -59,10 +59,8 @@ pub struct MethodEntry {
     pub papers: &'static [&'static str],
     /// What it learns from.
     pub learns: Learns,
-    /// Whether it makes sense for a kind of problem; else why not.
-    pub applies: fn(ProblemKey) -> std::result::Result<(), &'static str>,
-    /// Whether it can work with what an instrument observes; else why not.
-    pub fits: fn(&dyn Instrument) -> std::result::Result<(), String>,
+    /// Whether it makes sense for what an instrument observes; else why not.
+    pub applies: fn(&dyn Instrument) -> std::result::Result<(), String>,
     /// Reads its settings; ranges are not checked yet.
     pub read: fn(Deserializer<'_>) -> Result<Rc<dyn ConfiguredMethod>, Fault>,
 }
@@ -87,7 +85,6 @@ impl MethodEntry {
             papers: M::PAPERS,
             learns: M::LEARNS,
             applies: M::applies,
-            fits: M::fits,
             read: |from| {
                 let settings = serde_path_to_error::deserialize(from)?;
                 Ok(Rc::new(OfMethod::<M>(settings)))

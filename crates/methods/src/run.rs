@@ -210,7 +210,7 @@ impl Run {
         let own = own.get(..12).unwrap_or_default();
         let foreign = |path: &PathBuf| !path.to_string_lossy().contains(own);
         if let Some(other) = self.namesakes().iter().find(|path| foreign(path)) {
-            tracing::warn!(
+            tracing::info!(
                 "{}: begins anew, for {} was made with other settings, data or seed; that is kept",
                 self.name,
                 other.display()

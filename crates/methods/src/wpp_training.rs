@@ -254,7 +254,7 @@ mod tests {
             ),
         ] {
             let method = MethodEntry::find(key).unwrap();
-            (method.fits)(camera.as_ref()).unwrap();
+            (method.applies)(camera.as_ref()).unwrap();
             let settings = format!("{settings}{training}");
             let method = (method.read)(Deserializer::parse(&settings).unwrap()).unwrap();
             let Prepared::Ready(method) = method.prepare(&from, &run).unwrap() else { unreachable!("{key}") };
@@ -265,7 +265,7 @@ mod tests {
         }
         // Observed pixels that no image has as many times.
         for key in ["wppnet", "wppflow"] {
-            let fits = MethodEntry::find(key).unwrap().fits;
+            let fits = MethodEntry::find(key).unwrap().applies;
             assert!(fits(self::camera("form = 'valid'").as_ref()).unwrap_err().contains("no images"));
         }
     }

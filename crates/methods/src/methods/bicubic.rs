@@ -1,7 +1,7 @@
 //! Cubic interpolation at the pixel centres of the operator.
 
 use super::NoSettings;
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::method::{Learns, Method, Prepared};
 use crate::problem::ProblemKey;
 use crate::problem::StartKind;
@@ -22,11 +22,13 @@ impl Method for Bicubic {
     const LEARNS: Learns = Learns::Nothing;
     type Settings = NoSettings;
 
-    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
-        match problem {
+    fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+        match instrument.key() {
             ProblemKey::Superresolution | ProblemKey::Deblurring | ProblemKey::Volume => Ok(()),
-            ProblemKey::Inpainting => Err("what is seen is as fine as the image"),
-            ProblemKey::Tomography => Err("projections are no coarse image that could be interpolated"),
+            ProblemKey::Inpainting => Err("what is seen is as fine as the image".into()),
+            ProblemKey::Tomography => {
+                Err("projections are no coarse image that could be interpolated".into())
+            }
         }
     }
 

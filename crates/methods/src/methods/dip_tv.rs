@@ -1,7 +1,7 @@
 //! The deep image prior with total variation.
 
 use crate::estimate::Estimate;
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::method::{Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::problem::ProblemKey;
@@ -63,8 +63,12 @@ impl Method for DipTv {
     const LEARNS: Learns = Learns::Nothing;
     type Settings = Settings;
 
-    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
-        if problem == ProblemKey::Volume { Err("the network is two-dimensional") } else { Ok(()) }
+    fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+        if instrument.key() == ProblemKey::Volume {
+            Err("the network is two-dimensional".into())
+        } else {
+            Ok(())
+        }
     }
 
     fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {

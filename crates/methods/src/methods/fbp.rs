@@ -1,7 +1,7 @@
 //! Filtered back-projection.
 
 use super::NoSettings;
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::method::{Learns, Method, Prepared};
 use crate::problem::ProblemKey;
 use crate::problem::StartKind;
@@ -20,13 +20,13 @@ impl Method for FilteredBackProjection {
     const LEARNS: Learns = Learns::Nothing;
     type Settings = NoSettings;
 
-    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
-        match problem {
+    fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+        match instrument.key() {
             ProblemKey::Tomography => Ok(()),
             ProblemKey::Superresolution
             | ProblemKey::Deblurring
             | ProblemKey::Inpainting
-            | ProblemKey::Volume => Err("needs projections"),
+            | ProblemKey::Volume => Err("needs projections".into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A U-Net that corrects the simple estimate, such as a filtered back-projection, after a training on pairs.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Material, Role};
+use crate::instrument::{Instrument, Material, Role};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::problem::ProblemKey;
@@ -76,8 +76,12 @@ impl Method for FbpUnet {
     const LEARNS: Learns = Learns::Pairs;
     type Settings = Settings;
 
-    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
-        if problem == ProblemKey::Volume { Err("the network is two-dimensional") } else { Ok(()) }
+    fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+        if instrument.key() == ProblemKey::Volume {
+            Err("the network is two-dimensional".into())
+        } else {
+            Ok(())
+        }
     }
 
     fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {

@@ -1,7 +1,7 @@
 //! A smooth surface over what was not seen: each value is the mean of its neighbours.
 
 use super::NoSettings;
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::method::{Learns, Method, Prepared};
 use crate::problem::ProblemKey;
 use crate::problem::StartKind;
@@ -20,13 +20,13 @@ impl Method for FillIn {
     const LEARNS: Learns = Learns::Nothing;
     type Settings = NoSettings;
 
-    fn applies(problem: ProblemKey) -> std::result::Result<(), &'static str> {
-        match problem {
+    fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+        match instrument.key() {
             ProblemKey::Inpainting => Ok(()),
             ProblemKey::Superresolution
             | ProblemKey::Deblurring
             | ProblemKey::Tomography
-            | ProblemKey::Volume => Err("nothing is missing that could be filled in"),
+            | ProblemKey::Volume => Err("nothing is missing that could be filled in".into()),
         }
     }
 

@@ -134,8 +134,9 @@ impl Method for Wpp {
             return Ok(());
         }
         let size = space.axes().iter().map(i64::to_string).collect::<Vec<_>>().join(" x ");
+        let patch = vec![p.to_string(); space.axes().len()].join(" x ");
         let problem =
-            format!("expected at least one patch of {p} x {p} on all {scales} scales, got {size} pixels");
+            format!("expected at least one patch of {patch} on all {scales} scales, got {size} pixels");
         Err(("scales".into(), problem))
     }
 

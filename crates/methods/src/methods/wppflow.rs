@@ -84,7 +84,7 @@ impl Method for WppFlow {
     const LEARNS: Learns = Learns::Observations;
     type Settings = Settings;
 
-    fn fits(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+    fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
         let coarse = coarse(instrument)?;
         if !matches!(coarse.factor, 2 | 4 | 8 | 16) {
             return Err(format!("it enlarges by 2, 4, 8 or 16, not by {}", coarse.factor));

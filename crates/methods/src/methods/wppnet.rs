@@ -47,7 +47,7 @@ impl Method for WppNet {
     const LEARNS: Learns = Learns::Observations;
     type Settings = Settings;
 
-    fn fits(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+    fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
         let factor = coarse(instrument)?.factor;
         let mut left = factor;
         for prime in [2, 3] {

@@ -254,8 +254,7 @@ impl Profile {
                 false => (self.used(Some(i)), format!("for {}", scene.name)),
             };
             for RowSpec { key, method, settings, .. } in rows {
-                let applies = (method.applies)(scene.kind.key).map_err(str::to_owned);
-                if let Err(reason) = applies.and_then(|()| (method.fits)(instrument.as_ref())) {
+                if let Err(reason) = (method.applies)(instrument.as_ref()) {
                     let problem = format!("{} makes no sense {of}: {reason}", method.key);
                     return Some((key.clone(), String::new(), problem));
                 }

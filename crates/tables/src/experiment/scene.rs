@@ -157,15 +157,17 @@ impl Section<'_> {
             let problem = format!("no section problem.NAME, with a NAME of {}", known());
             return Err(file.misfit((path.to_owned(), problem)));
         };
+        if let Some(unknown) = names.iter().find(|name| ProblemEntry::find(name).is_none()) {
+            let places = [path.clone(), self.within.clone()];
+            let problem = format!("no such problem; there is {}", known());
+            return Err(file.misfit((file.place_of(&places, &format!("problem.{unknown}")), problem)));
+        }
         if let Some(other) = names.iter().find(|other| other != &name) {
             let problem = format!("the problem is {name} already");
             return Err(file.misfit((format!("{path}.problem.{other}"), problem)));
         }
-        ProblemEntry::find(name).ok_or_else(|| {
-            let places = [path.clone(), self.within.clone()];
-            let problem = format!("no such problem; there is {}", known());
-            file.misfit((file.place_of(&places, &format!("problem.{name}")), problem))
-        })
+        let none = || file.misfit((path.to_owned(), format!("no problem {name}")));
+        ProblemEntry::find(name).ok_or_else(none)
     }
 }
 

@@ -62,7 +62,10 @@ fn faults_are_shown_where_they_are() {
     );
     assert!(line("scales = 3", "scales = 8").contains("at least 129 x 129 pixels"));
     assert!(line("crop = 32", "crop = 65").contains("profile.smoke.methods.fbp_unet.crop"));
-    assert!(line("padding = 2", "padding = 64").contains("profile.smoke.methods.patchnr.padding"));
+    assert!(
+        line("padding = 2\npatches", "padding = 64\npatches")
+            .contains("profile.smoke.methods.patchnr.padding")
+    );
     let warm = "warmup_steps = 60, validation_every = 25";
     assert!(line("validation_every = 25", warm).contains("methods.patchnr.flow.training.warmup_steps"));
     assert!(line("filter = \"hann\"", "filter = \"han\"").contains("han"));
@@ -71,7 +74,7 @@ fn faults_are_shown_where_they_are() {
     let without = LIMITED_ANGLE.replacen("[profile.smoke.methods.wpp]", "[profile.smoke.methods.spare]", 1);
     assert!(parse(&without).map(|_| ()).unwrap_err().contains("no method spare"));
     assert!(line("start = \"tv\"", "start = \"tvv\"").contains("starts from tvv, which has no section"));
-    assert!(line("kind = \"reconstruction\"", "kind = \"wppnets\"").contains("kind: not reconstruction"));
+    assert!(line("kind = \"reconstruction\"", "kind = \"mixture\"").contains("kind: not reconstruction"));
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn faults_are_shown_where_they_are() {
         ),
         (INPAINTING, "left = 8, height = 8", "left = 8, height = 6", "too little to score"),
         (INPAINTING, "\"sic/ref.png\"", "\"../ref.png\"", "data.references[0]"),
-        (INPAINTING, "kind = \"reconstruction\"", "kind = \"wppnets\"", "kind: not reconstruction"),
+        (INPAINTING, "kind = \"reconstruction\"", "kind = \"mixture\"", "kind: not reconstruction"),
     ] {
         assert!(text.contains(from), "{from}");
         let line = parse(&text.replacen(from, to, 1)).map(|_| ()).unwrap_err();

@@ -19,7 +19,7 @@ fn smoke(edit: impl Fn(String) -> String, options: &RunOptions) -> smalti_base::
             "{ converge = { gap = 1e-2, evaluations = 3 } }",
             "{ averaged_sgd = { steps = 2, step = 1.0 } }",
         );
-    let text = TEXT.replacen(r#""bicubic", "l2_tv", "patchnr", "wpp"]"#, r#""wpp", "wpp_sgd"]"#, 1);
+    let text = TEXT.replacen(r#""bicubic", "l2_tv", "epll", "patchnr", "wpp"]"#, r#""wpp", "wpp_sgd"]"#, 1);
     let text = edit(format!("{text}\n{second}\n"));
     let experiment = Experiment::parse("superres_sic", "superres_sic.toml", &text).unwrap();
     evaluate::run(experiment.profile(ProfileName::Smoke), &DataSource::Synthetic, options)
