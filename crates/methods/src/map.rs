@@ -4,6 +4,7 @@ use crate::problem::InverseProblem;
 use crate::run::Run;
 use crate::settings::Descent;
 use smalti_base::{Result, Seed};
+use smalti_operators::LinearOperator;
 use smalti_priors::Regularizer;
 use smalti_solvers::{Bordered, Map, Problem};
 use tch::Tensor;
@@ -37,7 +38,7 @@ pub(crate) fn map(
 /// # Errors
 /// Those of [`map`].
 pub(crate) fn map_within(
-    bordered: &Bordered<&Box<dyn smalti_operators::LinearOperator>>,
+    bordered: &Bordered<&dyn LinearOperator>,
     problem: &InverseProblem,
     prior: &mut dyn Regularizer,
     weight: f64,

@@ -4,7 +4,10 @@ use smalti_base::checkpoint::{Checkpoint, text_hash};
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed};
 use smalti_solvers::{Budget, Cancel, Ended, Iteration, Keep, Observer, Summary, run};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 use tch::Device;
 
@@ -26,6 +29,8 @@ pub struct Run {
     row: String,
     name: String,
     identity: String,
+    /// The files of state that this run has to do with, over all its parts.
+    used: Rc<RefCell<BTreeSet<PathBuf>>>,
 }
 
 /// What a file of a finished piece of work can hold.
@@ -51,7 +56,8 @@ impl Run {
     pub fn new(seed: Seed, device: Device) -> Self {
         let (name, identity) = (String::new(), format!("seed {}", seed.value()));
         let (scene, row) = (String::new(), String::new());
-        Self { seed, device, cancel: Cancel::default(), folder: None, scene, row, name, identity }
+        let (cancel, used) = (Cancel::default(), Rc::default());
+        Self { seed, device, cancel, folder: None, scene, row, name, identity, used }
     }
 
     /// The same for one of several scenes of a table, which have names; the table's only one has none.
@@ -125,7 +131,10 @@ impl Run {
     fn path(&self, stage: &str) -> Option<PathBuf> {
         let hash = text_hash(&self.identity);
         let (name, stage) = (plain(&self.name), plain(stage).replace('-', "_"));
-        Some(self.state()?.join(format!("{name}-{stage}-{}.safetensors", hash.get(..12).unwrap_or(&hash))))
+        let file = format!("{name}-{stage}-{}.safetensors", hash.get(..12).unwrap_or(&hash));
+        let path = self.state()?.join(file);
+        self.used.borrow_mut().insert(path.clone());
+        Some(path)
     }
 
     /// Runs `iteration` for at most `steps` steps, from the state kept as `stage` of this piece of work where there is one.
@@ -251,10 +260,13 @@ impl Run {
         self.folder.as_ref().map_or(Ok(()), |folder| save(&folder.join(file)))
     }
 
-    /// Removes all state: the results are published.
+    /// Removes the state that this run, with all its parts, has used: its results are published. What other settings, data or seeds
+    /// have left unfinished stays.
     pub fn discard_state(&self) {
+        self.used.take().iter().for_each(|path| smalti_solvers::run::discard(path));
         if let Some(state) = self.state() {
-            let _ = std::fs::remove_dir_all(state);
+            // Fails where something is left in it.
+            let _ = std::fs::remove_dir(state);
         }
     }
 }

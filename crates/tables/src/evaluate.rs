@@ -40,6 +40,7 @@ pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result
     }
     let prepared = table.prepared.iter().flat_map(BTreeMap::values);
     outcome.curve = prepared.filter_map(|prepared| learned(prepared)?.curve.clone()).next();
+    outcome.run = Some(run);
     Ok(outcome)
 }
 

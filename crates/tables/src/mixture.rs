@@ -68,7 +68,7 @@ pub fn run(
     let label = data.label(&[format!("{}, dimension {}", experiment.name, profile.dim)]);
     let rows = KEYS.iter().zip(&means).zip(notes);
     let rows = rows.map(|((key, values), note)| row(key, values, of, note, &label)).collect();
-    Ok(Outcome { rows, ..Outcome::default() })
+    Ok(Outcome { rows, run: Some(run), ..Outcome::default() })
 }
 
 /// INN and SNF, untrained, with equally many couplings.

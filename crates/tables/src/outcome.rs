@@ -1,6 +1,7 @@
 //! What a run hands to the table and to the report.
 
 use smalti_base::metrics::Summary;
+use smalti_methods::Run;
 pub use smalti_methods::estimate::{Line, Look, Map, Plot, TrainingCurve};
 use smalti_operators::Grid;
 use tch::Tensor;
@@ -142,4 +143,6 @@ pub struct Outcome {
     pub curve: Option<TrainingCurve>,
     /// What else is drawn.
     pub plots: Vec<Plot>,
+    /// The run that found it out, whose state is dropped once it is published.
+    pub run: Option<Run>,
 }

@@ -23,7 +23,7 @@ pub fn run(
     // A folder that cannot be written is found before the work, not after it.
     let staged = Staged::beside(&options.folder)?;
     let outcome = evaluate::run(profile, data, options)?;
-    publish(staged, &evaluate::facts(experiment, profile, data, options)?, outcome, options)
+    publish(staged, &evaluate::facts(experiment, profile, data, options)?, outcome)
 }
 
 /// The same for an experiment with Gaussian mixtures; beside the table it writes `distances.csv`.
@@ -38,7 +38,7 @@ pub fn run_mixture(
 ) -> Result<Outcome> {
     let staged = Staged::beside(&options.folder)?;
     let outcome = mixture::run(experiment, profile, data, options)?;
-    publish(staged, &mixture::facts(experiment, profile, data, options), outcome, options)
+    publish(staged, &mixture::facts(experiment, profile, data, options), outcome)
 }
 
 /// The same for scatterometry.
@@ -53,16 +53,11 @@ pub fn run_scatterometry(
 ) -> Result<Outcome> {
     let staged = Staged::beside(&options.folder)?;
     let outcome = scatterometry::run(experiment, profile, data, options)?;
-    publish(staged, &scatterometry::facts(experiment, profile, data, options), outcome, options)
+    publish(staged, &scatterometry::facts(experiment, profile, data, options), outcome)
 }
 
 /// Writes table and report, and drops the state of the run.
-fn publish(
-    mut staged: Staged,
-    facts: &report::Facts<'_>,
-    outcome: Outcome,
-    options: &RunOptions,
-) -> Result<Outcome> {
+fn publish(mut staged: Staged, facts: &report::Facts<'_>, outcome: Outcome) -> Result<Outcome> {
     staged.add("table.csv", table::csv(&outcome.rows).as_bytes())?;
     if let Some(distances) = table::distances_csv(&outcome.rows) {
         staged.add("distances.csv", distances.as_bytes())?;
@@ -71,6 +66,8 @@ fn publish(
     staged.add("table.md", markdown.as_bytes())?;
     report::add(&mut staged, facts, &outcome)?;
     staged.publish()?;
-    options.to_run().discard_state();
+    if let Some(run) = &outcome.run {
+        run.discard_state();
+    }
     Ok(outcome)
 }

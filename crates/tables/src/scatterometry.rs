@@ -136,7 +136,7 @@ pub fn run(
     let label = data.label(&[format!("{}, {}^3 bins", experiment.name, profile.bins)]);
     let rows = KEYS.iter().zip(&found).zip(notes);
     let rows = rows.map(|((key, values), note)| row(key, values, of, note, &label)).collect();
-    Ok(Outcome { rows, ..Outcome::default() })
+    Ok(Outcome { rows, run: Some(run), ..Outcome::default() })
 }
 
 /// `0.0123 ± 0.0045`, mean and population standard deviation.

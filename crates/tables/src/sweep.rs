@@ -5,6 +5,7 @@ use crate::experiment::{Experiment, Failure, ProfileName};
 use crate::options::RunOptions;
 use crate::outcome::Row;
 use smalti_base::{Error, Result};
+use smalti_methods::Run;
 use std::path::Path;
 use std::str::FromStr;
 use toml::{Table, Value};
@@ -144,13 +145,14 @@ pub fn run(
     find: impl Fn(&Experiment) -> Result<crate::data::DataSource>,
     options: &RunOptions,
 ) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+    let (mut rows, mut finished) = (Vec::new(), Vec::new());
     for (label, experiment) in experiments {
         let data = find(experiment)?;
         let outcome = evaluate::run(experiment.profile(options.profile), &data, options)?;
+        finished.extend(outcome.run);
         rows.extend(outcome.rows.into_iter().map(|row| Row { title: renamed(&row, label), ..row }));
     }
-    options.to_run().discard_state();
+    finished.iter().for_each(Run::discard_state);
     Ok(rows)
 }
 

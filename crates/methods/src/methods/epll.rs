@@ -328,7 +328,7 @@ impl Iteration for Splitting<'_> {
             let image = self.normal(&direction, c)?;
             let step = squared / dot(&direction, &image);
             self.x = &self.x + &direction * step;
-            residual = residual - image * step;
+            residual -= image * step;
             let next = dot(&residual, &residual);
             direction = &residual + direction * (next / squared);
             squared = next;

@@ -213,7 +213,7 @@ impl Reconstructor for Map {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
         let settings = &self.settings;
-        let bordered = Bordered::new(&problem.operator, settings.border)?;
+        let bordered = Bordered::new(problem.operator.as_ref(), settings.border)?;
         let size = bordered.domain().batch(1);
         let mut prior = self.prior.on(&size, settings.scales, settings.stride, settings.dual.into())?;
         let weight = settings.weight.against(&problem.noise)?;

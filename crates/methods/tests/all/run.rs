@@ -33,8 +33,11 @@ fn work_is_made_once_for_every_name_identity_and_seed() {
     assert_eq!(once(2, "tv img1.png", "a"), 3.0, "another seed");
     assert_eq!(once(1, "tv img10.png", "a"), 4.0, "another name");
     assert_eq!((once(1, "tv img1.png", "a"), once(1, "tv img1.png", "b")), (1.0, 2.0), "both are kept");
-    run(root.path(), 1).discard_state();
-    assert_eq!(once(1, "tv img1.png", "a"), 5.0);
+    // A run drops what it has used, and leaves the rest.
+    let again = run(root.path(), 1);
+    assert_eq!(again.for_row("row").once("tv img1.png", "a", |_| Ok(estimate(9.0))).unwrap().seconds, 1.0);
+    again.discard_state();
+    assert_eq!((once(1, "tv img1.png", "b"), once(1, "tv img1.png", "a")), (2.0, 5.0));
 }
 
 #[test]

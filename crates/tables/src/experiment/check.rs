@@ -8,7 +8,7 @@ use super::raw::{RawExperiment, RawProfile, RawRow};
 use super::scene::{Scene, checked_scenes, plain};
 use super::set::{EvaluationSet, checked_set};
 use crate::data::DataSource;
-use smalti_methods::{ConfiguredMethod, Instrument, METHODS, MethodEntry, ProblemKey};
+use smalti_methods::{ConfiguredMethod, Instrument, Learns, METHODS, MethodEntry, ProblemKey};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -253,7 +253,12 @@ impl Profile {
                 true => (self.rows.values().collect(), "here".to_owned()),
                 false => (self.used(Some(i)), format!("for {}", scene.name)),
             };
-            for RowSpec { key, method, settings, .. } in rows {
+            for RowSpec { key, method, settings, learns_from, .. } in rows {
+                let learns = *learns_from == LearnsFrom::References && method.learns != Learns::Nothing;
+                if learns && scene.data.references.is_empty() {
+                    let problem = "learns from reference images, and data.references names none";
+                    return Some((key.clone(), String::new(), problem.into()));
+                }
                 if let Err(reason) = (method.applies)(instrument.as_ref()) {
                     let problem = format!("{} makes no sense {of}: {reason}", method.key);
                     return Some((key.clone(), String::new(), problem));

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// The reference images.
-    #[garde(length(min = 1), inner(length(min = 1)))]
+    /// The reference images; none where all methods learn nothing or from the observation.
+    #[serde(default)]
+    #[garde(inner(length(min = 1)))]
     pub references: Vec<String>,
     /// The image that settings are chosen on; it measures trainings, unless it is one of the references.
     #[serde(default)]
@@ -69,7 +70,7 @@ impl Data {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LearnsFrom {
-    /// The reference images of the experiment, once for all problems.
+    /// The reference images of the scene, once for all problems.
     #[default]
     References,
     /// The observation itself, or what is seen around its hole: anew for every image.

@@ -146,18 +146,25 @@ fn state_of_other_settings_is_told_of_before_anything_is_trained_and_kept() {
         lines.for_each(drop);
         (child.wait().unwrap(), told.join("\n"))
     };
-    let state = || -> usize {
+    let state = || -> Vec<String> {
         let files = std::fs::read_dir(root.path().join("results/small/smoke/state"));
-        files.map_or(0, |files| {
-            files.filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().contains("patchnr")).count()
-        })
+        let name =
+            |file: std::io::Result<std::fs::DirEntry>| file.unwrap().file_name().into_string().unwrap();
+        files.map_or_else(
+            |_| Vec::new(),
+            |files| files.map(name).filter(|name| name.contains("training")).collect(),
+        )
     };
     let (status, told) = begin("1");
     assert_eq!(status.code(), Some(130), "{told}");
-    assert!(!told.contains("begins anew") && state() == 1, "{told}");
+    let [first] = &state()[..] else { panic!("{:?}", state()) };
+    assert!(!told.contains("begins anew"), "{told}");
     let (_, told) = begin("2");
     assert!(told.contains("patchnr: begins anew") && told.contains("other settings, data or seed"), "{told}");
-    assert!(state() >= 2, "the state of before is kept");
+    assert!(state().contains(first), "the state of before is kept");
+    // Also where the other run is finished and published.
+    assert!(command(root.path(), &["--data", "images", "--seed", "2"]).output().unwrap().status.success());
+    assert_eq!(state(), std::slice::from_ref(first));
 }
 
 fn with_weights(text: &str) -> String {

@@ -102,6 +102,7 @@ fn outcome() -> Outcome {
             validation: (0..10).map(|i| (100 * i, loss(100 * i) + 2.0)).collect(),
         }),
         plots: Vec::new(),
+        run: None,
     }
 }
 
