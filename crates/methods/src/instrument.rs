@@ -1,8 +1,7 @@
 //! What makes observations, and what is learned from.
 
 use crate::estimate::Figures;
-use crate::problem::ProblemKey;
-use crate::problem::{InverseProblem, Range};
+use crate::problem::{InverseProblem, Noise, ProblemKey, Range};
 use crate::settings::{Form, Misfit, Settings};
 use smalti_base::metrics::{blur_effect, psnr, ssim};
 use smalti_base::{Error, Result, Seed, Space};
@@ -106,6 +105,9 @@ pub trait Instrument {
     fn observation_is_an_image(&self) -> bool {
         true
     }
+
+    /// The noise of observations.
+    fn noise(&self) -> Noise;
 
     /// What values mean.
     fn range(&self) -> Range;

@@ -29,11 +29,15 @@ pub trait Method: 'static {
         Ok(())
     }
 
-    /// Whether images of `domain` can be reconstructed with `settings`.
+    /// Whether images of `domain`, observed by `instrument`, can be reconstructed with `settings`.
     ///
     /// # Errors
     /// The key that does not fit, and the problem.
-    fn check(_settings: &Self::Settings, _domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        _settings: &Self::Settings,
+        _instrument: &dyn Instrument,
+        _domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
         Ok(())
     }
 

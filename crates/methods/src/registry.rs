@@ -122,11 +122,11 @@ pub trait ConfiguredMethod {
     /// The first value that is out of its range: its key, and the problem.
     fn out_of_range(&self) -> Option<Misfit>;
 
-    /// Whether images of `domain` can be reconstructed.
+    /// Whether images of `domain`, observed by `instrument`, can be reconstructed.
     ///
     /// # Errors
     /// The key that does not fit, and the problem.
-    fn check(&self, domain: Option<Space>) -> std::result::Result<(), Misfit>;
+    fn check(&self, instrument: &dyn Instrument, domain: Option<Space>) -> std::result::Result<(), Misfit>;
 
     /// Learns what the method needs.
     ///
@@ -171,8 +171,8 @@ impl<M: Method> ConfiguredMethod for OfMethod<M> {
         out_of_range(&self.0)
     }
 
-    fn check(&self, domain: Option<Space>) -> std::result::Result<(), Misfit> {
-        M::check(&self.0, domain)
+    fn check(&self, instrument: &dyn Instrument, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+        M::check(&self.0, instrument, domain)
     }
 
     fn prepare(&self, from: &Material<'_>, run: &Run) -> Result<Prepared> {

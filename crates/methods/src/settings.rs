@@ -123,7 +123,23 @@ pub struct Lambda {
     pub observed: i64,
 }
 
+/// Why a weight against squared errors does not suit photon counts.
+const NO_SQUARED_ERRORS: &str = "photon counts have no squared errors; take mean or likelihood";
+
 impl Weight {
+    /// Whether it is a weight for observations with `noise`, under the key `weight`.
+    ///
+    /// # Errors
+    /// The key that does not suit it, and the problem.
+    pub fn suits(self, noise: &Noise) -> std::result::Result<(), Misfit> {
+        match (self, noise) {
+            (Self::SquaredErrors(_), Noise::Poisson(_)) => {
+                Err(("weight.squared_errors".into(), NO_SQUARED_ERRORS.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// `w` in `1/n nll(A x, y) + w R(x)`, for observations with `noise`.
     ///
     /// # Errors
@@ -156,6 +172,19 @@ pub enum TvWeight {
 }
 
 impl TvWeight {
+    /// Whether it is a weight for observations with `noise`, under the key `weight`.
+    ///
+    /// # Errors
+    /// The key that does not suit it, and the problem.
+    pub fn suits(self, noise: &Noise) -> std::result::Result<(), Misfit> {
+        match (self, noise) {
+            (Self::HalfSquaredErrors(_), Noise::Poisson(_)) => {
+                Err(("weight.half_squared_errors".into(), NO_SQUARED_ERRORS.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// `w` in `1/n nll(A x, y) + w R(x)`, `R` being the mean of `|grad x|` over all pixels of `problem`.
     ///
     /// # Errors
@@ -240,6 +269,19 @@ pub enum Form {
 }
 
 impl Form {
+    /// Whether it is in its range, under the key `form`.
+    ///
+    /// # Errors
+    /// The key and the problem.
+    pub fn check(self) -> std::result::Result<(), Misfit> {
+        match self {
+            Self::ReflectBy(pixels) if !(0..=31).contains(&pixels) => {
+                Err(("form.reflect-by".into(), format!("not 0 to 31 pixels, got {pixels}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The extension for a kernel of `kernel` pixels a side.
     pub fn extension(self, kernel: i64) -> Extension {
         match self {

@@ -83,6 +83,7 @@ impl WppTraining {
     /// # Errors
     /// The key that does not fit, and the problem.
     pub(crate) fn check(&self) -> std::result::Result<(), Misfit> {
+        self.form.check().map_err(|(key, problem)| (format!("training.{key}"), problem))?;
         let steps = match self.length {
             Length::Steps(steps) => steps,
             Length::Epochs(_) => u64::MAX,

@@ -134,8 +134,8 @@ impl WassersteinPatchPrior {
     /// scale: scale 0 of the image with `observation`, scale 1 with `D observation`, and so on. No reference image
     /// is needed where patches of `p` pixels look alike on both scales.
     ///
-    /// The observation's noise is in its patches, and so in the result: smooth images lose by it (example
-    /// `zero_shot_wpp`).
+    /// The observation's noise is in its patches, and so in the result: smooth images lose by it (experiment
+    /// `zeroshot_bsd68`).
     ///
     /// # Shapes
     /// `size` as for [`WassersteinPatchPrior::new`]; `observation`: `[B', C, h, w]` or `[B', C, d, h, w]`.

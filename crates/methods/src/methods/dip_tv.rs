@@ -71,7 +71,12 @@ impl Method for DipTv {
         }
     }
 
-    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
+        settings.weight.suits(&instrument.noise())?;
         let Some(Space { height, width, .. }) = domain else { return Ok(()) };
         settings.net().check_size(height, width).map_err(|problem| ("scales".into(), problem.to_string()))
     }

@@ -1,7 +1,7 @@
 //! EPLL: expected patch log-likelihood under a Gaussian mixture, by MAP estimation or half-quadratic splitting.
 
 use crate::estimate::{Estimate, TrainingCurve};
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::map::map;
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::{InverseProblem, Noise};
@@ -116,7 +116,17 @@ impl Method for Epll {
     const LEARNS: Learns = Learns::PatchDensity;
     type Settings = Settings;
 
-    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
+        let noise = instrument.noise();
+        settings.weight.suits(&noise)?;
+        if let (Solver::HalfQuadratic { .. }, Noise::Poisson(_)) = (&settings.solver, noise) {
+            let problem = "half-quadratic splitting needs Gaussian noise; take map";
+            return Err(("solver.half_quadratic".into(), problem.into()));
+        }
         let Some(side) = domain.and_then(|domain| domain.axes().into_iter().min()) else { return Ok(()) };
         let padding = match settings.solver {
             Solver::Map { padding, .. } => padding,

@@ -84,7 +84,11 @@ impl Method for FbpUnet {
         }
     }
 
-    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        _instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
         match domain.map(|domain| domain.height.min(domain.width)) {
             Some(side) if settings.crop > side => {
                 Err(("crop".into(), format!("larger than the images of {side} pixels")))

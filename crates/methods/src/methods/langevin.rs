@@ -1,7 +1,7 @@
 //! Langevin chains that draw from the posterior with a patch normalizing flow as prior.
 
 use crate::estimate::{Estimate, Line, Look, Map, Other, Place, Plot};
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::patch_flow::{LearnedFlow, PatchFlow};
 use crate::problem::InverseProblem;
@@ -149,7 +149,12 @@ impl Method for LangevinChains {
     const LEARNS: Learns = Learns::PatchDensity;
     type Settings = Settings;
 
-    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
+        settings.weight.suits(&instrument.noise())?;
         settings.chains.check()?;
         settings.flow.check("flow", domain, settings.padding)
     }

@@ -1,7 +1,7 @@
 //! patchNR: MAP estimation with the patch normalizing flow regularizer.
 
 use crate::estimate::Estimate;
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::map::map;
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::patch_flow::{LearnedFlow, PatchFlow};
@@ -50,7 +50,12 @@ impl Method for PatchNr {
     const LEARNS: Learns = Learns::PatchDensity;
     type Settings = Settings;
 
-    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
+        settings.weight.suits(&instrument.noise())?;
         settings.flow.check("flow", domain, settings.padding)
     }
 

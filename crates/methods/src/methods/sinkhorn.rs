@@ -1,7 +1,7 @@
 //! MAP estimation with the Sinkhorn patch prior, balanced or semi-unbalanced.
 
 use crate::estimate::Estimate;
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::map::map;
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
@@ -62,7 +62,12 @@ impl Method for Sinkhorn {
     const LEARNS: Learns = Learns::Patches;
     type Settings = Settings;
 
-    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
+        settings.weight.suits(&instrument.noise())?;
         match domain.and_then(|domain| domain.axes().into_iter().min()) {
             Some(side) if settings.patch_size > side => {
                 Err(("patch_size".into(), format!("larger than the images of {side} pixels")))

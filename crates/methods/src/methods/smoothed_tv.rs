@@ -1,15 +1,15 @@
 //! MAP estimation with a smoothed total variation, by Adam: on images and volumes.
 
 use crate::estimate::Estimate;
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::map::map;
 use crate::method::{Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::run::Run;
-use crate::settings::{Descent, Weight};
+use crate::settings::{Descent, Misfit, Weight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::Result;
+use smalti_base::{Result, Space};
 use smalti_priors::TotalVariation;
 use std::time::Instant;
 
@@ -41,6 +41,14 @@ impl Method for SmoothedTv {
     ];
     const LEARNS: Learns = Learns::Nothing;
     type Settings = Settings;
+
+    fn check(
+        settings: &Settings,
+        instrument: &dyn Instrument,
+        _domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
+        settings.weight.suits(&instrument.noise())
+    }
 
     fn prepare(settings: &Settings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
         Prepared::ready(*settings)

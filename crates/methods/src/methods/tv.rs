@@ -1,14 +1,14 @@
 //! Total variation: a convex estimate by a primal-dual method.
 
 use crate::estimate::Estimate;
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::method::{Learns, Method, Prepared, Reconstructor};
 use crate::problem::{InverseProblem, Noise};
 use crate::run::Run;
-use crate::settings::TvWeight;
+use crate::settings::{Misfit, TvWeight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::Result;
+use smalti_base::{Result, Space};
 use smalti_solvers::TvPrimalDual;
 use std::time::Instant;
 
@@ -41,6 +41,14 @@ impl Method for Tv {
     ];
     const LEARNS: Learns = Learns::Nothing;
     type Settings = Settings;
+
+    fn check(
+        settings: &Settings,
+        instrument: &dyn Instrument,
+        _domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
+        settings.weight.suits(&instrument.noise())
+    }
 
     fn prepare(settings: &Settings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
         Prepared::ready(*settings)

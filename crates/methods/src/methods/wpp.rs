@@ -1,7 +1,7 @@
 //! WPP: MAP estimation with the Wasserstein patch prior.
 
 use crate::estimate::{Estimate, Figures};
-use crate::instrument::Material;
+use crate::instrument::{Instrument, Material};
 use crate::map::map_within;
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
@@ -124,7 +124,12 @@ impl Method for Wpp {
     const LEARNS: Learns = Learns::Patches;
     type Settings = Settings;
 
-    fn check(settings: &Settings, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
+        settings.weight.suits(&instrument.noise())?;
         let Some(space) = domain else { return Ok(()) };
         let WppSettings { blur, downscaling, .. } = WppSettings::hertrich_2022();
         let Settings { patch_size: p, scales, .. } = *settings;

@@ -95,7 +95,11 @@ impl Method for WppFlow {
         Ok(())
     }
 
-    fn check(settings: &Settings, _domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        _instrument: &dyn Instrument,
+        _domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
         settings.training.check()
     }
 

@@ -61,7 +61,11 @@ impl Method for WppNet {
         Ok(())
     }
 
-    fn check(settings: &Settings, _domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        settings: &Settings,
+        _instrument: &dyn Instrument,
+        _domain: Option<Space>,
+    ) -> std::result::Result<(), Misfit> {
         settings.training.check()
     }
 

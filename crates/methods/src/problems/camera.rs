@@ -135,7 +135,7 @@ impl Instrument for Camera {
         Ok(InverseProblem {
             name: name.to_owned(),
             operator,
-            noise: Noise::Gaussian { sigma: self.noise },
+            noise: self.noise(),
             observation: without(observation, bias)?,
             start: Start { image, kind: StartKind::Interpolation, seconds },
             range: Range::UNIT,
@@ -157,6 +157,10 @@ impl Instrument for Camera {
 
     fn phantom(&self, _role: Role, seed: Seed, index: u64) -> Result<Tensor> {
         microstructure(PHANTOM_SIDE, PHANTOM_SIDE, seed, index)
+    }
+
+    fn noise(&self) -> Noise {
+        Noise::Gaussian { sigma: self.noise }
     }
 
     fn is_published_protocol(&self) -> bool {

@@ -107,6 +107,7 @@ impl Problem for Deblurring {
     type Settings = Settings;
 
     fn check(settings: &Settings) -> std::result::Result<(), Misfit> {
+        settings.form.check()?;
         check_size(settings.size, 1, settings.crop)
     }
 

@@ -172,7 +172,7 @@ impl Instrument for Blinded {
     }
 
     fn pose(&self, name: &str, observation: &Tensor, _domain: Option<Space>) -> Result<InverseProblem> {
-        let Settings { part, hole, noise, .. } = self.0;
+        let Settings { part, hole, .. } = self.0;
         Space::image(1, part.height, part.width).check(name, observation)?;
         let mask = self.mask(observation)?;
         let clock = Instant::now();
@@ -181,7 +181,7 @@ impl Instrument for Blinded {
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(Mask::new(1, &mask)?),
-            noise: Noise::Gaussian { sigma: noise },
+            noise: self.noise(),
             observation: observation.shallow_clone(),
             start: Start { image, kind: StartKind::FillIn, seconds },
             range: Range::UNIT,
@@ -191,6 +191,10 @@ impl Instrument for Blinded {
 
     fn phantom(&self, _role: Role, seed: Seed, index: u64) -> Result<Tensor> {
         microstructure(PHANTOM_SIDE, PHANTOM_SIDE, seed, index)
+    }
+
+    fn noise(&self) -> Noise {
+        Noise::Gaussian { sigma: self.0.noise }
     }
 
     fn is_published_protocol(&self) -> bool {

@@ -70,11 +70,7 @@ impl Problem for Superresolution {
             (None, Some(_), Some(_)) | (Some(_), None, None) => {}
             (Some(_), ..) => return misfit("estimated", "stands in place of kernel_size and sigma"),
         }
-        if let Form::ReflectBy(pixels) = form
-            && !(0..=31).contains(&pixels)
-        {
-            return misfit("form", "reflected by less than 0 or more than 31 pixels");
-        }
+        form.check()?;
         check_size(size, stride, crop)
     }
 

@@ -240,7 +240,7 @@ impl Instrument for Scanner {
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(operator),
-            noise: Noise::Poisson(self.likelihood),
+            noise: self.noise(),
             observation: observation.shallow_clone(),
             start: Start { image, kind: StartKind::FilteredBackProjection, seconds },
             range: self.range(),
@@ -266,6 +266,10 @@ impl Instrument for Scanner {
         let files = lodopab::Pairs::open(&folder, Part::Train)?;
         let count = files.len() as u64;
         Ok(Ok(Box::new(Published { files: RefCell::new(files), count, scanner: self })))
+    }
+
+    fn noise(&self) -> Noise {
+        Noise::Poisson(self.likelihood)
     }
 
     fn is_published_protocol(&self) -> bool {

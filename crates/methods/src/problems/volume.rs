@@ -126,7 +126,7 @@ impl Instrument for Scanner {
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(operator),
-            noise: Noise::Gaussian { sigma: self.0.noise },
+            noise: self.noise(),
             observation: observation.shallow_clone(),
             start: Start { image, kind: StartKind::Interpolation, seconds },
             range: Range::UNIT,
@@ -138,6 +138,10 @@ impl Instrument for Scanner {
         let side = if role == Role::Reference { self.0.reference_size } else { self.0.size };
         // Volumes without an axis for channels.
         Ok(microstructure_volume(side, self.0.grain, seed, index)?.f_unsqueeze(0)?)
+    }
+
+    fn noise(&self) -> Noise {
+        Noise::Gaussian { sigma: self.0.noise }
     }
 
     fn is_published_protocol(&self) -> bool {

@@ -24,6 +24,9 @@ fn epll(instrument: &dyn Instrument, mixture: &str, solver: &str) -> smalti_base
     let settings = (MethodEntry::find("epll").unwrap().read)(Deserializer::parse(&text).unwrap()).unwrap();
     assert!(settings.out_of_range().is_none());
     let drawn = |index| instrument.phantom(Role::Evaluation, Seed::new(2), index).unwrap();
+    if let Err((key, problem)) = settings.check(instrument, None) {
+        return Err(smalti_base::Error::value(key, "something else", problem));
+    }
     let truth = instrument.truth("drawn", &drawn(0))?;
     let material = Material { references: vec![drawn(1)], ..Material::none(instrument) };
     let run = Run::new(Seed::new(1), Device::Cpu);
@@ -59,6 +62,7 @@ fn splitting_is_refused_for_photon_counts() {
     );
     let solver = "{ half_quadratic = { betas = [100.0], conjugate_gradients = 5 } }";
     let line = epll(scanner.as_ref(), ONE, solver).unwrap_err().to_string();
+    assert!(line.starts_with("solver.half_quadratic"), "{line}");
     assert!(
         line.contains("half-quadratic splitting needs Gaussian noise") && line.lines().count() == 1,
         "{line}"

@@ -116,7 +116,9 @@ fn estimate(method: &MethodEntry, instrument: &dyn Instrument) -> (Estimate, Ten
     let image = small(drawn(Role::Evaluation, 0));
     let seen = instrument.look("drawn", &image, Seed::new(3)).unwrap();
     let domain = Space::of("truth", &seen.truth).unwrap();
-    settings.check(Some(domain)).unwrap_or_else(|(key, problem)| panic!("{}: {key}: {problem}", method.key));
+    settings
+        .check(instrument, Some(domain))
+        .unwrap_or_else(|(key, problem)| panic!("{}: {key}: {problem}", method.key));
     // Large enough for crops of observations.
     let reference = match drawn(Role::Reference, 1) {
         slice if slice.size()[2] > 96 => slice.narrow(2, 0, 96).narrow(3, 0, 96).contiguous(),
@@ -189,15 +191,20 @@ fn the_same_seed_gives_the_same_image_and_another_one_another() {
 
 #[test]
 fn a_weight_against_squared_errors_is_refused_for_photon_counts() {
-    let (instrument, run) = (instrument("tomography"), Run::new(Seed::new(1), Device::Cpu));
-    let truth = instrument.phantom(Role::Evaluation, Seed::new(2), 0).unwrap();
-    let problem = instrument.pose("slice", &instrument.observe(&truth, Seed::new(3)).unwrap(), None).unwrap();
+    let scanner = instrument("tomography");
+    let refused = |key: &str, text: &str| {
+        let settings = (MethodEntry::find(key).unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
+        let (at, problem) = settings.check(scanner.as_ref(), None).unwrap_err();
+        assert!(problem.contains("photon counts have no squared errors"), "{problem}");
+        let camera = instrument("superresolution");
+        settings.check(camera.as_ref(), None).unwrap();
+        at
+    };
     let text = "weight = { half_squared_errors = 1e-3 }\niterations = 20\ntolerance = 1e-4";
-    let tv = (MethodEntry::find("tv").unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
-    let material = Material::none(instrument.as_ref());
-    let Prepared::Ready(tv) = tv.prepare(&material, &run).unwrap() else { panic!("TV needs nothing") };
-    let line = tv.reconstruct(&problem, &run).unwrap_err().to_string();
-    assert!(line.contains("photon counts have no squared errors"), "{line}");
+    assert_eq!(refused("tv", text), "weight.half_squared_errors");
+    let (_, text) = TINY_METHODS.into_iter().find(|(key, _)| *key == "patchnr").unwrap();
+    let text = text.replace("{ mean = 0.01 }", "{ squared_errors = { lambda = 1.0, observed = 10 } }");
+    assert_eq!(refused("patchnr", &text), "weight.squared_errors");
 }
 
 #[test]

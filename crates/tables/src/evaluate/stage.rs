@@ -137,7 +137,7 @@ impl<'a> Stage<'a> {
                 image.domain
             };
             for row in images.set.methods.iter().filter_map(|key| rows.get(key)) {
-                row.settings.check(Some(domain)).map_err(|(key, problem)| {
+                row.settings.check(self.instrument.as_ref(), Some(domain)).map_err(|(key, problem)| {
                     Error::value(format!("{name} for {} ({key})", row.key), "an image that fits", problem)
                 })?;
             }

@@ -263,7 +263,11 @@ impl Profile {
                     let problem = format!("{} makes no sense {of}: {reason}", method.key);
                     return Some((key.clone(), String::new(), problem));
                 }
-                if let Err((setting, problem)) = settings.check(instrument.domain()) {
+                if *learns_from == LearnsFrom::Observation && !instrument.observation_is_an_image() {
+                    let problem = "learns from the observation, which is no image here";
+                    return Some((key.clone(), ".learns_from".into(), problem.into()));
+                }
+                if let Err((setting, problem)) = settings.check(instrument.as_ref(), instrument.domain()) {
                     return Some((key.clone(), format!(".{setting}"), problem));
                 }
             }

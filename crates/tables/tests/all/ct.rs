@@ -74,6 +74,15 @@ fn faults_are_shown_where_they_are() {
     let without = LIMITED_ANGLE.replacen("[profile.smoke.methods.wpp]", "[profile.smoke.methods.spare]", 1);
     assert!(parse(&without).map(|_| ()).unwrap_err().contains("no method spare"));
     assert!(line("start = \"tv\"", "start = \"tvv\"").contains("starts from tvv, which has no section"));
+    let sum = "{ likelihood = { lambda = 20.0, observed = 4_368 } }, iterations = 100";
+    let squares = line(sum, "{ half_squared_errors = 0.01 }, iterations = 100");
+    assert!(squares.contains("methods.tv.weight.half_squared_errors: photon counts"), "{squares}");
+    let zero_shot =
+        line("[profile.smoke.methods.wpp]\n", "[profile.smoke.methods.wpp]\nlearns_from = \"observation\"\n");
+    assert!(
+        zero_shot.contains("methods.wpp.learns_from: learns from the observation, which is no image"),
+        "{zero_shot}"
+    );
     assert!(line("kind = \"reconstruction\"", "kind = \"mixture\"").contains("kind: not reconstruction"));
 }
 
