@@ -314,13 +314,13 @@ impl Regularizer for WassersteinPatchPrior {
     }
 
     fn restore(&mut self, mut file: Checkpoint) -> Result<()> {
-        let evaluations = file.meta_parsed("evaluations")?;
         let counts = self.state.get_mut().scales.iter().map(|scale| scale.references().len() as i64);
         let potentials = counts.enumerate().map(|(l, count)| {
             let psi = file.take(&format!("potential.{l}"), &[count], Kind::Double)?;
             Ok(Vec::<f64>::try_from(psi)?)
         });
         let potentials = potentials.collect::<Result<Vec<_>>>()?;
+        let evaluations = file.meta_parsed("evaluations")?;
         self.set_potentials(&potentials)?;
         self.evaluations.set(evaluations);
         Ok(())

@@ -19,6 +19,15 @@ pub(crate) enum Place {
     Tensors,
 }
 
+/// The space of images of `size`, of which none may be empty.
+fn space_of_images(size: &[i64]) -> Result<Space> {
+    let space = Space::of_batch("size of images", size)?;
+    if size.iter().any(|&n| n < 1) {
+        return Err(Error::shape("size of images", "at least 1 along every axis", size));
+    }
+    Ok(space)
+}
+
 /// The scales of images of `space`, each with room for a patch.
 fn fitting(what: &str, space: Space, patches: Patches, settings: &WppSettings) -> Result<Pyramid> {
     patches.check_fit(what, space)?;
@@ -41,10 +50,7 @@ impl Frame {
     /// For images of `size`. Neither the references nor the solver in `settings` are looked at.
     pub(crate) fn new(size: &[i64], settings: &WppSettings) -> Result<Self> {
         let scale_weights = settings.checked()?;
-        let space = Space::of_batch("size of images", size)?;
-        if size.iter().any(|&n| n < 1) {
-            return Err(Error::shape("size of images", "at least 1 along every axis", size));
-        }
+        let space = space_of_images(size)?;
         let &WppSettings { patch_size, stride, centred, .. } = settings;
         let patches = Patches { size: patch_size, stride, centred };
         let pyramid = fitting("image", space, patches, settings)?;
@@ -59,7 +65,7 @@ impl Frame {
         seed: Seed,
     ) -> Result<(Self, Vec<Rows>)> {
         settings.checked()?;
-        Space::of_batch("size of images", size)?;
+        space_of_images(size)?;
         if references.is_empty() {
             return Err(Error::value("reference images", "at least one", "none"));
         }
