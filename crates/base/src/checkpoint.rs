@@ -266,7 +266,12 @@ pub fn data_hash(tensors: &[&Tensor]) -> Result<String> {
 
 /// SHA-256 of a text, in lower-case hexadecimal: a short name for a long identity.
 pub fn text_hash(text: &str) -> String {
-    hex(Sha256::digest(text.as_bytes()))
+    bytes_hash(text.as_bytes())
+}
+
+/// SHA-256 of bytes, such as those of a file, in lower-case hexadecimal.
+pub fn bytes_hash(bytes: &[u8]) -> String {
+    hex(Sha256::digest(bytes))
 }
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {

@@ -182,6 +182,11 @@ impl Persist for Estimate {
             maps: self.maps.iter().map(|m| [&m.key, &m.title, &m.caption].map(String::clone)).collect(),
             plots: self.plots.clone(),
         };
+        let figures = self.figures.values().chain([&self.seconds]);
+        let others = self.others.iter().filter_map(|other| other.seconds.as_ref());
+        if figures.chain(others).any(|figure| !figure.is_finite()) {
+            return Err(Error::value("figures of an estimate", "finite numbers", "some that are not"));
+        }
         let json = serde_json::to_string(&text);
         file.set_meta(TEXT, json.map_err(|e| Error::value("estimate", "finite numbers", e))?);
         Ok(file)

@@ -53,8 +53,17 @@ pub trait Instrument {
     fn look(&self, name: &str, image: &Tensor, seed: Seed) -> Result<Seen> {
         let truth = self.truth(name, image)?;
         let observation = self.observe(&truth, seed)?;
-        let surroundings = vec![observation.shallow_clone()];
+        let surroundings = self.surroundings(&observation)?;
         Ok(Seen { truth, observation, surroundings })
+    }
+
+    /// Images of the same material that an observation alone shows, to learn from without a reference: itself unless an instrument
+    /// says otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the observation is not one of this instrument.
+    fn surroundings(&self, observation: &Tensor) -> Result<Vec<Tensor>> {
+        Ok(vec![observation.shallow_clone()])
     }
 
     /// The inverse problem of an observation called `name`, of an image in `domain` where that is known.

@@ -18,6 +18,8 @@ pub trait Method: 'static {
     const PAPERS: &'static [&'static str];
     /// What it learns from before the first problem.
     const LEARNS: Learns;
+    /// Whether it goes on from the start of a problem, which then may be the estimate of another method.
+    const STARTS: bool = false;
     /// Its settings.
     type Settings: Settings;
 

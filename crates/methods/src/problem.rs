@@ -76,8 +76,9 @@ impl Noise {
         }
     }
 
-    /// The likelihood `nll(A x, y)`. Observations without noise get that of [`Noise::scale`], which scales an objective and,
-    /// as weights are converted with the same value, changes no estimate.
+    /// The likelihood `nll(A x, y)`. Observations without noise get that of [`Noise::scale`], which scales the objective. It
+    /// changes no estimate where the weight is one against squared errors, which is converted with the same value; weights against
+    /// a likelihood or its mean refer to that value.
     ///
     /// # Errors
     /// [`Error::Value`] for a standard deviation that is negative or not finite.

@@ -59,6 +59,8 @@ pub struct MethodEntry {
     pub papers: &'static [&'static str],
     /// What it learns from.
     pub learns: Learns,
+    /// Whether it goes on from the start of a problem.
+    pub starts: bool,
     /// Whether it makes sense for what an instrument observes; else why not.
     pub applies: fn(&dyn Instrument) -> std::result::Result<(), String>,
     /// Reads its settings; ranges are not checked yet.
@@ -84,6 +86,7 @@ impl MethodEntry {
             title: M::TITLE,
             papers: M::PAPERS,
             learns: M::LEARNS,
+            starts: M::STARTS,
             applies: M::applies,
             read: |from| {
                 let settings = serde_path_to_error::deserialize(from)?;

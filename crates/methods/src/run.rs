@@ -15,7 +15,7 @@ use tch::Device;
 ///
 /// With a folder, unfinished work is kept in `state/` within it: intermediate states of iterations every minute and on a request
 /// to stop, and every finished piece of work. A piece of work is known by its name and its *identity*, a text of all that
-/// it depends on; the file's name holds a hash of both, so that two of one name do not meet, and nothing is gone on with that
+/// it depends on; the file's name holds a hash of the identity, so that two of one name do not meet, and nothing is gone on with that
 /// was made with other settings, data or seed.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -81,7 +81,7 @@ impl Run {
         if self.scene.is_empty() { row.to_owned() } else { format!("{}-{row}", self.scene) }
     }
 
-    /// The seed of what `title` learns, another for every scene.
+    /// The seed of what the networks called `title` learn, another for every scene.
     pub fn seed_of(&self, title: &str) -> Seed {
         self.seed.derive(format!("{title} {}", self.scene).trim_end(), 0)
     }
@@ -187,17 +187,26 @@ impl Run {
         let part = self.part(name, identity);
         let Some(path) = part.path("done") else { return make(blank, &part) };
         if path.exists() {
-            let mut file = Checkpoint::load(&path)?;
+            let mut file = Checkpoint::load(&path).map_err(|error| match error {
+                Error::Content { path, problem, .. } => {
+                    Error::content(&path, problem, "delete it to start anew")
+                }
+                other => other,
+            })?;
             if file.metadata.remove("identity").as_deref() == Some(&part.identity) {
                 return restore(blank, file);
             }
         }
         part.warn_of_others();
+        let before = self.used.borrow().clone();
         let made = make(blank, &part)?;
         let mut file = save(&made)?;
         file.set_meta("identity", &part.identity);
         file.save(&path)?;
         part.drop_stages(&path);
+        // What its parts kept is in it.
+        let parts: Vec<PathBuf> = self.used.borrow().difference(&before).cloned().collect();
+        parts.iter().for_each(|path| smalti_solvers::run::discard(path));
         Ok(made)
     }
 
@@ -217,7 +226,8 @@ impl Run {
     fn warn_of_others(&self) {
         let own = text_hash(&self.identity);
         let own = own.get(..12).unwrap_or_default();
-        let foreign = |path: &PathBuf| !path.to_string_lossy().contains(own);
+        let foreign =
+            |path: &PathBuf| !path.to_string_lossy().contains(own) && !self.used.borrow().contains(path);
         if let Some(other) = self.namesakes().iter().find(|path| foreign(path)) {
             tracing::info!(
                 "{}: begins anew, for {} was made with other settings, data or seed; that is kept",

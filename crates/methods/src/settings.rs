@@ -97,9 +97,9 @@ impl From<Descent> for AdamSettings {
     }
 }
 
-/// The weight of a regularizer `R`, a mean, in one of the conventions of the literature. None of them but the first depends on the
-/// size of the image that it is used on: a published `lambda` against a sum over the observation is converted with the number
-/// of observation values that it was chosen for.
+/// The weight of a regularizer `R`, a mean, in one of the conventions of the literature. None of them depends on the size of the
+/// image that it is used on: a published `lambda` against a sum over the observation is converted with the number of observation
+/// values that it was chosen for.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(rename_all = "snake_case")]
 pub enum Weight {

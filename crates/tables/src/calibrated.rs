@@ -41,10 +41,13 @@ fn square(side: i64) -> i64 {
     if side < 64 { side.min(4) } else { 8 }
 }
 
-/// What samples `[S, C, H, W]` of a truth `[1, C, H, W]` say: their standard deviation, how far samples are apart and how often
+/// What samples `[S, C, H, W]` of a truth `[1, C, H, W]` (of volumes with an axis `D` before `H`) say: their standard deviation, how far samples are apart and how often
 /// credible intervals hold the truth, for a note, and the calibration curve.
 pub(crate) fn note_and_curve(truth: &Tensor, samples: &Tensor) -> Result<(String, Plot)> {
     let Space { height, width, .. } = Space::of("scored part", truth)?;
+    // The slices of volumes are looked at one by one.
+    let slices = |t: &Tensor| if t.dim() == 5 { t.f_flatten(1, 2) } else { Ok(t.shallow_clone()) };
+    let (truth, samples) = (&slices(truth)?, &slices(samples)?);
     let patch = square(height.min(width));
     let covered = calibration(&[truth.shallow_clone()], &[samples.shallow_clone()], &LEVELS, patch)?;
     let variance = samples.f_var_dim(0i64, true, true)?;

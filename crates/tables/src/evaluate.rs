@@ -13,13 +13,14 @@ use crate::options::RunOptions;
 use crate::outcome::{Map, Outcome, Restored, Shown};
 use crate::report::{Facts, how};
 use column::{Column, Judge};
+use smalti_base::Result;
 use smalti_base::checkpoint::data_hash;
-use smalti_base::{Error, Result};
 use smalti_methods::estimate::{Figures as Numbers, Other, Place};
 use smalti_methods::{
-    Estimate, InverseProblem, Learned, Material, Prepared, Reconstructor, Region, Run, Seen, Start, StartKind,
+    Estimate, InverseProblem, Learned, Material, Prepared, Range, Reconstructor, Region, Run, Seen, Start,
+    StartKind,
 };
-use stage::{Images, Observed, Stage};
+use stage::{Observed, Stage, no_room};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
@@ -30,7 +31,7 @@ use tch::{Device, Tensor};
 /// What loading, observing and the methods meet.
 pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<Outcome> {
     let run = options.to_run();
-    let stages = profile.scenes.iter().enumerate().map(|(i, scene)| Stage::new(i, scene, data, &run));
+    let stages = (0..profile.scenes.len()).map(|i| Stage::new(i, profile, data, &run));
     let stages: Vec<Stage<'_>> = stages.collect::<Result<_>>()?;
     let prepared = prepare(profile, &stages)?;
     let table = Table { profile, data, stages, prepared };
@@ -67,22 +68,25 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// The estimate of a row for an image, or why there is none.
-    fn estimate(&self, row: &RowSpec, images: &Images<'_>, image: &Observed) -> Result<Result<Done, String>> {
-        let scene = images.set.scene;
-        let stage = &self.stages[scene];
+    /// The estimate of a row for an image, or why there is none. The problem is as it was afterwards.
+    fn estimate(
+        &self,
+        row: &RowSpec,
+        stage: &Stage<'_>,
+        image: &Observed,
+        problem: &mut InverseProblem,
+    ) -> Result<Result<Done, String>> {
         stage.run.check()?;
         let mut own = None;
         let prepared = match row.learns_from {
-            LearnsFrom::References => self.prepared[scene].get(&row.key),
+            LearnsFrom::References => self.prepared[stage.number].get(&row.key),
             LearnsFrom::Observation => {
                 let surroundings = image.seen.surroundings.iter();
                 let references =
                     surroundings.map(|t| Ok(t.f_to_device(Device::Cpu)?)).collect::<Result<_>>()?;
                 let references: Vec<Tensor> = references;
                 if references.is_empty() {
-                    let expected = "room for patches to learn from, around what is reconstructed";
-                    return Err(Error::value(image.name.clone(), expected, "none"));
+                    return Err(no_room(&image.name));
                 }
                 let material = Material { references, ..stage.no_material() };
                 let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -97,16 +101,17 @@ impl Table<'_> {
             Some(Prepared::Missing(why)) => return Ok(Err(why.clone())),
             None => return Ok(Err("nothing was learned".into())),
         };
-        let mut problem = stage.pose(images, image)?;
         let mut identity = String::new();
+        let mut before_it = None;
         if let Some(key) = &row.start {
             let Some(before) = self.profile.rows.get(key) else {
                 return Ok(Err(format!("there is no row {key} to start from")));
             };
-            match self.estimate(before, images, image)? {
+            match self.estimate(before, stage, image, problem)? {
                 Ok(Done { estimate: Estimate { image, seconds, .. }, identity: of, .. }) => {
                     identity = of;
-                    problem.start = Start { image, kind: StartKind::Method, seconds };
+                    let start = Start { image, kind: StartKind::Method, seconds };
+                    before_it = Some(std::mem::replace(&mut problem.start, start));
                 }
                 Err(why) => return Ok(Err(why)),
             }
@@ -118,7 +123,10 @@ impl Table<'_> {
             data_hash(&[&problem.observation, &problem.start.image])?,
             stage.instrument.identity()
         );
-        let estimate = reconstruct(row, reconstructor, &problem, &stage.run, &identity)?;
+        let estimate = reconstruct(row, reconstructor, problem, &stage.run, &identity)?;
+        if let Some(start) = before_it {
+            problem.start = start;
+        }
         let assessed = reconstructor.assess(&image.seen.truth)?;
         let note = reconstructor.learned().map_or_else(String::new, |learned| learned.note.clone());
         Ok(Ok(Done { estimate, identity, assessed, note, own }))
@@ -133,12 +141,13 @@ impl Table<'_> {
         for i in 0..images.names.len() {
             let image = stage.observe(&images, i)?;
             regions = stage.instrument.regions(image.domain);
+            let mut problem = stage.pose(&images, &image)?;
             let (truth, instrument) = (image.seen.truth.shallow_clone(), stage.instrument.as_ref());
             let judge = Judge { instrument, regions: &regions, truth: &truth };
             let mut results = Vec::new();
             let mut maps = Vec::new();
             for (row, column) in specs.iter().zip(&mut rows) {
-                let done = match self.estimate(row, &images, &image)? {
+                let done = match self.estimate(row, stage, &image, &mut problem)? {
                     Ok(done) => done,
                     Err(why) => {
                         column.notes.push(why);
@@ -172,14 +181,14 @@ impl Table<'_> {
                 for other in after {
                     results.push(column.other(other, &judge)?);
                 }
-                maps.extend(estimate.maps);
+                let own = |map: Map| Map { key: format!("{}-{}", row.key, map.key), ..map };
+                maps.extend(estimate.maps.into_iter().map(own));
                 outcome.plots.extend(estimate.plots);
             }
             // Volumes are not shown.
             if i < set.show && image.domain.depth.is_none() {
-                let problem = stage.pose(&images, &image)?;
                 let image = Observed { name: stage.called(&image.name), ..image };
-                outcome.shown.push(shown(&problem, image, &judge, results, maps));
+                outcome.show(shown(&problem, image, &judge, results, maps));
             }
         }
         // Published figures stand beside figures by the published protocol, on published data only.
@@ -236,7 +245,8 @@ fn shown(
         Some(&[rows, columns]) => [rows, columns],
         _ => [(0, domain.height), (0, domain.width)],
     };
-    Shown { name, truth, observation, scored, results, maps }
+    let Range { low, high, .. } = problem.range;
+    Shown { name, truth, observation, window: [low, high], scored, results, maps }
 }
 
 fn learned(prepared: &Prepared) -> Option<&Learned> {
@@ -267,12 +277,9 @@ pub fn facts<'a>(
     options: &RunOptions,
 ) -> Result<Facts<'a>> {
     let mut protocol = vec![("Experiment", format!("{}, profile {}", experiment.name, options.profile))];
-    let mut window = [0.0, 1.0];
     let mut scenes = Vec::new();
     for (_, scene) in profile.seen() {
         let instrument = scene.problem.instrument(data.folder())?;
-        let range = instrument.range();
-        window = [range.low, range.high];
         let mut said = instrument.protocol();
         said.extend(scene.observer.as_ref().map(|other| ("Observed with", other.said.clone())));
         said.push(("Learned from", learned_from(&scene.data, data)));
@@ -293,7 +300,6 @@ pub fn facts<'a>(
     protocol.extend(how(options));
     Ok(Facts {
         title: &experiment.title,
-        window,
         data,
         sources: profile.sources(),
         protocol,

@@ -109,12 +109,35 @@ pub struct Shown {
     pub truth: Tensor,
     /// The observation, where it is an image: `[1, 1, h, w]`, and where its pixels lie in the ground truth.
     pub observation: Option<(Tensor, Grid)>,
+    /// The values that pictures of it show as black and as white.
+    pub window: [f64; 2],
     /// The part that is scored, as first index and length of rows and columns.
     pub scored: [(i64, i64); 2],
     /// The reconstructions, in the order of the table.
     pub results: Vec<Restored>,
     /// What else is shown, without a score.
     pub maps: Vec<Map>,
+}
+
+impl Outcome {
+    /// Adds an image to the report; what several sets made of one image stands together.
+    pub fn show(&mut self, image: Shown) {
+        match self.shown.iter_mut().find(|known| known.name == image.name) {
+            None => self.shown.push(image),
+            Some(known) => {
+                for result in image.results {
+                    if known.results.iter().all(|other| other.key != result.key) {
+                        known.results.push(result);
+                    }
+                }
+                for map in image.maps {
+                    if known.maps.iter().all(|other| other.key != map.key) {
+                        known.maps.push(map);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// What one method made of an image.

@@ -24,8 +24,6 @@ const TEMPLATE: &str = include_str!("report/report.html");
 pub struct Facts<'a> {
     /// The title.
     pub title: &'a str,
-    /// The values that pictures show as black and as white.
-    pub window: [f64; 2],
     /// The data.
     pub data: &'a DataSource,
     /// Where published figures come from.
@@ -44,7 +42,7 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<
     let scale = error_scale(&outcome.shown)?;
     let mut images = Vec::new();
     for shown in &outcome.shown {
-        images.push(image(staged, shown, facts, scale)?);
+        images.push(image(staged, shown, scale)?);
     }
     let curve = outcome.curve.as_ref().map(curve::draw).transpose()?.flatten();
     let plots = outcome.plots.iter().map(drawn).collect::<Result<Vec<_>>>()?;
@@ -87,14 +85,11 @@ fn drawn(plot: &Plot) -> Result<Value> {
 }
 
 /// The versions of a shown image: truth, observation, every result. Writes each picture as a file as well.
-fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> Result<Value> {
+fn image(staged: &mut Staged, shown: &Shown, scale: f64) -> Result<Value> {
     let scored = Region::of(shown.scored);
     let place = inset(&shown.truth, scored)?;
     let folder = format!("images/{}", file_name(&shown.name));
-    staged.add(
-        &format!("{folder}/side-by-side.png"),
-        &strip::side_by_side(shown, place, facts.window)?.to_png()?,
-    )?;
+    staged.add(&format!("{folder}/side-by-side.png"), &strip::side_by_side(shown, place)?.to_png()?)?;
     let mut embed = |name: String, picture: &Picture| -> Result<Value> {
         let png = picture.to_png()?;
         staged.add(&format!("{folder}/{name}.png"), &png)?;
@@ -123,20 +118,20 @@ fn image(staged: &mut Staged, shown: &Shown, facts: &Facts<'_>, scale: f64) -> R
     };
     let size = |t: &tch::Tensor| format!("{} × {} px", t.size()[2], t.size()[3]);
     let mut versions =
-        vec![version("truth", "Ground truth", size(&shown.truth), &shown.truth, facts.window, false)?];
+        vec![version("truth", "Ground truth", size(&shown.truth), &shown.truth, shown.window, false)?];
     if let Some((observation, _)) = &shown.observation {
         versions.push(version(
             "observation",
             "Observation",
             size(observation),
             observation,
-            facts.window,
+            shown.window,
             false,
         )?);
     }
     for result in &shown.results {
         let figures = format!("{:.2} dB, SSIM {:.3}", result.psnr, result.ssim);
-        versions.push(version(&result.key, &result.title, figures, &result.image, facts.window, true)?);
+        versions.push(version(&result.key, &result.title, figures, &result.image, shown.window, true)?);
     }
     for map in &shown.maps {
         versions.push(version(&map.key, &map.title, map.caption.clone(), &map.image, [0.0, 1.0], false)?);

@@ -234,7 +234,6 @@ pub fn facts<'a>(
     protocol.extend(how(&RunOptions { device: Device::Cpu, ..options.clone() }));
     Facts {
         title: &experiment.title,
-        window: [0.0, 1.0],
         data,
         sources: Vec::new(),
         protocol,

@@ -70,6 +70,10 @@ impl Sweep {
         let image = image.or(validation).ok_or_else(|| {
             Error::value("image of a sweep", "--image NAME, for the file has no validation image", "none")
         })?;
+        if image.contains('*') || image.split('/').any(|part| ["", ".", ".."].contains(&part)) {
+            let expected = "the name of one image within the data folder, as files name it";
+            return Err(Error::value("image of a sweep", expected, image).into());
+        }
         let text = String::from_utf8_lossy(&smalti_base::files::read(path)?).into_owned();
         let document: Table = toml::from_str(&text)
             .map_err(|e| Error::content(path, e.message(), "correct the syntax of the file"))?;

@@ -16,7 +16,7 @@ impl Method for Bicubic {
     const KEY: &'static str = "bicubic";
     const TITLE: &'static str = "bicubic";
     const PAPERS: &'static [&'static str] = &[
-        "R. Keys. Cubic convolution interpolation for digital image processing. IEEE Transactions on Acoustics, Speech, and \\
+        "R. Keys. Cubic convolution interpolation for digital image processing. IEEE Transactions on Acoustics, Speech, and \
          Signal Processing 29(6), 1981.",
     ];
     const LEARNS: Learns = Learns::Nothing;

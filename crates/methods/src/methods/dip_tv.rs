@@ -2,7 +2,7 @@
 
 use crate::estimate::Estimate;
 use crate::instrument::{Instrument, Material};
-use crate::method::{Learns, Method, Prepared, Reconstructor};
+use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::problem::ProblemKey;
 use crate::run::Run;
@@ -81,12 +81,31 @@ impl Method for DipTv {
         settings.net().check_size(height, width).map_err(|problem| ("scales".into(), problem.to_string()))
     }
 
-    fn prepare(settings: &Settings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
-        Prepared::ready(*settings)
+    fn prepare(settings: &Settings, _from: &Material<'_>, run: &Run) -> Result<Prepared> {
+        // What the settings leave to the device is a part of what an estimate depends on.
+        let identity = format!("{:?}", settings.precision.on(run.device));
+        let learned = Learned { identity, ..Learned::default() };
+        Prepared::ready(Network { settings: *settings, learned })
     }
 }
 
-impl Reconstructor for Settings {
+/// An untrained network.
+struct Network {
+    settings: Settings,
+    learned: Learned,
+}
+
+impl Reconstructor for Network {
+    fn learned(&self) -> Option<&Learned> {
+        Some(&self.learned)
+    }
+
+    fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
+        self.settings.reconstruct(problem, run)
+    }
+}
+
+impl Settings {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
         let likelihood = problem.likelihood()?;

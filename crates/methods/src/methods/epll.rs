@@ -114,6 +114,7 @@ impl Method for Epll {
         "D. Zoran, Y. Weiss. From learning models of natural image patches to whole image restoration. ICCV 2011.",
     ];
     const LEARNS: Learns = Learns::PatchDensity;
+    const STARTS: bool = true;
     type Settings = Settings;
 
     fn check(

@@ -107,8 +107,9 @@ impl Method for FbpUnet {
         };
         let of = if published.is_some() { "LoDoPaB-CT" } else { "phantoms and the training slices" };
         let hash = data_hash(&from.references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
+        let folder = from.folder.filter(|_| published.is_some());
         let identity = format!(
-            "{hash} {} {} {:?}",
+            "{hash} {folder:?} {} {} {:?}",
             to_toml(settings),
             from.instrument.identity(),
             settings.precision.on(run.device)
@@ -132,7 +133,7 @@ impl Settings {
         let pairs = match published {
             Some(published) => published,
             None => {
-                generated = self.generate(from, seed)?;
+                generated = self.generate(from, seed, run)?;
                 &generated
             }
         };
@@ -159,10 +160,11 @@ impl Settings {
     }
 
     /// Observations of phantoms, and of every reference image.
-    fn generate(&self, from: &Material<'_>, seed: Seed) -> Result<Vec<Pair>> {
+    fn generate(&self, from: &Material<'_>, seed: Seed, run: &Run) -> Result<Vec<Pair>> {
         let mut pairs = Vec::with_capacity(self.synthetic_pairs + from.references.len());
         tracing::info!("scanning {} phantoms and {} slices", self.synthetic_pairs, from.references.len());
         for k in 0..self.synthetic_pairs as u64 {
+            run.check()?;
             let truth = from.instrument.phantom(Role::Training, seed, k)?;
             pairs.push(pair(from, &truth, seed.derive("phantom", k))?);
         }

@@ -147,6 +147,7 @@ impl Method for LangevinChains {
          Statistical Society B 60(1), 1998.",
     ];
     const LEARNS: Learns = Learns::PatchDensity;
+    const STARTS: bool = true;
     type Settings = Settings;
 
     fn check(

@@ -48,6 +48,7 @@ impl Method for PatchNr {
          patch normalizing flow regularization. Inverse Problems 39(6), 2023.",
     ];
     const LEARNS: Learns = Learns::PatchDensity;
+    const STARTS: bool = true;
     type Settings = Settings;
 
     fn check(

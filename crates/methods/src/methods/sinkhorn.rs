@@ -60,6 +60,7 @@ impl Method for Sinkhorn {
          inverse problems for image reconstruction. 2024.",
     ];
     const LEARNS: Learns = Learns::Patches;
+    const STARTS: bool = true;
     type Settings = Settings;
 
     fn check(

@@ -40,6 +40,7 @@ impl Method for SmoothedTv {
         "R. Acar, C. R. Vogel. Analysis of bounded variation penalty methods for ill-posed problems. Inverse Problems 10(6), 1994.",
     ];
     const LEARNS: Learns = Learns::Nothing;
+    const STARTS: bool = true;
     type Settings = Settings;
 
     fn check(

@@ -40,6 +40,7 @@ impl Method for Tv {
          of Mathematical Imaging and Vision 40, 2011.",
     ];
     const LEARNS: Learns = Learns::Nothing;
+    const STARTS: bool = true;
     type Settings = Settings;
 
     fn check(

@@ -122,6 +122,7 @@ impl Method for Wpp {
          Computational Imaging 8, 2022.",
     ];
     const LEARNS: Learns = Learns::Patches;
+    const STARTS: bool = true;
     type Settings = Settings;
 
     fn check(

@@ -121,6 +121,12 @@ impl Instrument for Camera {
         Ok(exact.f_add(&(noise.f_to_device(truth.device())? * self.noise))?)
     }
 
+    fn surroundings(&self, observation: &Tensor) -> Result<Vec<Tensor>> {
+        let range = Space::of("observation", observation)?;
+        let bias = self.operator(self.observed_as(range))?.bias();
+        Ok(vec![without(observation, bias)?])
+    }
+
     fn pose(&self, name: &str, observation: &Tensor, domain: Option<Space>) -> Result<InverseProblem> {
         let range = Space::of(name, observation)?;
         let biased = self.operator(domain.unwrap_or_else(|| self.observed_as(range)))?;

@@ -171,18 +171,27 @@ impl Instrument for Blinded {
         Ok(Seen { truth, observation, surroundings: around(&noisy, &self.0)? })
     }
 
+    fn surroundings(&self, observation: &Tensor) -> Result<Vec<Tensor>> {
+        let part = self.0.part;
+        Space::image(1, part.height, part.width).check("observation", observation)?;
+        around(observation, &Settings { part: Rectangle { top: 0, left: 0, ..part }, ..self.0 })
+    }
+
     fn pose(&self, name: &str, observation: &Tensor, _domain: Option<Space>) -> Result<InverseProblem> {
         let Settings { part, hole, .. } = self.0;
         Space::image(1, part.height, part.width).check(name, observation)?;
         let mask = self.mask(observation)?;
+        // A measured observation may hold anything in the hole.
+        let blank = Tensor::f_zeros_like(observation)?;
+        let observation = observation.f_where_self(&mask.f_gt(0.0)?, &blank)?;
         let clock = Instant::now();
-        let image = filled(observation, &mask, hole.height.max(hole.width))?;
+        let image = filled(&observation, &mask, hole.height.max(hole.width))?;
         let seconds = clock.elapsed().as_secs_f64();
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(Mask::new(1, &mask)?),
             noise: self.noise(),
-            observation: observation.shallow_clone(),
+            observation,
             start: Start { image, kind: StartKind::FillIn, seconds },
             range: Range::UNIT,
             wanted: vec![(hole.top, hole.height), (hole.left, hole.width)],

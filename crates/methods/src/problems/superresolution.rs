@@ -6,6 +6,8 @@ use crate::problem::ProblemKey;
 use crate::settings::{Form, Misfit, to_toml};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use smalti_base::checkpoint::bytes_hash;
+use smalti_base::files::read;
 use smalti_base::{Error, Result};
 use smalti_operators::kernel::gaussian;
 use std::path::Path;
@@ -92,7 +94,12 @@ impl Problem for Superresolution {
             (None, _) => gaussian(settings.kernel_size.zip(settings.sigma).ok_or_else(missing)?)?,
         };
         let &Settings { stride, form, noise, crop, score_whole, size, .. } = settings;
-        let (key, identity) = (Self::KEY, to_toml(settings));
+        let key = Self::KEY;
+        // An estimated operator is what its file holds, whatever it is called.
+        let identity = match &blur {
+            Blur::Estimated(file) => format!("{} {}", to_toml(settings), bytes_hash(&read(file)?)),
+            Blur::Kernel(_) => to_toml(settings),
+        };
         Ok(Box::new(Camera { key, identity, blur, said, stride, form, noise, crop, score_whole, size }))
     }
 }

@@ -104,10 +104,18 @@ fn instrument(name: &str) -> Box<dyn Instrument> {
 
 /// What a method makes of an observation of a drawn image, and its score.
 fn estimate(method: &MethodEntry, instrument: &dyn Instrument) -> (Estimate, Tensor, BTreeMap<String, f64>) {
+    seeded(method, instrument, 1)
+}
+
+fn seeded(
+    method: &MethodEntry,
+    instrument: &dyn Instrument,
+    seed: u64,
+) -> (Estimate, Tensor, BTreeMap<String, f64>) {
     let (_, text) = TINY_METHODS.into_iter().find(|(known, _)| *known == method.key).unwrap();
     let settings = (method.read)(Deserializer::parse(text).unwrap()).unwrap();
     assert!(settings.out_of_range().is_none(), "{}", method.key);
-    let run = Run::new(Seed::new(1), Device::Cpu);
+    let run = Run::new(Seed::new(seed), Device::Cpu);
     let drawn = |role, index| instrument.phantom(role, Seed::new(2), index).unwrap();
     let small = |image: Tensor| match image.dim() {
         5 => image,
@@ -186,7 +194,34 @@ fn the_same_seed_gives_the_same_image_and_another_one_another() {
         let (first, ..) = estimate(method, instrument.as_ref());
         let (second, ..) = estimate(method, instrument.as_ref());
         assert_eq!(first.image, second.image, "{}", method.key);
+        let (other, ..) = seeded(method, instrument.as_ref(), 2);
+        let without_chance = ["bicubic", "tv", "smoothed_tv"].contains(&method.key);
+        assert_eq!(first.image == other.image, without_chance, "{}", method.key);
     }
+}
+
+#[test]
+fn what_a_measured_observation_holds_in_the_hole_changes_nothing() {
+    let instrument = instrument("inpainting");
+    let image = instrument.phantom(Role::Evaluation, Seed::new(2), 0).unwrap();
+    let seen = instrument.look("drawn", &image, Seed::new(3)).unwrap();
+    let hole = instrument.scored(instrument.domain().unwrap());
+    for value in [0.0, 1.0, 1e6, f64::NAN] {
+        let measured = seen.observation.copy();
+        let _ = measured.narrow(2, hole[0].0, hole[0].1).narrow(3, hole[1].0, hole[1].1).fill_(value);
+        let problem = instrument.pose("measured", &measured, None).unwrap();
+        let clear = instrument.pose("clear", &seen.observation, None).unwrap();
+        assert_eq!(problem.start.image, clear.start.image, "{value}");
+        assert_eq!(problem.observation, clear.observation, "{value}");
+        for strip in instrument.surroundings(&measured).unwrap() {
+            assert!(strip.isfinite().all().int64_value(&[]) == 1 && strip.max().double_value(&[]) < 2.0);
+        }
+    }
+    // The start stays among the values around the hole: what is seen enters it once.
+    let start = instrument.pose("clear", &seen.observation, None).unwrap().start.image;
+    let ends = |t: &Tensor| [t.min(), t.max()].map(|t| t.double_value(&[]));
+    let ([low, high], [least, most]) = (ends(&start), ends(&seen.observation));
+    assert!(least <= low && high <= most, "{low} to {high}");
 }
 
 #[test]

@@ -138,6 +138,27 @@ fn an_interrupted_iteration_goes_on_with_the_same_settings_only() {
 }
 
 #[test]
+fn a_finished_piece_of_work_leaves_nothing_of_its_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(folder.path().join("state")).map_or(0, Iterator::count);
+    let of = |run: &Run| {
+        run.once("whole", "", |run| {
+            let part = run.once("part", "", |_| Ok(estimate(1.0)))?;
+            assert!(files() > 0);
+            Ok(estimate(part.seconds))
+        })
+        .unwrap()
+    };
+    of(&run(folder.path(), 1));
+    assert_eq!(files(), 1);
+    // Another process reads the whole back, and knows nothing of the part.
+    let again = run(folder.path(), 1);
+    of(&again);
+    again.discard_state();
+    assert_eq!(files(), 0);
+}
+
+#[test]
 fn a_run_without_a_folder_keeps_nothing() {
     let run = Run::new(Seed::new(1), Device::Cpu);
     assert_eq!(run.once("work", "", |_| Ok(estimate(1.0))).unwrap().seconds, 1.0);

@@ -44,15 +44,18 @@ pub(super) struct Images<'a> {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(number: usize, scene: &'a Scene, data: &'a DataSource, run: &Run) -> Result<Self> {
+    /// The scene `number` of `profile`. The files of a scene that no set is of may be missing.
+    pub(super) fn new(number: usize, profile: &'a Profile, data: &'a DataSource, run: &Run) -> Result<Self> {
+        let scene = &profile.scenes[number];
+        let folder = data.folder().filter(|_| profile.seen().any(|(i, _)| i == number));
         let observer = scene.observer.as_ref();
         Ok(Self {
             number,
             scene,
             data,
             run: run.in_scene(&scene.name),
-            instrument: scene.problem.instrument(data.folder())?,
-            observer: observer.map(|other| other.problem.instrument(data.folder())).transpose()?,
+            instrument: scene.problem.instrument(folder)?,
+            observer: observer.map(|other| other.problem.instrument(folder)).transpose()?,
         })
     }
 
@@ -107,7 +110,7 @@ impl<'a> Stage<'a> {
             None => observer.observe(&truth, stand_in(file))?,
         };
         let name = self.data.names(std::slice::from_ref(file), None)?.join("");
-        let surroundings = vec![observation.shallow_clone()];
+        let surroundings = self.instrument.surroundings(&observation)?;
         Ok(Observed {
             domain: Space::of(&name, &truth)?,
             name,
@@ -126,17 +129,34 @@ impl<'a> Stage<'a> {
     }
 
     /// What is wrong with an image is said before any training, not after it.
+    /// Every measured observation is looked at, of simulated ones the first; each of them where it is learned from.
     pub(super) fn check(&self, images: &Images<'_>, rows: &BTreeMap<String, RowSpec>) -> Result<()> {
+        let mut used: Vec<&RowSpec> = images.set.methods.iter().filter_map(|key| rows.get(key)).collect();
+        let mut next = 0;
+        while let Some(row) = used.get(next) {
+            let start = row.start.as_ref().and_then(|key| rows.get(key));
+            used.extend(start.filter(|row| used.iter().all(|known| known.key != row.key)));
+            next += 1;
+        }
+        let observer = images.observer.as_deref().unwrap_or(self.observer());
+        if observer.domain() != self.instrument.domain() {
+            let expected = "the size that methods know";
+            return Err(Error::value("images observed with other settings", expected, "another"));
+        }
+        let from_it = used.iter().any(|row| row.learns_from == LearnsFrom::Observation);
         for (i, name) in images.names.iter().enumerate() {
-            let domain = if images.set.observed.is_empty() {
+            let domain = if images.set.observed.is_empty() && i > 0 && !from_it {
                 let image = self.data.image(name, Role::Evaluation, self.instrument.as_ref())?;
                 Space::of(name, &self.instrument.truth(name, &image)?)?
             } else {
                 let image = self.observe(images, i)?;
                 self.pose(images, &image)?;
+                if from_it && image.seen.surroundings.is_empty() {
+                    return Err(no_room(&image.name));
+                }
                 image.domain
             };
-            for row in images.set.methods.iter().filter_map(|key| rows.get(key)) {
+            for row in &used {
                 row.settings.check(self.instrument.as_ref(), Some(domain)).map_err(|(key, problem)| {
                     Error::value(format!("{name} for {} ({key})", row.key), "an image that fits", problem)
                 })?;
@@ -203,6 +223,11 @@ impl<'a> Stage<'a> {
         };
         rows.into_iter().map(prepare).collect()
     }
+}
+
+/// Why nothing is learned from the observation called `name`.
+pub(super) fn no_room(name: &str) -> Error {
+    Error::value(name.to_owned(), "room for patches to learn from, around what is reconstructed", "none")
 }
 
 /// The seed of the noise of the drawn observation that stands for the file `name`.

@@ -135,6 +135,10 @@ impl Profile {
         for row in self.used(None) {
             let mut settings = table(row.settings.to_toml());
             settings.insert("method".into(), row.method.key.into());
+            settings.extend(row.start.iter().map(|start| ("start".to_owned(), start.as_str().into())));
+            if row.learns_from == LearnsFrom::Observation {
+                settings.insert("learns_from".into(), "observation".into());
+            }
             methods.insert(row.key.clone(), settings.into());
         }
         let (mut all, mut scenes) = (toml::Table::new(), toml::Table::new());
@@ -282,6 +286,13 @@ fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<RowSpec, Box<Fi
     if !plain(key) {
         return Err(file.misfit((at, "a name has letters, digits, _ and - only".into())));
     }
+    // What pictures are called that are of no row.
+    if ["truth", "observation", "side-by-side"].contains(&key)
+        || key.ends_with("-inset")
+        || key.ends_with("-error")
+    {
+        return Err(file.misfit((at, "a row of this name would take the file of another picture".into())));
+    }
     let places = std::slice::from_ref(&at);
     let head: RawRow = serde_path_to_error::deserialize(file.keys_of(&at, &RawRow::KEYS, true))
         .map_err(|fault| file.fault_in(places, fault))?;
@@ -326,6 +337,9 @@ fn implied(key: &str) -> Option<RowSpec> {
 
 /// What is wrong with the row that `row` starts from.
 fn wrong_start(row: &RowSpec, rows: &BTreeMap<String, RowSpec>) -> Option<String> {
+    if row.start.is_some() && !row.method.starts {
+        return Some(format!("{} does not go on from another estimate", row.method.key));
+    }
     let mut seen = vec![&row.key];
     let mut next = row.start.as_ref();
     while let Some(key) = next {

@@ -112,7 +112,7 @@ pub(super) fn no_scene(name: &str, experiment: &RawExperiment) -> String {
 
 /// Whether a name can be part of a path and of a file's name.
 pub(super) fn plain(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 /// A scene as it stands in the file and, for some settings, in a profile.

@@ -71,6 +71,17 @@ pub(super) fn checked_set(
         let problem = format!("{} observations of {} images", observed.len(), raw.images.len());
         return Err(misfit("observed", problem));
     }
+    let twice = |names: &[String]| {
+        let at = (1..names.len()).find(|&i| names[..i].contains(&names[i]));
+        at.map(|i| (i, format!("{} stands twice", names[i])))
+    };
+    for (key, names) in [("images", &raw.images), ("methods", &raw.methods)] {
+        if let Some((i, problem)) = twice(names)
+            && (key == "methods" || raw.observed.is_none())
+        {
+            return Err(misfit(&format!("{key}[{i}]"), problem));
+        }
+    }
     let with = |with| scene.observed_with(format!("{path}.observed_with"), with, file);
     // Images of unknown size have as many scored parts as any.
     let domain = instrument.domain().unwrap_or(Space::image(1, 1 << 20, 1 << 20));

@@ -16,7 +16,7 @@ const GAP: i64 = 3;
 
 /// Ground truth, observation where it is an image, then every result, side by side: the same region, around `place`, pixels as
 /// squares; every pixel of the observation as the square that it stands for.
-pub(super) fn side_by_side(shown: &Shown, place: Region, window: [f64; 2]) -> Result<Picture> {
+pub(super) fn side_by_side(shown: &Shown, place: Region) -> Result<Picture> {
     let Space { height, width, .. } = Space::of("shown image", &shown.truth)?;
     let start = |first: i64, length: i64, all: i64, side: i64| {
         (first + length / 2 - side / 2).clamp(0, (all - side).max(0))
@@ -32,7 +32,7 @@ pub(super) fn side_by_side(shown: &Shown, place: Region, window: [f64; 2]) -> Re
     for result in &shown.results {
         parts.push(region(&result.image)?);
     }
-    let white = Tensor::full([1, 1, rows, GAP], window[1], (Kind::Float, Device::Cpu));
+    let white = Tensor::full([1, 1, rows, GAP], shown.window[1], (Kind::Float, Device::Cpu));
     let mut strip = Vec::new();
     for (k, part) in parts.iter().enumerate() {
         if k > 0 {
@@ -40,7 +40,7 @@ pub(super) fn side_by_side(shown: &Shown, place: Region, window: [f64; 2]) -> Re
         }
         strip.push(part.to_device(Device::Cpu).to_kind(Kind::Float));
     }
-    Ok(Picture::grey(&Tensor::f_cat(&strip, 3)?, window)?.enlarged(ENLARGED))
+    Ok(Picture::grey(&Tensor::f_cat(&strip, 3)?, shown.window)?.enlarged(ENLARGED))
 }
 
 /// The observed pixel that lies nearest to each of `size` pixels of the ground truth.

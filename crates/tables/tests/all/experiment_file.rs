@@ -99,6 +99,8 @@ fn rows_are_configured_methods() {
     assert_eq!(used, ["bicubic", "l2_tv", "epll", "patchnr", "patchnr_2"]);
     let written: Table = toml::from_str(&smoke.to_toml()).unwrap();
     assert_eq!(written["methods"]["patchnr_2"]["method"], "patchnr".into());
+    assert_eq!(written["methods"]["patchnr_2"]["start"], "l2_tv".into());
+    assert_eq!(written["methods"]["patchnr_2"]["learns_from"], "observation".into());
     assert_eq!(written["methods"]["patchnr_2"]["flow"]["training"]["steps"], 10.into());
     assert_eq!(written["problem"]["superresolution"]["size"], 120.into());
     let refused = |from: &str, to: &str| {
@@ -113,6 +115,20 @@ fn rows_are_configured_methods() {
     );
     let line = refused("start = \"l2_tv\"", "start = \"patchnr_2\"");
     assert!(line.contains("patchnr_2 starts from itself"), "{line}");
+    let line = refused("iterations = 200\n", "iterations = 200\nstart = \"l2_tv\"\n");
+    assert!(line.contains("l2_tv starts from itself"), "{line}");
+    let unet = "[profile.smoke.methods.bicubic]\nstart = \"l2_tv\"\n\n[profile.smoke.methods.l2_tv]";
+    let line = refused("[profile.smoke.methods.l2_tv]", unet);
+    assert!(line.contains("bicubic.start: bicubic does not go on from another estimate"), "{line}");
+    // Rows and images stand once, and no row takes the file of another picture.
+    let line = refused("\"patchnr\", \"patchnr_2\"]", "\"patchnr\", \"patchnr\"]");
+    assert!(line.contains("patchnr stands twice"), "{line}");
+    let line = refused("images = [\"sic/test.png\"]", "images = [\"sic/test.png\", \"sic/test.png\"]");
+    assert!(line.contains("sic/test.png stands twice"), "{line}");
+    for name in ["truth", "observation", "wpp-inset"] {
+        let line = refused("[profile.smoke.methods.wpp]", &format!("[profile.smoke.methods.{name}]"));
+        assert!(line.contains("would take the file of another picture"), "{line}");
+    }
     let line = refused("method = \"patchnr\"", "method = \"patchnrr\"");
     assert!(line.contains("methods.patchnr_2.method: no method patchnrr; there is bicubic, fbp"), "{line}");
     let line = refused("learns_from = \"observation\"", "learns_from = \"everything\"");

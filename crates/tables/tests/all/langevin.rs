@@ -154,6 +154,39 @@ fn a_run_on_synthetic_data_writes_everything_and_repeats() {
     }
 }
 
+/// Rows of chains on one image have maps of their own, and chains run on volumes as well.
+#[test]
+fn maps_are_of_their_rows_and_volumes_have_draws() {
+    let root = tempfile::tempdir().unwrap();
+    let chains = |name: &str, of: &str| {
+        let text = "method = 'langevin'\nflow = { patch_size = 3, blocks = 1, hidden = 8, clamp = 1.6, training = { steps = 5, \
+            batch = 16, learning_rate = 1e-3, schedule = 'constant', validation_every = 5 } }\nweight = { mean = 0.01 }\npadding = 1\n\
+            mode = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' }\nchains = { method = 'mala', count = 2, spread = 0.01, \
+            step_size = 1e-6, pilots = [20], burn_in = 4, draws = 4, thin = 1, keep = 2 }";
+        of.to_owned() + &format!("\n[profile.smoke.methods.{name}]\n{text}\n")
+    };
+    const SUPERRESOLUTION: &str = include_str!("../../../../experiments/superres_sic.toml");
+    const VOLUME: &str = include_str!("../../../../experiments/superres_volume.toml");
+    let two = |text: &str, from: &str| {
+        assert!(text.contains(from), "{from}");
+        chains("second", &chains("first", &text.replacen(from, "methods = [\"first\", \"second\"]", 1)))
+    };
+    let text = two(SUPERRESOLUTION, "methods = [\"bicubic\", \"l2_tv\", \"epll\", \"patchnr\", \"wpp\"]");
+    let folder = root.path().join("images");
+    let outcome = smoke(&text, &DataSource::Synthetic, &options(&folder)).unwrap();
+    let mut keys: Vec<&str> = outcome.shown[0].maps.iter().map(|map| map.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["first-standard-deviation", "first-r-hat", "second-standard-deviation", "second-r-hat"]
+    );
+    keys.dedup();
+    assert_eq!(keys.len(), 4);
+    let text = two(VOLUME, "methods = [\"tricubic\", \"tv\", \"wpp\"]");
+    let outcome =
+        smoke(&text, &DataSource::SyntheticVolumes, &options(&root.path().join("volumes"))).unwrap();
+    assert!(outcome.rows.iter().any(|row| row.note.contains("% of pixels")), "{:?}", outcome.rows);
+}
+
 #[test]
 fn pixels_that_are_seen_stay_near_what_was_seen_and_the_hole_is_uncertain() {
     let root = tempfile::tempdir().unwrap();

@@ -93,6 +93,7 @@ fn outcome() -> Outcome {
             name: "sic/test.png".into(),
             truth,
             observation: Some((observation, grid)),
+            window: [0.0, 1.0],
             scored: [(40, 80), (40, 120)],
             results: results.into(),
             maps: Vec::new(),

@@ -60,6 +60,10 @@ fn faults_are_one_line() {
     let told = line("l2_tv.iterations=0", None);
     assert!(told.contains("with l2_tv iterations = 0") && told.contains("lower than 1, got 0"), "{told}");
     assert!(line("l2_tv.iterations=many", None).contains("methods.l2_tv.iterations"));
+    for image in ["sic/*.png", "sic/./ref.png", "sic//ref.png", "../sic/ref.png"] {
+        let told = line("l2_tv.iterations=3", Some(image));
+        assert!(told.contains("the name of one image within the data folder"), "{told}");
+    }
     assert!(line("l2_tv.iterations=3", Some("sic/ref.png")).contains("the only one that is learned from"));
 }
 
