@@ -28,8 +28,8 @@ pub struct Settings {
     /// Standard deviation of the Gaussian in pixels, 0.05 to 30.
     #[garde(inner(range(min = 0.05, max = 30.0)))]
     pub sigma: Option<f64>,
-    /// In place of the Gaussian an operator that was estimated from a registered pair of images, periodic ([`smalti_operators::Biased::load`]): a
-    /// file of PyTorch with `kernel` and `bias`, relative to the data folder.
+    /// In place of the Gaussian an operator that was estimated from a registered pair of images, periodic
+    /// ([`smalti_operators::Biased::load`]): a file of PyTorch with `kernel` and `bias`, relative to the data folder.
     #[garde(inner(length(min = 1)))]
     pub estimated: Option<String>,
     /// Distance of observed pixels in image pixels, 1 to 16.
