@@ -100,6 +100,10 @@ fn rendered(table: &str, block: &Block, made: Option<&Made>) -> String {
     let mut lines = Vec::new();
     let mut dropped = None;
     for line in table.trim_end().lines() {
+        // A folder is one of a machine.
+        if line.starts_with("Data: the files in ") || line.is_empty() && lines.is_empty() {
+            continue;
+        }
         if line.starts_with('|') {
             let mut cells = cells(line);
             if lines.iter().all(|line: &String| !line.starts_with('|')) {
@@ -111,7 +115,7 @@ fn rendered(table: &str, block: &Block, made: Option<&Made>) -> String {
             lines.push(format!("| {} |", cells.join(" | ")));
         } else if line.starts_with("- ") {
             lines.push(without_seconds(line));
-        } else if !line.starts_with("Data: the files in ") && !(line.is_empty() && lines.is_empty()) {
+        } else {
             lines.push(line.to_owned());
         }
     }
