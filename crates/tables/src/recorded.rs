@@ -1,7 +1,9 @@
 //! What a run was made with, and where: `run.toml` beside its table.
 
 use crate::options::RunOptions;
+use crate::publish::Staged;
 use serde::Serialize;
+use smalti_base::Result;
 use std::collections::BTreeSet;
 use std::fs::{read_dir, read_to_string};
 use tch::Device;
@@ -28,8 +30,11 @@ struct Made<'a> {
     libtorch: &'a str,
 }
 
-/// `run.toml` of a run of `experiment`.
-pub(crate) fn run(experiment: &str, options: &RunOptions) -> String {
+/// Adds `run.toml` to the results of a run of `experiment`.
+///
+/// # Errors
+/// Those of [`Staged::add`].
+pub(crate) fn add(mut staged: Staged, experiment: &str, options: &RunOptions) -> Result<Staged> {
     let (device, gpu) = match options.device {
         Device::Cpu => ("cpu".to_owned(), None),
         Device::Cuda(n) => (format!("cuda:{n}"), gpu()),
@@ -48,7 +53,8 @@ pub(crate) fn run(experiment: &str, options: &RunOptions) -> String {
         libtorch: LIBTORCH,
     };
     // Numbers and texts, which TOML can hold.
-    toml::to_string(&made).unwrap_or_default()
+    staged.add("run.toml", toml::to_string(&made).unwrap_or_default().as_bytes())?;
+    Ok(staged)
 }
 
 /// Model and instructions of the first processor that the system lists.

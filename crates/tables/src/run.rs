@@ -23,8 +23,8 @@ pub fn run(
     // A folder that cannot be written is found before the work, not after it.
     let staged = Staged::beside(&options.folder)?;
     let outcome = evaluate::run(profile, data, options)?;
-    let made = recorded::run(&experiment.name, options);
-    publish(staged, &evaluate::facts(experiment, profile, data, options)?, outcome, &made)
+    let staged = recorded::add(staged, &experiment.name, options)?;
+    publish(staged, &evaluate::facts(experiment, profile, data, options)?, outcome)
 }
 
 /// The same for an experiment with Gaussian mixtures; beside the table it writes `distances.csv`.
@@ -39,8 +39,8 @@ pub fn run_mixture(
 ) -> Result<Outcome> {
     let staged = Staged::beside(&options.folder)?;
     let outcome = mixture::run(experiment, profile, data, options)?;
-    let made = recorded::run(&experiment.name, options);
-    publish(staged, &mixture::facts(experiment, profile, data, options), outcome, &made)
+    let staged = recorded::add(staged, &experiment.name, options)?;
+    publish(staged, &mixture::facts(experiment, profile, data, options), outcome)
 }
 
 /// The same for scatterometry.
@@ -55,19 +55,18 @@ pub fn run_scatterometry(
 ) -> Result<Outcome> {
     let staged = Staged::beside(&options.folder)?;
     let outcome = scatterometry::run(experiment, profile, data, options)?;
-    let made = recorded::run(&experiment.name, options);
-    publish(staged, &scatterometry::facts(experiment, profile, data, options), outcome, &made)
+    let staged = recorded::add(staged, &experiment.name, options)?;
+    publish(staged, &scatterometry::facts(experiment, profile, data, options), outcome)
 }
 
-/// Writes table, report and what the run was `made` with, and drops the state of the run.
-fn publish(mut staged: Staged, facts: &report::Facts<'_>, outcome: Outcome, made: &str) -> Result<Outcome> {
+/// Writes table and report, and drops the state of the run.
+fn publish(mut staged: Staged, facts: &report::Facts<'_>, outcome: Outcome) -> Result<Outcome> {
     staged.add("table.csv", table::csv(&outcome.rows).as_bytes())?;
     if let Some(distances) = table::distances_csv(&outcome.rows) {
         staged.add("distances.csv", distances.as_bytes())?;
     }
     let markdown = format!("{}\n\n{}", facts.data.sentence(), table::markdown(&outcome.rows));
     staged.add("table.md", markdown.as_bytes())?;
-    staged.add("run.toml", made.as_bytes())?;
     report::add(&mut staged, facts, &outcome)?;
     staged.publish()?;
     if let Some(run) = &outcome.run {
