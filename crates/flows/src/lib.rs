@@ -16,9 +16,9 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`bijection`], [`precision`], [`tape`], [`layer`], [`mlp`], [`clamp`], [`coupling`], [`permutation`], [`actnorm`],
-//! [`chain`], [`patchnr`], [`patchnr_file`]; for images [`image`], [`wppflow_shape`], [`wppflow`],
-//! [`wppflow_gradient`], [`wppflow_file`], [`consistency`]; [`stochastic`].
+//! Reading order: [`bijection`], [`precision`], [`tape`], [`layer`], [`mlp`], [`clamp`], [`coupling`],
+//! [`permutation`], [`actnorm`], [`chain`], [`patchnr`], [`patchnr_file`]; for images [`image`], [`wppflow_shape`],
+//! [`wppflow`], [`wppflow_gradient`], [`wppflow_file`], [`consistency`]; [`stochastic`].
 
 pub mod actnorm;
 pub mod bijection;

@@ -1,8 +1,8 @@
 //! Matrix products of bfloat16 operands with float32 sums, on the processor's matrix unit where it has one.
 //!
 //! A float32 matrix is held as one bfloat16 matrix (8 bits of precision) or as the sum of two (16 bits); see
-//! [`OperandPrecision`]. [`product`] multiplies [`Bf16Rows`] by [`Bf16Panels`] and hands over the result block by block, so that a
-//! bias, an activation and the rounding to bfloat16 need no further pass over memory.
+//! [`OperandPrecision`]. [`product`] multiplies [`Bf16Rows`] by [`Bf16Panels`] and hands over the result block by
+//! block, so that a bias, an activation and the rounding to bfloat16 need no further pass over memory.
 
 mod amx;
 mod avx512;

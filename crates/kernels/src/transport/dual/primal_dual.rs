@@ -1,10 +1,10 @@
 //! From a potential to one with a small certified gap.
 //!
 //! Two ways up, one after the other: ascent on the semi-dual smoothed by entropy over short lists of references
-//! ([`entropic_lbfgs`](super::entropic_lbfgs)), then an auction with small bids ([`auction_solver`](super::auction_solver)), which ends with a plan
-//! and so with an upper bound. The auction first takes the lists for complete; where the exact gap then is not small
-//! enough, another one searches for what is missing. From no idea of the potential there is only this other one, with bids that
-//! get smaller.
+//! ([`entropic_lbfgs`](super::entropic_lbfgs)), then an auction with small bids
+//! ([`auction_solver`](super::auction_solver)), which ends with a plan and so with an upper bound. The auction first
+//! takes the lists for complete; where the exact gap then is not small enough, another one searches for what is
+//! missing. From no idea of the potential there is only this other one, with bids that get smaller.
 //!
 //! Values are those of exact c-transforms, plans have exact marginals, and both are moved apart by what rounding of their sums
 //! can change: nothing on the way can make a bound wrong.

@@ -5,13 +5,13 @@ use crate::transport::CTransform;
 /// What a solver has found.
 #[derive(Debug, Clone)]
 pub struct Solution {
-    /// `sum_i w_i value_i + mean_j psi_j` at the final potential: a lower bound of `W_2^2`, for [`DualMethod::Converge`](super::DualMethod::Converge) with a
-    /// margin for rounding.
+    /// `sum_i w_i value_i + mean_j psi_j` at the final potential: a lower bound of `W_2^2`, for
+    /// [`DualMethod::Converge`](super::DualMethod::Converge) with a margin for rounding.
     pub value: f64,
     /// The cost of a transport plan, with a margin for rounding: an upper bound of `W_2^2`, where the method has one.
     pub upper: Option<f64>,
-    /// The c-transform of the final potential, for [`Queries::gradient`](super::super::Queries::gradient). The gradient of `value` in the rows takes
-    /// weights that add up to 1.
+    /// The c-transform of the final potential, for [`Queries::gradient`](super::super::Queries::gradient). The gradient
+    /// of `value` in the rows takes weights that add up to 1.
     pub transform: CTransform,
     /// c-transforms of all queries, and what searches cost in terms of those.
     pub evaluations: usize,
