@@ -2,7 +2,8 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Tape, refuse_condition};
+use crate::layer::{Layer, refuse_condition};
+use crate::tape::Tape;
 use smalti_base::{Error, Result};
 use tch::{Kind, Tensor};
 

@@ -3,8 +3,10 @@
 use crate::bijection::{Bijection, Mapped};
 use crate::clamp::SoftClamp;
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Precision, Tape, check_vectors, refuse_condition};
+use crate::layer::{Layer, check_vectors, refuse_condition};
 use crate::mlp::Mlp;
+use crate::precision::Precision;
+use crate::tape::Tape;
 use smalti_base::{Error, Result, parallel, seed::Stream, slices};
 use smalti_kernels::affine::{self, Undone};
 use smalti_kernels::mlp::Matrix;

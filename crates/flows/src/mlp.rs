@@ -1,10 +1,11 @@
 //! Fully connected subnets with ReLU between layers, and their analytic gradients.
 
 use crate::gradients::{Gradient, Gradients};
-use crate::layer::{Precision, Tape};
+use crate::precision::Precision;
+use crate::tape::Tape;
 use smalti_base::{Result, seed::Stream, slices};
 use smalti_kernels::adam::{self, Update};
-use smalti_kernels::mlp::{Matrix, Mlp as Fused};
+use smalti_kernels::mlp::{Bf16Mlp, Matrix};
 use tch::{Device, Kind, Tensor};
 
 /// `x W^T + b`, with `W: [out, in]`, `b: [out]`.
@@ -30,7 +31,7 @@ pub type Moments = [Tensor; 2];
 pub struct Mlp {
     layers: Vec<Linear>,
     /// The same net without libtorch, where a CPU multiplies in bfloat16.
-    fused: Option<Fused>,
+    fused: Option<Bf16Mlp>,
 }
 
 impl Mlp {
@@ -104,7 +105,7 @@ impl Mlp {
         Ok(g.f_to_kind(grad.kind())?)
     }
 
-    fn fused_forward(&self, fused: &Fused, x: &Tensor, tape: Option<&mut Tape>) -> Result<Tensor> {
+    fn fused_forward(&self, fused: &Bf16Mlp, x: &Tensor, tape: Option<&mut Tape>) -> Result<Tensor> {
         let outputs = self.layers.last().map_or(0, |l| l.bias.numel() as i64);
         let mut out = Tensor::empty([x.size()[0], outputs], (x.kind(), x.device()));
         let x = slices::with_rows(x)?;
@@ -119,7 +120,7 @@ impl Mlp {
 
     fn fused_pull_back(
         &self,
-        fused: &Fused,
+        fused: &Bf16Mlp,
         grad: &Tensor,
         tape: &mut Tape,
         weights: Option<&mut Gradients>,
@@ -166,7 +167,7 @@ impl Mlp {
     /// Those of libtorch.
     pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
         let on_cpu = self.layers.iter().all(|l| slices::readable(&l.weight) && slices::readable(&l.bias));
-        self.fused = (on_cpu && precision == Precision::Bf16).then(|| Fused::new(&self.widths()));
+        self.fused = (on_cpu && precision == Precision::Bf16).then(|| Bf16Mlp::new(&self.widths()));
         let last = self.layers.len().saturating_sub(1);
         for (k, layer) in self.layers.iter_mut().enumerate() {
             let bf16 = |t: &Tensor| t.detach().to_kind(Kind::BFloat16);
@@ -207,7 +208,7 @@ impl Mlp {
             for part in parts {
                 if let [Gradient::Product(factor, _), Gradient::Ready(bias)] = &part[2 * k..2 * k + 2] {
                     factors.push(factor);
-                    biases.push(adam::Gradient::F32(slices::values(bias)?));
+                    biases.push(adam::GradientTerm::F32(slices::values(bias)?));
                 }
             }
             let [mut first, mut second] = of_weight;

@@ -1,6 +1,6 @@
 //! The bridge from tensors to the fused Adam of `smalti-kernels`.
 
-use smalti_kernels::adam::{Gradient, Update, adam};
+use smalti_kernels::adam::{GradientTerm, Update, adam};
 use tch::{Device, Kind, Tensor};
 
 /// Updates parameter, first and second moment (`moving`, of equal length) in one pass over memory; `false`, with
@@ -14,7 +14,7 @@ pub(crate) fn step(moving: &[Tensor; 3], gradients: &[Tensor], update: Update) -
     if !moving.iter().all(|t| t.kind() == Kind::Float && plain(t)) || !gradients.iter().all(readable) {
         return false;
     }
-    let parts: Vec<Gradient<'_>> = gradients.iter().map(values).collect();
+    let parts: Vec<GradientTerm<'_>> = gradients.iter().map(values).collect();
     let [p, m, v] = moving.each_ref().map(floats);
     adam(p, m, v, &parts, update);
     true
@@ -30,12 +30,12 @@ fn floats(t: &Tensor) -> &mut [f32] {
 
 /// The values of a contiguous float32 or bfloat16 tensor in main memory.
 #[allow(unsafe_code)]
-fn values(t: &Tensor) -> Gradient<'_> {
+fn values(t: &Tensor) -> GradientTerm<'_> {
     // SAFETY: as for `floats`; gradients are only read.
     unsafe {
         match t.kind() {
-            Kind::Float => Gradient::F32(std::slice::from_raw_parts(t.data_ptr().cast(), t.numel())),
-            _ => Gradient::Bf16(std::slice::from_raw_parts(t.data_ptr().cast(), t.numel())),
+            Kind::Float => GradientTerm::F32(std::slice::from_raw_parts(t.data_ptr().cast(), t.numel())),
+            _ => GradientTerm::Bf16(std::slice::from_raw_parts(t.data_ptr().cast(), t.numel())),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Documents: links lead somewhere, tables name an experiment, and the example in the README of a crate is that of its code.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     docs::{example, is_document, table},
     failure::Result,

@@ -4,7 +4,8 @@ use crate::bijection::{Bijection, Mapped};
 use crate::clamp::SoftClamp;
 use crate::coupling::Coupling;
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Tape, check_vectors};
+use crate::layer::{Layer, check_vectors};
+use crate::tape::Tape;
 use smalti_base::{Error, Result, seed::Stream};
 use tch::Tensor;
 

@@ -9,7 +9,7 @@ use super::{
 use smalti_base::{Result, parallel::install, slices};
 use smalti_kernels::{
     rows::Rows,
-    transport::{CTransform, Dual, DualMethod, Queries, References},
+    transport::{CTransform, DualMethod, DualSolver, Queries, References},
 };
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -63,9 +63,9 @@ pub(super) struct Scale {
     /// Of the queries, with sum 1; none: all the same.
     weights: Option<Vec<f64>>,
     /// What every solution until the next refresh starts from.
-    start: Dual,
+    start: DualSolver,
     /// With the potential of the last solution.
-    pub(super) dual: Dual,
+    pub(super) dual: DualSolver,
     /// At the last image.
     pub(super) solution: Option<Found>,
 }
@@ -101,7 +101,7 @@ impl Scale {
 
     /// The same with reference patches that others have, too.
     fn sharing(name: &str, patches: Patches, references: Arc<References>, dual: DualMethod) -> Result<Self> {
-        let dual = Dual::new(&references, dual).map_err(refused(name))?;
+        let dual = DualSolver::new(&references, dual).map_err(refused(name))?;
         Ok(Self {
             name: name.to_owned(),
             patches,
@@ -130,14 +130,14 @@ impl Scale {
     }
 
     /// The solver with another potential.
-    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<Dual> {
+    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<DualSolver> {
         let mut dual = self.dual.clone();
         dual.set_potential(psi).map_err(refused(&self.name))?;
         Ok(dual)
     }
 
     /// The next solutions start from the potential of this solver.
-    pub(super) fn start_from(&mut self, dual: Dual) {
+    pub(super) fn start_from(&mut self, dual: DualSolver) {
         self.dual = dual;
         self.advance();
         self.solution = None;

@@ -3,16 +3,16 @@
 use std::sync::OnceLock;
 
 use super::{
-    bytes,
-    dense::{AllPairs, Products},
-    first,
-    pairs::Lists,
+    brute_force::{BruteForce, Products},
+    initial_guess, int8_bounds,
+    packet::Packet,
+    packet_search::Work,
+    potential::Potential,
     queries::{Queries, UNKNOWN},
-    references::{Aligned, Potential, References},
     search::{Best, Query, Search, Sink},
-    sixteen::{Sixteen, Work},
+    worklist::Worklist,
 };
-use crate::lanes::{Isa, Kernel, LANES, Lanes, dispatch};
+use crate::simd::{Aligned, Isa, Kernel, LANES, Lanes, dispatch};
 
 /// Runs of queries, and queries in each, that show whether pruning pays.
 const PROBES: (usize, usize) = (3, LANES);
@@ -33,24 +33,24 @@ pub(crate) enum Strategy {
 
 /// A query to search, by its position in the order of the searches.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Open {
+pub(crate) struct OpenQuery {
     pub(crate) position: u32,
     /// A place that may be good, or [`UNKNOWN`].
     pub(crate) start: u32,
 }
 
 /// The search for one potential.
-pub(crate) struct Plan<'a> {
+pub(crate) struct SearchPlan<'a> {
     queries: &'a Queries,
     potential: &'a Potential,
     strategy: Strategy,
     isa: Isa,
-    probes: Vec<Vec<Open>>,
+    probes: Vec<Vec<OpenQuery>>,
     /// What a search of all pairs needs, where that is done. Decided when the first query is searched.
-    all: OnceLock<Option<AllPairs>>,
+    all: OnceLock<Option<BruteForce<'a>>>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> SearchPlan<'a> {
     /// `starts` are places to start from, in the order of the searches.
     pub(crate) fn new(
         queries: &'a Queries,
@@ -61,7 +61,7 @@ impl<'a> Plan<'a> {
         let runs = PROBES.0.min(starts.len());
         let probe = |first: usize| {
             let run = starts.iter().enumerate().skip(first).take(PROBES.1);
-            run.map(|(position, &start)| Open { position: position as u32, start }).collect()
+            run.map(|(position, &start)| OpenQuery { position: position as u32, start }).collect()
         };
         let probes = (0..runs).map(|r| probe(r * starts.len() / runs)).collect();
         Self { queries, potential, strategy, isa, probes, all: OnceLock::new() }
@@ -69,7 +69,11 @@ impl<'a> Plan<'a> {
 
     /// Searches some queries (best neighbours, one after the other): each starts with a known place, from which `sink`
     /// makes what the search then fills.
-    pub(crate) fn run<S: Sink>(&self, open: &[Open], sink: impl Fn(&Open, Best<'a>) -> S) -> Vec<S> {
+    pub(crate) fn run<S: Sink>(
+        &self,
+        open: &[OpenQuery],
+        sink: impl Fn(&OpenQuery, Best<'a>) -> S,
+    ) -> Vec<S> {
         if open.is_empty() {
             return Vec::new();
         }
@@ -90,34 +94,34 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn all_pairs(&self, products: Products) -> AllPairs {
-        AllPairs::new(&self.queries.references, self.potential, products)
+    fn all_pairs(&self, products: Products) -> BruteForce<'a> {
+        BruteForce::new(&self.queries.references, self.potential, products)
     }
 
     fn dispatch<S: Sink>(
         &self,
-        open: &[Open],
-        all: Option<&AllPairs>,
+        open: &[OpenQuery],
+        all: Option<&BruteForce<'a>>,
         enough: f64,
-        sink: &dyn Fn(&Open, Best<'a>) -> S,
+        sink: &dyn Fn(&OpenQuery, Best<'a>) -> S,
     ) -> (Vec<S>, Work) {
         let (queries, potential) = (self.queries, self.potential);
         dispatch(self.isa, Task { queries, potential, open, all, enough, sink })
     }
 
     /// What looks cheapest on a few queries: by bounds, or over all pairs.
-    fn cheapest(&self) -> Option<AllPairs> {
-        let references = &self.queries.references;
+    fn cheapest(&self) -> Option<BruteForce<'a>> {
+        let index = self.queries.index();
         let count = self.probes.iter().map(Vec::len).sum::<usize>() as f64;
         // Cycles, about: what matters is a factor of two, and data are mostly on one side by ten.
-        let all = count * references.distinct().div_ceil(LANES) as f64;
-        let floats = all * 0.6 * references.dim() as f64;
-        let bytes = all * (2.5 + 0.15 * references.dim() as f64);
-        let probed = |all: Option<&AllPairs>| {
+        let all = count * index.distinct().div_ceil(LANES) as f64;
+        let floats = all * 0.6 * index.dim() as f64;
+        let bytes = all * (2.5 + 0.15 * index.dim() as f64);
+        let probed = |all: Option<&BruteForce<'a>>| {
             let mut cycles = 0.0;
             for probe in &self.probes {
                 let work = self.dispatch(probe, all, 2.0 * floats, &|_, best| best).1;
-                cycles += work.cycles(references.stride());
+                cycles += work.cycles(index.stride());
                 if cycles > 2.0 * floats {
                     break;
                 }
@@ -126,7 +130,7 @@ impl<'a> Plan<'a> {
         };
         let pruned = probed(None);
         let least = pruned.min(floats);
-        let bytes = if bytes::quick(references.dim()) { bytes } else { f64::INFINITY };
+        let bytes = if int8_bounds::quick(index.dim()) { bytes } else { f64::INFINITY };
         if pruned <= floats.min(bytes) {
             return None;
         }
@@ -134,7 +138,7 @@ impl<'a> Plan<'a> {
         if bytes < least && bytes + probed(Some(&all)) < least {
             return Some(all);
         }
-        (pruned > floats).then_some(AllPairs { products: Products::Floats, ..all })
+        (pruned > floats).then(|| all.by(Products::Floats))
     }
 }
 
@@ -142,11 +146,11 @@ impl<'a> Plan<'a> {
 struct Task<'a, 't, S> {
     queries: &'a Queries,
     potential: &'a Potential,
-    open: &'t [Open],
-    all: Option<&'t AllPairs>,
+    open: &'t [OpenQuery],
+    all: Option<&'t BruteForce<'a>>,
     /// Cycles, about, after which a search stops.
     enough: f64,
-    sink: &'t dyn Fn(&Open, Best<'a>) -> S,
+    sink: &'t dyn Fn(&OpenQuery, Best<'a>) -> S,
 }
 
 impl<S: Sink> Kernel for Task<'_, '_, S> {
@@ -165,9 +169,9 @@ impl<'a, S: Sink> Task<'a, '_, S> {
     // Loops, not closures handed to iterators: those would be compiled for any processor.
     #[inline(always)]
     fn search<L: Lanes>(self, lanes: L) -> (Vec<S>, Work) {
-        let references: &'a References = &self.queries.references;
-        let search = Search::new(lanes, references, self.potential);
-        let (stride, dim, count) = (references.stride(), references.dim(), self.open.len());
+        let index = self.queries.index();
+        let search = Search::new(lanes, index, self.potential);
+        let (stride, dim, count) = (index.stride(), index.dim(), self.open.len());
         let mut rows = vec![0.0; count * stride];
         let mut queries = Vec::with_capacity(count);
         for (k, (row, open)) in rows.chunks_exact_mut(stride).zip(self.open).enumerate() {
@@ -177,21 +181,21 @@ impl<'a, S: Sink> Task<'a, '_, S> {
             self.queries.rows.read(self.queries.order[position] as usize, row);
             let point = &self.queries.points[position];
             let square = point.z.iter().map(|&z| f64::from(z) * f64::from(z)).sum();
-            let margin = references.margins.of(point.length, square, self.potential.top);
+            let margin = index.margins.of(point.length, square, self.potential.top);
             queries.push(Query { point, row: &*row, margin });
         }
-        let mut turned = vec![Aligned([0.0; LANES]); dim];
+        let mut transposed = vec![Aligned([0.0; LANES]); dim];
         let (mut sinks, mut work) = (Vec::with_capacity(count), Work::default());
-        let (mut places, mut lists) = (Vec::new(), Lists::new());
+        let (mut places, mut worklist) = (Vec::new(), Worklist::new());
         let mut before = 0;
         for (queries, open) in queries.chunks(LANES).zip(self.open.chunks(LANES)) {
             let mut starts = [0; LANES];
             starts.iter_mut().zip(open).for_each(|(start, open)| *start = open.start);
             let first = sinks.len();
             if starts.contains(&UNKNOWN) {
-                first::around(references, queries, &sinks[before..], &mut places);
-                first::turned(queries, &mut turned);
-                starts = search.best_of(&turned, &places);
+                initial_guess::likely_places(index, queries, &sinks[before..], &mut places);
+                initial_guess::transpose(queries, &mut transposed);
+                starts = search.best_of(&transposed, &places);
             }
             before = first;
             for ((open, query), &start) in open.iter().zip(queries).zip(&starts) {
@@ -201,7 +205,12 @@ impl<'a, S: Sink> Task<'a, '_, S> {
                 sinks.push(sink);
             }
             if self.all.is_none() {
-                work += search.sixteen(&Sixteen::new(queries), &mut sinks[first..], &mut lists, self.enough);
+                work += search.search_packet(
+                    &Packet::new(queries),
+                    &mut sinks[first..],
+                    &mut worklist,
+                    self.enough,
+                );
             }
         }
         if let Some(all) = self.all {
@@ -215,11 +224,11 @@ impl<'a, S: Sink> Task<'a, '_, S> {
 /// Gives a sink a first cutoff from the leaves around one that is likely to be good.
 #[inline(always)]
 fn look_ahead<L: Lanes, S: Sink>(search: &Search<'_, L>, query: Query<'_>, leaf: usize, sink: &mut S) {
-    let count = sink.ahead().min(search.references.leaves.all.len());
-    let first = leaf.saturating_sub(count / 2).min(search.references.leaves.all.len() - count);
+    let count = sink.ahead().min(search.index.leaves.all.len());
+    let first = leaf.saturating_sub(count / 2).min(search.index.leaves.all.len() - count);
     let mut limits = query.margin.limits(sink.cutoff());
     for leaf in first..first + count {
-        search.leaf(query, leaf, search.references.filled(leaf), sink, &mut limits);
+        search.leaf(query, leaf, search.index.filled(leaf), sink, &mut limits);
     }
     if count > 0 {
         sink.restart();

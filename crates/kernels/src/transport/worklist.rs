@@ -1,11 +1,11 @@
 //! Pairs of points and queries that come close, listed without a branch on what is found.
 
 use super::{
-    axes::KEPT,
+    packet::{Packet, PacketLimits},
+    pca::COORDINATES,
     search::{Search, bits},
-    sixteen::{Sixteen, Together},
 };
-use crate::lanes::{LANES, Lanes};
+use crate::simd::{LANES, Lanes};
 
 /// Points that are compared with all queries before the rows behind what is close are looked at, so that cutoffs follow.
 pub(super) const BATCH: usize = 32;
@@ -16,8 +16,8 @@ pub(super) const FULL: usize = 64;
 /// Room for pairs.
 const PAIRS: usize = FULL + (BATCH + 1) * LANES;
 
-/// Lists that a search fills again and again.
-pub(crate) struct Lists {
+/// Worklist that a search fills again and again.
+pub(crate) struct Worklist {
     /// Blocks of leaves that come near, and how near.
     pub(super) blocks: Vec<(f32, u32)>,
     /// Points, as slots in the leaves that are searched, near the box around the queries.
@@ -32,7 +32,7 @@ pub(crate) struct Lists {
     pub(super) open: [u32; PAIRS],
 }
 
-impl Lists {
+impl Worklist {
     pub(crate) fn new() -> Self {
         let near = [0; LANES * LANES + LANES];
         let (places, lanes, distances, open) = ([0; PAIRS], [0; PAIRS], [0.0; PAIRS], [0; PAIRS]);
@@ -45,12 +45,12 @@ impl<L: Lanes> Search<'_, L> {
     #[inline(always)]
     pub(super) fn close(
         &self,
-        group: &Sixteen<'_, '_>,
+        packet: &Packet<'_, '_>,
         batch: std::ops::Range<usize>,
-        limits: &Together,
-        lists: &mut Lists,
+        limits: &PacketLimits,
+        worklist: &mut Worklist,
     ) {
-        let near = &lists.near[batch];
+        let near = &worklist.near[batch];
         let mut hits = [(0_u16, 0_u32); BATCH];
         // A function of its own, so that its few numbers stay in registers.
         let found = self.lanes.run(
@@ -58,9 +58,9 @@ impl<L: Lanes> Search<'_, L> {
             || {
                 let lanes = self.lanes;
                 let limits = lanes.load(&limits.points.0);
-                let mut twice = [limits; KEPT];
-                for (twice, group) in twice.iter_mut().zip(&group.twice) {
-                    *twice = lanes.load(&group.0);
+                let mut twice = [limits; COORDINATES];
+                for (twice, values) in twice.iter_mut().zip(&packet.twice) {
+                    *twice = lanes.load(&values.0);
                 }
                 let leaves = &self.leaves.all[..];
                 let offsets = &self.potential.offsets[..leaves.len()];
@@ -79,49 +79,49 @@ impl<L: Lanes> Search<'_, L> {
                 found
             },
         );
-        let mut count = lists.count;
+        let mut count = worklist.count;
         for &(mask, place) in &hits[..found] {
-            lists.places[count..count + LANES].fill(place);
-            self.lanes.positions(mask, 0, &mut lists.lanes[count..count + LANES]);
+            worklist.places[count..count + LANES].fill(place);
+            self.lanes.positions(mask, 0, &mut worklist.lanes[count..count + LANES]);
             count += mask.count_ones() as usize;
         }
-        lists.count = count;
+        worklist.count = count;
     }
 
     /// Pairs of the queries that have to look into a leaf and points that they are close to.
     #[inline(always)]
     pub(super) fn looks(
         &self,
-        group: &Sixteen<'_, '_>,
+        packet: &Packet<'_, '_>,
         (leaf, who): (usize, u16),
-        limits: &Together,
-        lists: &mut Lists,
+        limits: &PacketLimits,
+        worklist: &mut Worklist,
     ) {
         let lanes = self.lanes;
         let offset = lanes.load(&self.potential.offsets[leaf].0);
-        let mut z = [offset; KEPT];
+        let mut z = [offset; COORDINATES];
         for (z, group) in z.iter_mut().zip(&self.leaves.all[leaf].z) {
             *z = lanes.load(group);
         }
-        let mut count = lists.count;
+        let mut count = worklist.count;
         for l in bits(who) {
             let mut sum = offset;
-            for (&z, twice) in z.iter().zip(&group.twice) {
+            for (&z, twice) in z.iter().zip(&packet.twice) {
                 sum = lanes.mul_add(lanes.splat(twice.0[l]), z, sum);
             }
             let close = lanes.at_most(sum, lanes.splat(limits.points.0[l]));
-            lanes.positions(close, (LANES * leaf) as u32, &mut lists.places[count..count + LANES]);
-            lists.lanes[count..count + LANES].fill(l as u32);
+            lanes.positions(close, (LANES * leaf) as u32, &mut worklist.places[count..count + LANES]);
+            worklist.lanes[count..count + LANES].fill(l as u32);
             count += close.count_ones() as usize;
         }
-        lists.count = count;
+        worklist.count = count;
     }
 
     /// `|x - y|^2` in float32 of some pairs.
     #[inline(always)]
     pub(super) fn distances(
         &self,
-        group: &Sixteen<'_, '_>,
+        packet: &Packet<'_, '_>,
         places: &[u32],
         lanes: &[u32; PAIRS],
         distances: &mut [f32; PAIRS],
@@ -130,7 +130,7 @@ impl<L: Lanes> Search<'_, L> {
             #[inline(always)]
             || {
                 for ((distance, &place), &l) in distances.iter_mut().zip(places).zip(lanes) {
-                    *distance = self.rough(group.queries[l as usize].row, self.references.padded(place));
+                    *distance = self.rough(packet.queries[l as usize].row, self.index.padded(place));
                 }
             },
         );

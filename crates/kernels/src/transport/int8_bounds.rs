@@ -1,4 +1,4 @@
-//! Bounds on all pairs by products of bytes, four at a time: a quarter of the instructions of [`super::dense`]'s.
+//! Bounds on all pairs by products of bytes, four at a time: a quarter of the instructions of those in float32.
 //!
 //! Centred rows are rounded to whole numbers of at most 127 in size, `x = s a + u` and `y = t b + v`, with one `t` for all
 //! references and one `s` for each query. From `x.y = s t a.b + u.y + s a.v` follows
@@ -10,11 +10,11 @@
 
 use super::{
     bounds::Limits,
-    dense::{Bound, Tile, centred},
-    references::References,
+    reference_index::ReferenceIndex,
     search::{Query, Search},
+    tiled_search::{Bound, Tile},
 };
-use crate::lanes::{Group, LANES, Lanes};
+use crate::simd::{Group, LANES, Lanes};
 
 /// The largest whole number.
 const MOST: f64 = 127.0;
@@ -37,7 +37,7 @@ struct Quads([u8; 4 * LANES]);
 
 /// Centred reference rows as bytes, sixteen to a panel, four values at a time.
 #[derive(Debug)]
-pub(crate) struct Bytes {
+pub(crate) struct Int8Panels {
     groups: Vec<Quads>,
     /// `t`.
     unit: f64,
@@ -61,12 +61,12 @@ pub(crate) fn quick(dim: usize) -> bool {
     there && dim <= LONGEST
 }
 
-impl Bytes {
+impl Int8Panels {
     // On one thread: others wait for it, who must not be given parts of it to do.
-    pub(crate) fn of(references: &References) -> Self {
-        let (quads, count) = (references.dim().div_ceil(4), references.distinct());
-        let row = |place: usize| centred(references, references.padded(place as u32));
-        let grid = Grid::to((0..count).flat_map(row).fold(0.0, |largest, v| v.abs().max(largest)));
+    pub(crate) fn of(index: &ReferenceIndex) -> Self {
+        let (quads, count) = (index.dim().div_ceil(4), index.distinct());
+        let row = |place: usize| index.centred(index.padded(place as u32));
+        let grid = Quantizer::to((0..count).flat_map(row).fold(0.0, |largest, v| v.abs().max(largest)));
         let mut groups = vec![Quads([LIFT as u8; 4 * LANES]); count.div_ceil(LANES) * quads];
         let mut error = 0.0_f64;
         for place in 0..count {
@@ -78,8 +78,8 @@ impl Bytes {
             }
             error = error.max(off);
         }
-        let radius = references.squares().iter().copied().fold(0.0, f64::max);
-        let quick = quick(references.dim());
+        let radius = index.squares().iter().copied().fold(0.0, f64::max);
+        let quick = quick(index.dim());
         Self { groups, unit: grid.unit, error: error.sqrt(), radius: radius.sqrt(), quick }
     }
 
@@ -96,15 +96,15 @@ impl Bytes {
     }
 }
 
-/// Whole numbers of a unit.
+/// Int8Queries numbers of a unit.
 #[derive(Clone, Copy)]
-struct Grid {
+struct Quantizer {
     unit: f64,
     /// `1 / unit`; 0 where all values are.
     inverse: f64,
 }
 
-impl Grid {
+impl Quantizer {
     /// The finest for values up to `largest` in size.
     #[inline(always)]
     fn to(largest: f32) -> Self {
@@ -123,7 +123,7 @@ impl Grid {
 }
 
 /// Queries as bytes.
-pub(crate) struct Whole {
+pub(crate) struct Int8Queries {
     /// Four bytes of each query, four values at a time.
     quads: Vec<[i32; X]>,
     /// What takes the lift of the references' bytes off a sum.
@@ -132,18 +132,18 @@ pub(crate) struct Whole {
     scales: [f32; X],
 }
 
-impl Bound<X, Y> for Bytes {
-    type Values = Whole;
+impl Bound<X, Y> for Int8Panels {
+    type Values = Int8Queries;
 
     #[inline(always)]
-    fn tile<L: Lanes>(&self, search: &Search<'_, L>, queries: &[Query<'_>]) -> Tile<Whole, X> {
-        let references = search.references;
-        let mut quads = vec![[[0_u8; 4]; X]; references.dim().div_ceil(4)];
+    fn tile<L: Lanes>(&self, search: &Search<'_, L>, queries: &[Query<'_>]) -> Tile<Int8Queries, X> {
+        let index = search.index;
+        let mut quads = vec![[[0_u8; 4]; X]; index.dim().div_ceil(4)];
         let (mut starts, mut scales, mut margins) = ([0; X], [0.0; X], [queries[0].margin; X]);
-        let mut row = vec![0.0; references.stride()];
+        let mut row = vec![0.0; index.stride()];
         for (x, margin) in margins.iter_mut().enumerate() {
             let query = queries[x.min(queries.len() - 1)];
-            row.iter_mut().zip(centred(references, query.row)).for_each(|(row, v)| *row = v);
+            row.iter_mut().zip(index.centred(query.row)).for_each(|(row, v)| *row = v);
             let row = row.as_chunks::<LANES>().0;
             // Sixteen sums at a time.
             let (mut largest, mut square) = ([0.0_f32; LANES], [0.0; LANES]);
@@ -153,7 +153,7 @@ impl Bound<X, Y> for Bytes {
                     *square += f64::from(v) * f64::from(v);
                 }
             }
-            let grid = Grid::to(largest.iter().copied().fold(0.0, f32::max));
+            let grid = Quantizer::to(largest.iter().copied().fold(0.0, f32::max));
             let (mut off, mut sum) = ([0.0; LANES], [0; LANES]);
             for (row, quads) in row.iter().zip(quads.chunks_mut(LANES / 4)) {
                 let mut wholes = [0; LANES];
@@ -172,18 +172,18 @@ impl Bound<X, Y> for Bytes {
             starts[x] = -LIFT * sum;
             scales[x] = (-2.0 * grid.unit * self.unit) as f32;
             let rounding = 2.0 * (off * self.radius + (square.sqrt() + off) * self.error);
-            let exact = references.dense_margins.of(query.point.length, square, search.potential.top);
+            let exact = index.dense_margins.of(query.point.length, square, search.potential.top);
             *margin = exact.widened(1.0001 * rounding);
         }
         let quads = quads.into_iter().map(|quads| quads.map(i32::from_le_bytes)).collect();
-        Tile { values: Whole { quads, starts, scales }, margins }
+        Tile { values: Int8Queries { quads, starts, scales }, margins }
     }
 
     #[inline(always)]
     fn close<L: Lanes>(
         &self,
         _: L,
-        values: &Whole,
+        values: &Int8Queries,
         panels: [usize; Y],
         offsets: [&Group; Y],
         limits: &[Limits; X],
@@ -204,7 +204,7 @@ impl Bound<X, Y> for Bytes {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn vnni(
-    values: &Whole,
+    values: &Int8Queries,
     panels: [&[Quads]; Y],
     offsets: [&Group; Y],
     limits: &[Limits; X],
@@ -243,7 +243,7 @@ fn vnni(
 
 /// The same on any processor.
 fn portable(
-    values: &Whole,
+    values: &Int8Queries,
     panels: [&[Quads]; Y],
     offsets: [&Group; Y],
     limits: &[Limits; X],
@@ -287,7 +287,7 @@ mod tests {
         let panels: Vec<Quads> = (0..10).map(|_| Quads(std::array::from_fn(|_| random() as u8))).collect();
         let starts = std::array::from_fn(|_| -(random() as i32 % 100_000));
         let scales = std::array::from_fn(|x| -1e-3 * (x + 1) as f32);
-        let values = Whole { quads, starts, scales };
+        let values = Int8Queries { quads, starts, scales };
         let offsets: [Group; 2] = std::array::from_fn(|_| std::array::from_fn(|_| (random() % 1000) as f32));
         let limits = std::array::from_fn(|x| Limits { boxes: 0.0, points: 50.0 * x as f32 });
         let (panels, offsets) = ([&panels[..5], &panels[5..]], [&offsets[0], &offsets[1]]);

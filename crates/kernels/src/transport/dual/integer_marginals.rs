@@ -14,7 +14,7 @@ const LARGEST_SUM: u64 = 1 << 60;
 
 /// Masses in whole numbers, so that plans add up exactly: `supply / total` of each query, `1 / M` of each reference.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Masses {
+pub(super) struct IntegerMarginals {
     /// Of each query.
     pub(super) supply: Vec<u64>,
     /// Of each reference row.
@@ -25,7 +25,7 @@ pub(super) struct Masses {
     pub(super) off: f64,
 }
 
-impl Masses {
+impl IntegerMarginals {
     /// For `count` queries and `references` reference rows. Exact where all positive weights are the same.
     pub(super) fn new(count: usize, references: usize, weights: Option<&[f64]>) -> Self {
         let m = references as u64;
@@ -109,9 +109,9 @@ mod tests {
 
     #[test]
     fn equal_weights_give_the_least_whole_numbers() {
-        let masses = Masses::new(354_025, 10_000, None);
+        let masses = IntegerMarginals::new(354_025, 10_000, None);
         assert_eq!((masses.supply[7], masses.each, masses.total), (400, 14_161, 141_610_000));
-        let masked = Masses::new(5, 4, Some(&[0.5, 0.0, 0.0, 0.5, 0.0]));
+        let masked = IntegerMarginals::new(5, 4, Some(&[0.5, 0.0, 0.0, 0.5, 0.0]));
         assert_eq!((masked.supply, masked.each, masked.total, masked.off), (vec![2, 0, 0, 2, 0], 1, 4, 0.0));
     }
 
@@ -119,7 +119,7 @@ mod tests {
     fn other_weights_are_met_closely() -> Result<(), KernelError> {
         let weights: Vec<f64> = (0..1000).map(|i| f64::from(i % 17).sqrt() * 0.37).collect();
         let weights = normalised(1000, Some(&weights))?.unwrap_or_default();
-        let masses = Masses::new(1000, 300, Some(&weights));
+        let masses = IntegerMarginals::new(1000, 300, Some(&weights));
         assert_eq!(masses.supply.iter().sum::<u64>(), masses.total);
         assert_eq!(masses.total, 300 * masses.each);
         assert!(masses.supply.iter().zip(&weights).all(|(s, w)| (*s == 0) == (*w == 0.0)));
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn small_multiples_are_met() {
-        let masses = Masses::new(4, 3, Some(&[0.3 / 0.9, 0.0, 0.2 / 0.9, 0.4 / 0.9]));
+        let masses = IntegerMarginals::new(4, 3, Some(&[0.3 / 0.9, 0.0, 0.2 / 0.9, 0.4 / 0.9]));
         assert_eq!((masses.supply, masses.each, masses.total), (vec![3, 0, 2, 4], 3, 9));
     }
 
@@ -140,7 +140,7 @@ mod tests {
         let weights: Vec<f64> =
             (0..count).map(|i| if i == 0 { 1.0 } else { 999_983.0 - (i % 7) as f64 }).collect();
         let weights = normalised(count, Some(&weights))?.unwrap_or_default();
-        let masses = Masses::new(count, (1 << 30) - 1, Some(&weights));
+        let masses = IntegerMarginals::new(count, (1 << 30) - 1, Some(&weights));
         assert_eq!(masses.supply.iter().sum::<u64>(), masses.total);
         assert_eq!(masses.total, masses.each * ((1 << 30) - 1));
         Ok(())

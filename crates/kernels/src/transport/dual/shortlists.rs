@@ -8,8 +8,8 @@ use crate::{
     error::KernelError,
     rows::Rows,
     transport::{
-        Queries, References, bounds::squared_distance, candidates::Shortlist, plan::Strategy,
-        references::Potential,
+        Queries, References, bounds::squared_distance, candidate_search::Shortlist, potential::Potential,
+        strategy::Strategy,
     },
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Offer {
 
 /// Short lists of all queries, by their positions in the order of the searches.
 #[derive(Debug)]
-pub(super) struct Lists {
+pub(super) struct Shortlists {
     /// Of [`RUN`] queries each.
     runs: Vec<Run>,
     floors: Vec<f64>,
@@ -83,14 +83,14 @@ impl Run {
     }
 }
 
-impl Clone for Lists {
+impl Clone for Shortlists {
     fn clone(&self) -> Self {
         let runs = self.runs.par_iter().cloned().collect();
         Self { runs, floors: self.floors.clone(), strategy: self.strategy }
     }
 }
 
-impl Lists {
+impl Shortlists {
     /// Searches the [`LENGTH`] cheapest places of every query under a potential.
     pub(super) fn search(queries: &Queries, potential: &Potential) -> Self {
         let all: Vec<u32> = (0..queries.len() as u32).collect();
@@ -108,14 +108,14 @@ impl Lists {
     /// the `values` of their c-transform, among the `active` ones, which have weight. So every place is on some lists. The
     /// highest potential of each place that leaves these values as they are.
     ///
-    /// For lists as [`Lists::search`] leaves them. Copies the active rows and the references, for an index over the former.
-    pub(super) fn meet(
+    /// For lists as [`Shortlists::search`] leaves them. Copies the active rows and the references, for an index over the former.
+    pub(super) fn add_cheapest_queries(
         &mut self,
         queries: &Queries,
         values: &[f64],
         active: &[u32],
     ) -> Result<Vec<f64>, KernelError> {
-        let references = &queries.references;
+        let references = queries.index();
         let dim = references.dim();
         let original = |position: u32| queries.order[position as usize] as usize;
         let mut x = vec![0.0; active.len() * dim];
@@ -127,7 +127,7 @@ impl Lists {
         let kinds = Arc::new(References::new(&Rows::dense(x, dim)?)?);
         let places = Queries::new(&kinds, Rows::dense(y, dim)?)?;
         let psi: Vec<f64> = active.iter().map(|&position| values[original(position)]).collect();
-        let potential = Potential::of(&kinds, &psi)?;
+        let potential = Potential::of(&kinds.index, &psi)?;
         let all: Vec<u32> = (0..places.len() as u32).collect();
         let (found, _) = places.shortlists(&potential, &all, Strategy::Adaptive, |_| LENGTH);
         let mut highest = vec![f64::INFINITY; references.distinct()];
@@ -136,7 +136,7 @@ impl Lists {
             for &(kind, square) in &list.found {
                 let highest = &mut highest[place as usize];
                 *highest = highest.min(square - potential.psi[kind as usize]);
-                for &member in kinds.members(kind as usize).iter().take(LENGTH) {
+                for &member in kinds.index.members(kind as usize).iter().take(LENGTH) {
                     let position = active[member as usize];
                     // Places come once each, so only what the search found can be there already.
                     if self.of(position as usize).iter().all(|offer| offer.place != place) {
@@ -178,7 +178,7 @@ impl Lists {
 
     /// Computes all costs anew, for rows that have moved. Floors are not known then.
     pub(super) fn refresh(&mut self, queries: &Queries) {
-        let stride = queries.references.stride();
+        let stride = queries.index().stride();
         self.floors.fill(f64::NEG_INFINITY);
         let runs = self.runs.par_iter_mut().zip(queries.order.par_chunks(RUN)).with_min_len(RUN);
         runs.for_each_init(
@@ -188,7 +188,7 @@ impl Lists {
                     queries.rows.read(i as usize, row);
                     let list = run.list(k);
                     for offer in &mut run.offers[list] {
-                        offer.cost = squared_distance(row, queries.references.padded(offer.place)) as f32;
+                        offer.cost = squared_distance(row, queries.index().padded(offer.place)) as f32;
                     }
                 }
             },
@@ -196,21 +196,21 @@ impl Lists {
     }
 
     /// The same lists taken for complete: what is not on them does not count.
-    pub(super) fn trusted(&self) -> Self {
+    pub(super) fn as_complete(&self) -> Self {
         Self { floors: vec![f64::INFINITY; self.floors.len()], ..self.clone() }
     }
 
     /// Adds the last winners of the queries with weight to their lists. How many there were not.
-    pub(super) fn admit(&mut self, queries: &Queries, weights: &[f64]) -> usize {
+    pub(super) fn add_winners(&mut self, queries: &Queries, weights: &[f64]) -> usize {
         let (order, winners) = (queries.order.par_chunks(RUN), queries.winners.par_chunks(RUN));
         let runs = self.runs.par_iter_mut().zip(order).zip(winners).zip(weights.par_chunks(RUN));
-        let row = || vec![0.0; queries.references.stride()];
+        let row = || vec![0.0; queries.index().stride()];
         let admitted = runs.with_min_len(RUN).map_init(row, |row, (((run, order), winners), weights)| {
             let mut added = Vec::new();
             for (k, (&place, &weight)) in winners.iter().zip(weights).enumerate() {
                 if weight > 0.0 && run.offers[run.list(k)].iter().all(|offer| offer.place != place) {
                     queries.rows.read(order[k] as usize, row);
-                    let cost = squared_distance(row, queries.references.padded(place)) as f32;
+                    let cost = squared_distance(row, queries.index().padded(place)) as f32;
                     added.push((k as u32, Offer { place, cost }));
                 }
             }
@@ -266,5 +266,5 @@ fn offered(list: &Shortlist) -> impl Iterator<Item = Offer> + '_ {
 
 /// What all others cost at least: there are none where the list has all places.
 fn floor(queries: &Queries, list: &Shortlist) -> f64 {
-    if list.found.len() >= queries.references.distinct() { f64::INFINITY } else { list.floor }
+    if list.found.len() >= queries.index().distinct() { f64::INFINITY } else { list.floor }
 }

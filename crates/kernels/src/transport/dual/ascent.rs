@@ -1,13 +1,13 @@
 //! The way up: the best potential so far, and what the way has cost.
 
-use super::dual_value;
+use super::solution::semi_dual_value;
 use crate::{
     error::KernelError,
     transport::{CTransform, Queries},
 };
 
 /// A search for the maximum of the semi-dual. Potentials are by place of the index over the references.
-pub(super) struct Climb<'a> {
+pub(super) struct Ascent<'a> {
     pub(super) queries: &'a mut Queries,
     /// Of the queries, normalised; none: the same.
     weights: Option<&'a [f64]>,
@@ -15,7 +15,7 @@ pub(super) struct Climb<'a> {
     pub(super) by_position: Vec<f64>,
     /// Of the places; of sum 1.
     pub(super) masses: Vec<f64>,
-    pub(super) best: Best,
+    pub(super) best: Incumbent,
     /// c-transforms, and what else took as long.
     pub(super) spent: f64,
     /// What may be spent.
@@ -23,7 +23,7 @@ pub(super) struct Climb<'a> {
 }
 
 /// A potential and its exact c-transform.
-pub(super) struct Best {
+pub(super) struct Incumbent {
     pub(super) psi: Vec<f64>,
     /// At most the semi-dual: `margin` below what the sums gave.
     pub(super) value: f64,
@@ -32,7 +32,7 @@ pub(super) struct Best {
     pub(super) transform: CTransform,
 }
 
-impl<'a> Climb<'a> {
+impl<'a> Ascent<'a> {
     /// Starts at a potential of the reference rows, with one evaluation. Of equal rows the highest counts.
     pub(super) fn new(
         queries: &'a mut Queries,
@@ -40,7 +40,7 @@ impl<'a> Climb<'a> {
         weights: Option<&'a [f64]>,
         limit: f64,
     ) -> Result<Self, KernelError> {
-        let references = &queries.references;
+        let references = queries.index();
         let members = |place| references.members(place).iter();
         let highest = |place| members(place).map(|&j| psi[j as usize]).fold(f64::NEG_INFINITY, f64::max);
         let mut psi: Vec<f64> = (0..references.distinct()).map(highest).collect();
@@ -52,7 +52,7 @@ impl<'a> Climb<'a> {
         let rows = rows(queries, &psi);
         let transform = queries.c_transform(&rows)?;
         let (value, margin) = rounded_down(queries, &transform, weights, &rows);
-        let best = Best { psi, value, margin, transform };
+        let best = Incumbent { psi, value, margin, transform };
         Ok(Self { queries, weights, by_position, masses, best, spent: 1.0, limit })
     }
 
@@ -63,7 +63,7 @@ impl<'a> Climb<'a> {
         self.spent += 1.0;
         let (value, margin) = rounded_down(self.queries, &transform, self.weights, &rows);
         if value > self.best.value {
-            self.best = Best { psi: psi.to_vec(), value, margin, transform };
+            self.best = Incumbent { psi: psi.to_vec(), value, margin, transform };
         }
         Ok(value)
     }
@@ -94,9 +94,9 @@ fn rounded_down(
     };
     let second = psi.iter().map(|psi| psi.abs()).sum::<f64>() / psi.len() as f64;
     // Each term of both sums, the sums, and the terms of a distance.
-    let terms = transform.values.len() + psi.len() + queries.references.stride();
+    let terms = transform.values.len() + psi.len() + queries.index().stride();
     let margin = terms as f64 * f64::EPSILON * (first + second);
-    (dual_value(transform, weights, psi) - margin, margin)
+    (semi_dual_value(transform, weights, psi) - margin, margin)
 }
 
 /// Takes the mean off a potential, which changes no value, where it hides the rest: rounding goes with the largest.
@@ -113,6 +113,6 @@ const HIDING: f64 = 4.0;
 
 /// A potential of the places for each reference row.
 fn rows(queries: &Queries, psi: &[f64]) -> Vec<f64> {
-    let references = &queries.references;
+    let references = queries.index();
     (0..references.len()).map(|j| psi[references.place(j) as usize]).collect()
 }

@@ -14,6 +14,11 @@ const ONE: u32 = 1.0_f32.to_bits();
 /// Sixteen numbers in memory.
 pub(crate) type Group = [f32; LANES];
 
+/// Sixteen numbers at the start of a cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Aligned(pub(crate) Group);
+
 /// Arithmetic on sixteen numbers. All results are the same to the last bit for all implementations but for
 /// `mul_add`, which may round once or twice, and `sum`, whose order is free: nothing but bounds is computed here.
 pub(crate) trait Lanes: Copy + Send + Sync {

@@ -8,11 +8,11 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::lists::{Lists, Offer};
+use super::shortlists::{Offer, Shortlists};
 
 /// Who has how much of which object, in masses that are exact.
-pub(super) struct Paths<'a> {
-    lists: &'a Lists,
+pub(super) struct AugmentingPaths<'a> {
+    lists: &'a Shortlists,
     prices: &'a [f64],
     /// The mass of each bidder that has no place.
     left: Vec<u64>,
@@ -51,9 +51,9 @@ impl PartialOrd for Key {
     }
 }
 
-impl<'a> Paths<'a> {
+impl<'a> AugmentingPaths<'a> {
     /// Lists of the bidders, prices of the objects, the masses of the ones and the rooms of the others.
-    pub(super) fn new(lists: &'a Lists, prices: &'a [f64], supply: Vec<u64>, rooms: Vec<u64>) -> Self {
+    pub(super) fn new(lists: &'a Shortlists, prices: &'a [f64], supply: Vec<u64>, rooms: Vec<u64>) -> Self {
         let (bidders, objects) = (supply.len(), rooms.len());
         Self {
             lists,

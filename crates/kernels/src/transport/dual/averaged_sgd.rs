@@ -1,6 +1,6 @@
 //! The averaged supergradient method of the Wasserstein patch prior, for parity.
 
-use super::{Solution, dual_value};
+use super::solution::{Solution, semi_dual_value};
 use crate::{
     error::KernelError,
     transport::{CTransform, Queries},
@@ -53,7 +53,7 @@ fn ascend(
         average.iter_mut().zip(&iterate).for_each(|(a, psi)| *a += part * (psi - *a));
     }
     let transform = queries.c_transform(&average)?;
-    let value = dual_value(&transform, weights, &average);
+    let value = semi_dual_value(&transform, weights, &average);
     *psi = average;
     Ok(Solution { value, upper: None, transform, evaluations: steps + 1, converged: false })
 }

@@ -6,14 +6,13 @@
 //! queries are compared with all queries at once; where few have to, each of them is compared with its sixteen points at once.
 
 use super::{
-    axes::{BOXED, KEPT},
-    bounds::Limits,
-    leaves::Boxes,
-    pairs::{BATCH, FULL, Lists},
-    references::Aligned,
-    search::{Query, Search, Sink, bits},
+    bvh::Boxes,
+    packet::{Packet, PacketLimits},
+    pca::BOX_AXES,
+    search::{Search, Sink, bits},
+    worklist::{BATCH, FULL, Worklist},
 };
-use crate::lanes::{Group, LANES, Lanes};
+use crate::simd::{Group, LANES, Lanes};
 
 /// With so many queries that have to look into a leaf, its points are compared with all queries, and not all its points with
 /// each of these.
@@ -55,113 +54,37 @@ impl std::ops::AddAssign for Work {
     }
 }
 
-/// Sixteen queries, or fewer: the last one then fills the lanes that are left, which look for nothing.
-pub(crate) struct Sixteen<'a, 'q> {
-    pub(super) queries: &'q [Query<'a>],
-    z: [Aligned; BOXED],
-    /// `-2 z`, coordinate by coordinate.
-    pub(super) twice: [Aligned; KEPT],
-    /// The box around the points.
-    low: [f32; KEPT],
-    high: [f32; KEPT],
-}
-
-/// The limits of sixteen queries.
-pub(super) struct Together {
-    boxes: Aligned,
-    pub(super) points: Aligned,
-    /// The largest of `boxes`.
-    most: f32,
-}
-
-impl<'a, 'q> Sixteen<'a, 'q> {
-    /// At least one query and at most sixteen.
-    #[inline(always)]
-    pub(crate) fn new(queries: &'q [Query<'a>]) -> Self {
-        let mut this = Self {
-            queries,
-            z: [Aligned([0.0; LANES]); BOXED],
-            twice: [Aligned([0.0; LANES]); KEPT],
-            low: [f32::INFINITY; KEPT],
-            high: [f32::NEG_INFINITY; KEPT],
-        };
-        for l in 0..LANES {
-            let point = queries[l.min(queries.len() - 1)].point;
-            for (k, &z) in point.z.iter().enumerate() {
-                this.twice[k].0[l] = -2.0 * z;
-                this.low[k] = this.low[k].min(z);
-                this.high[k] = this.high[k].max(z);
-            }
-            for (to, &z) in this.z.iter_mut().zip(&point.z) {
-                to.0[l] = z;
-            }
-        }
-        this
-    }
-}
-
-impl Together {
-    /// Lanes without a query have limits that no bound is below: bounds are finite, as [`Rows`](crate::rows::Rows) are.
-    #[inline(always)]
-    fn new<S: Sink>(queries: &[Query<'_>], sinks: &[S]) -> Self {
-        let nothing = Aligned([f32::NEG_INFINITY; LANES]);
-        let mut this = Self { boxes: nothing, points: nothing, most: f32::NEG_INFINITY };
-        for (l, (query, sink)) in queries.iter().zip(sinks).enumerate() {
-            this.set(l, query.margin.limits(sink.cutoff()));
-        }
-        this.largest();
-        this
-    }
-
-    #[inline(always)]
-    fn of(&self, l: usize) -> Limits {
-        Limits { boxes: self.boxes.0[l], points: self.points.0[l] }
-    }
-
-    /// New limits of one query; `most` stays.
-    #[inline(always)]
-    fn set(&mut self, l: usize, limits: Limits) {
-        self.boxes.0[l] = limits.boxes;
-        self.points.0[l] = limits.points;
-    }
-
-    #[inline(always)]
-    fn largest(&mut self) {
-        self.most = self.boxes.0.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    }
-}
-
 impl<L: Lanes> Search<'_, L> {
     /// Offers the sink of each query every place whose cost is at most its cutoff, which may sink meanwhile.
     ///
     /// Each step is done for many before the next one, and what it finds is listed without a branch. Once it took more than
     /// `enough` cycles, about, it stops, and what it found may not be the cheapest.
     #[inline(always)]
-    pub(crate) fn sixteen<S: Sink>(
+    pub(crate) fn search_packet<S: Sink>(
         &self,
-        group: &Sixteen<'_, '_>,
+        packet: &Packet<'_, '_>,
         sinks: &mut [S],
-        lists: &mut Lists,
+        worklist: &mut Worklist,
         enough: f64,
     ) -> Work {
-        let (references, potential) = (self.references, self.potential);
-        let mut limits = Together::new(group.queries, sinks);
+        let (index, potential) = (self.index, self.potential);
+        let mut limits = PacketLimits::new(packet.queries, sinks);
         let mut work = Work::default();
-        let mut blocks = std::mem::take(&mut lists.blocks);
+        let mut blocks = std::mem::take(&mut worklist.blocks);
         blocks.clear();
-        for (u, (boxes, least)) in references.upper.iter().zip(&potential.upper_least).enumerate() {
-            let (bounds, close) = self.around(group, boxes, &least.0, limits.most);
+        for (u, (boxes, least)) in index.upper.iter().zip(&potential.upper_least).enumerate() {
+            let (bounds, close) = self.around(packet, boxes, &least.0, limits.most);
             blocks.extend(bits(close).map(|l| (bounds[l], (LANES * u + l) as u32)));
         }
         // The nearest first: what they hold lowers the cutoffs for the others.
         blocks.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         for &(bound, b) in &blocks {
-            if bound > limits.most || work.cycles(references.stride()) > enough {
+            if bound > limits.most || work.cycles(index.stride()) > enough {
                 break;
             }
-            self.block(group, b as usize, sinks, &mut limits, lists, &mut work);
+            self.block(packet, b as usize, sinks, &mut limits, worklist, &mut work);
         }
-        lists.blocks = blocks;
+        worklist.blocks = blocks;
         work
     }
 
@@ -169,66 +92,66 @@ impl<L: Lanes> Search<'_, L> {
     #[inline(always)]
     fn block<S: Sink>(
         &self,
-        group: &Sixteen<'_, '_>,
+        packet: &Packet<'_, '_>,
         b: usize,
         sinks: &mut [S],
-        limits: &mut Together,
-        lists: &mut Lists,
+        limits: &mut PacketLimits,
+        worklist: &mut Worklist,
         work: &mut Work,
     ) {
         let (boxes, least) = (&self.leaves.boxes[b], &self.potential.box_least[b].0);
-        let (_, around) = self.around(group, boxes, least, limits.most);
+        let (_, around) = self.around(packet, boxes, least, limits.most);
         work.boxes += around.count_ones() as usize;
         let mut leaves = [(0, 0); LANES];
         let mut entered = 0;
         for l in bits(around) {
-            let who = self.inside(group, boxes, least, l, limits);
+            let who = self.inside(packet, boxes, least, l, limits);
             leaves[entered % LANES] = (LANES * b + l, who);
             entered += usize::from(who != 0);
         }
         let mut near = 0;
         for &(leaf, who) in &leaves[..entered] {
             if who.count_ones() >= MANY {
-                let mask = self.points(group, leaf, limits.most);
-                self.lanes.positions(mask, (LANES * leaf) as u32, &mut lists.near[near..near + LANES]);
+                let mask = self.points(packet, leaf, limits.most);
+                self.lanes.positions(mask, (LANES * leaf) as u32, &mut worklist.near[near..near + LANES]);
                 near += mask.count_ones() as usize;
                 work.points += LOOK;
             } else {
-                self.looks(group, (leaf, who), limits, lists);
+                self.looks(packet, (leaf, who), limits, worklist);
                 work.points += who.count_ones() as usize;
-                if lists.count > FULL {
-                    self.rows(group, sinks, limits, lists, work);
+                if worklist.count > FULL {
+                    self.rows(packet, sinks, limits, worklist, work);
                 }
             }
         }
         for first in (0..near).step_by(BATCH) {
             let batch = first..near.min(first + BATCH);
             work.points += batch.len();
-            self.close(group, batch, limits, lists);
-            if lists.count > FULL {
-                self.rows(group, sinks, limits, lists, work);
+            self.close(packet, batch, limits, worklist);
+            if worklist.count > FULL {
+                self.rows(packet, sinks, limits, worklist, work);
             }
         }
-        self.rows(group, sinks, limits, lists, work);
+        self.rows(packet, sinks, limits, worklist, work);
     }
 
     /// Looks at the rows of all pairs that are close.
     #[inline(always)]
     fn rows<S: Sink>(
         &self,
-        group: &Sixteen<'_, '_>,
+        packet: &Packet<'_, '_>,
         sinks: &mut [S],
-        limits: &mut Together,
-        lists: &mut Lists,
+        limits: &mut PacketLimits,
+        worklist: &mut Worklist,
         work: &mut Work,
     ) {
-        let Lists { places, lanes, count, distances, open, .. } = lists;
+        let Worklist { places, lanes, count, distances, open, .. } = worklist;
         work.rows += *count;
         if let Some(of) = self.places {
             places[..*count].iter_mut().for_each(|place| *place = of[*place as usize]);
         }
         let mut left = 0;
-        self.distances(group, &places[..*count], lanes, distances);
+        self.distances(packet, &places[..*count], lanes, distances);
         let pairs = places[..*count].iter().zip(&*lanes).zip(&*distances);
         for (i, ((&place, &l), &distance)) in pairs.enumerate() {
             open[left] = i as u32;
@@ -242,7 +165,7 @@ impl<L: Lanes> Search<'_, L> {
                 continue;
             }
             let mut new = limits.of(l);
-            self.weigh(group.queries[l], place, &mut sinks[l], &mut new);
+            self.weigh(packet.queries[l], place, &mut sinks[l], &mut new);
             limits.set(l, new);
         }
         if left > 0 {
@@ -252,12 +175,12 @@ impl<L: Lanes> Search<'_, L> {
 
     /// What sixteen boxes cost the box around all queries at least, and which of them cost at most `most`.
     #[inline(always)]
-    fn around(&self, group: &Sixteen<'_, '_>, boxes: &Boxes, least: &Group, most: f32) -> (Group, u16) {
+    fn around(&self, packet: &Packet<'_, '_>, boxes: &Boxes, least: &Group, most: f32) -> (Group, u16) {
         let lanes = self.lanes;
         let mut sum = lanes.load(least);
-        for k in 0..BOXED {
-            let above = lanes.sub(lanes.load(&boxes.low[k]), lanes.splat(group.high[k]));
-            let below = lanes.sub(lanes.splat(group.low[k]), lanes.load(&boxes.high[k]));
+        for k in 0..BOX_AXES {
+            let above = lanes.sub(lanes.load(&boxes.low[k]), lanes.splat(packet.high[k]));
+            let below = lanes.sub(lanes.splat(packet.low[k]), lanes.load(&boxes.high[k]));
             let gap = lanes.max(lanes.max(above, below), lanes.splat(0.0));
             sum = lanes.mul_add(gap, gap, sum);
         }
@@ -268,16 +191,16 @@ impl<L: Lanes> Search<'_, L> {
     #[inline(always)]
     fn inside(
         &self,
-        group: &Sixteen<'_, '_>,
+        packet: &Packet<'_, '_>,
         boxes: &Boxes,
         least: &Group,
         l: usize,
-        limits: &Together,
+        limits: &PacketLimits,
     ) -> u16 {
         let lanes = self.lanes;
         let mut sum = lanes.splat(least[l]);
-        for k in 0..BOXED {
-            let z = lanes.load(&group.z[k].0);
+        for k in 0..BOX_AXES {
+            let z = lanes.load(&packet.z[k].0);
             let nearest =
                 lanes.max(lanes.min(z, lanes.splat(boxes.high[k][l])), lanes.splat(boxes.low[k][l]));
             let gap = lanes.sub(z, nearest);
@@ -288,12 +211,12 @@ impl<L: Lanes> Search<'_, L> {
 
     /// The points of a leaf that cost the box around the queries at most `most`.
     #[inline(always)]
-    fn points(&self, group: &Sixteen<'_, '_>, leaf: usize, most: f32) -> u16 {
+    fn points(&self, packet: &Packet<'_, '_>, leaf: usize, most: f32) -> u16 {
         let lanes = self.lanes;
         let mut sum = lanes.load(&self.potential.drops[leaf].0);
         for (k, z) in self.leaves.all[leaf].z.iter().enumerate() {
             let z = lanes.load(z);
-            let nearest = lanes.max(lanes.min(z, lanes.splat(group.high[k])), lanes.splat(group.low[k]));
+            let nearest = lanes.max(lanes.min(z, lanes.splat(packet.high[k])), lanes.splat(packet.low[k]));
             let gap = lanes.sub(z, nearest);
             sum = lanes.mul_add(gap, gap, sum);
         }

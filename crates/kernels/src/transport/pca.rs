@@ -1,18 +1,26 @@
 //! Principal axes of the reference rows, and the few numbers for each row that bounds on distances need.
 
 use nalgebra::{DMatrix, SymmetricEigen};
+use rayon::prelude::*;
 
-use crate::rows::Rows;
+use crate::{
+    huge_pages,
+    rows::Rows,
+    simd::{Isa, Kernel, Lanes, dispatch},
+};
 
 /// Axes that rows are projected on.
 pub(crate) const AXES: usize = 8;
 
 /// Numbers kept of each row: its coordinates along the axes and the length of what they leave out.
-pub(crate) const KEPT: usize = AXES + 1;
+pub(crate) const COORDINATES: usize = AXES + 1;
 
 /// Leading axes that boxes are compared along. Of patches of images, boxes of sixteen points are nearly as wide as all points
 /// together in the others; where they are not, fewer boxes are left out, and results are the same.
-pub(crate) const BOXED: usize = 4;
+pub(crate) const BOX_AXES: usize = 4;
+
+/// Rows that one task projects.
+const TASK: usize = 128;
 
 /// Rows that the axes are computed from.
 const SAMPLE: usize = 2048;
@@ -21,14 +29,14 @@ const SAMPLE: usize = 2048;
 /// `|z(x) - z(y)| <= |x - y|`, and for patches of images it keeps most of their length.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
-    pub(crate) z: [f32; KEPT],
+    pub(crate) z: [f32; COORDINATES],
     /// `|x - m|`.
     pub(crate) length: f64,
 }
 
 /// An orthonormal system in the space of rows.
 #[derive(Debug)]
-pub(crate) struct Axes {
+pub(crate) struct PrincipalAxes {
     mean: Vec<f64>,
     /// The entries of all axes at one place of a row, for each place.
     axes: Vec<[f64; AXES]>,
@@ -36,7 +44,7 @@ pub(crate) struct Axes {
     partial: bool,
 }
 
-impl Axes {
+impl PrincipalAxes {
     /// The leading principal axes of (a regular sample of) the rows.
     pub(crate) fn of(rows: &Rows) -> Self {
         let dim = rows.dim();
@@ -75,7 +83,7 @@ impl Axes {
             }
         }
         let left = if self.partial { square - along.iter().map(|a| a * a).sum::<f64>() } else { 0.0 };
-        let mut z = [0.0; KEPT];
+        let mut z = [0.0; COORDINATES];
         for (z, a) in z.iter_mut().zip(along) {
             *z = a as f32;
         }
@@ -85,8 +93,43 @@ impl Axes {
 
     /// How far from its exact place a computed point can be, relative to its `length`: float32 rounding of the
     /// coordinates, and the root of the float64 rounding of the squared remainder.
-    pub(crate) fn blur(&self) -> f64 {
+    pub(crate) fn relative_error(&self) -> f64 {
         f64::from(f32::EPSILON) + (16.0 * (self.mean.len() as f64 + 8.0) * f64::EPSILON).sqrt()
+    }
+}
+
+/// The points of rows, in the order given.
+pub(crate) fn project(axes: &PrincipalAxes, rows: &Rows, order: &[u32]) -> Vec<Point> {
+    let mut points = huge_pages::with_capacity(order.len());
+    points.resize(order.len(), Point { z: [0.0; COORDINATES], length: 0.0 });
+    points.par_chunks_mut(TASK).zip(order.par_chunks(TASK)).for_each(|(points, order)| {
+        dispatch(Isa::V4, Project { axes, rows, order, points });
+    });
+    points
+}
+
+struct Project<'a> {
+    axes: &'a PrincipalAxes,
+    rows: &'a Rows,
+    order: &'a [u32],
+    points: &'a mut [Point],
+}
+
+impl Kernel for Project<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        lanes.run(
+            #[inline(always)]
+            || {
+                let mut row = vec![0.0; self.rows.dim()];
+                for (point, &i) in self.points.iter_mut().zip(self.order) {
+                    self.rows.read(i as usize, &mut row);
+                    *point = self.axes.point(&row);
+                }
+            },
+        );
     }
 }
 
@@ -132,7 +175,7 @@ mod tests {
         for dim in [1, 3, 8, 9, 36, 100] {
             let data: Vec<f32> = (0..40 * dim).map(|i| ((i * i * 7 + i * 13) % 101) as f32 / 50.0).collect();
             let rows = Rows::dense(data, dim)?;
-            let axes = Axes::of(&rows);
+            let axes = PrincipalAxes::of(&rows);
             let read = |i| {
                 let mut row = vec![0.0; dim];
                 rows.read(i, &mut row);
@@ -145,10 +188,10 @@ mod tests {
                     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
                 };
                 let (kept, full) = (gap(&p.z, &q.z), gap(&x, &y));
-                assert!(kept <= full + axes.blur() * (p.length + q.length), "{dim}: {kept} {full}");
+                assert!(kept <= full + axes.relative_error() * (p.length + q.length), "{dim}: {kept} {full}");
                 // Nothing is left out where there are as many axes as values.
                 assert!(
-                    dim > AXES || kept >= full - axes.blur() * (p.length + q.length),
+                    dim > AXES || kept >= full - axes.relative_error() * (p.length + q.length),
                     "{dim}: {kept} {full}"
                 );
             }

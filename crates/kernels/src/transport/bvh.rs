@@ -1,25 +1,23 @@
-//! Points sixteen by sixteen, with boxes around them, in the order of the index or dealt out anew by their potential.
+//! A bounding-volume hierarchy: points sixteen by sixteen with boxes around them, in the order of the index or regrouped by
+//! their potential.
 
 use rayon::prelude::*;
 
-use super::{
-    axes::{BOXED, KEPT},
-    references::References,
-};
-use crate::lanes::{Group, LANES};
+use super::pca::{BOX_AXES, COORDINATES};
+use crate::simd::{Group, LANES};
 
-/// Neighbouring leaves whose points are dealt out together: all below the same box of the upper level, which stays as it is.
-const DEALT: usize = 4;
-const _: () = assert!(LANES.is_multiple_of(DEALT));
+/// Neighbouring leaves whose points are regrouped together: all below the same box of the upper level, which stays as it is.
+const REGROUPED: usize = 4;
+const _: () = assert!(LANES.is_multiple_of(REGROUPED));
 
-/// Mean of `h` above its least in a leaf, as a share of the variance of the points in it, from which on dealing out pays.
+/// Mean of `h` above its least in a leaf, as a share of the variance of the points in it, from which on regrouping pays.
 const SHARE: f64 = 0.4;
 
 /// Sixteen points, coordinate by coordinate.
 #[derive(Debug, Clone)]
 #[repr(align(64))]
 pub(crate) struct Leaf {
-    pub(crate) z: [Group; KEPT],
+    pub(crate) z: [Group; COORDINATES],
     /// `|z|^2`; infinite where there is no point.
     pub(crate) square: [f64; LANES],
 }
@@ -28,8 +26,8 @@ pub(crate) struct Leaf {
 #[derive(Debug, Clone)]
 #[repr(align(64))]
 pub(crate) struct Boxes {
-    pub(crate) low: [Group; BOXED],
-    pub(crate) high: [Group; BOXED],
+    pub(crate) low: [Group; BOX_AXES],
+    pub(crate) high: [Group; BOX_AXES],
 }
 
 /// Leaves, and the boxes around each of them.
@@ -41,7 +39,7 @@ pub(crate) struct Leaves {
 
 impl Leaves {
     /// `count` points in the order of `z`.
-    pub(crate) fn of(count: usize, z: impl Fn(usize) -> [f32; KEPT] + Sync) -> Self {
+    pub(crate) fn of(count: usize, z: impl Fn(usize) -> [f32; COORDINATES] + Sync) -> Self {
         let leaf = |leaf: usize| Leaf::of((leaf * LANES..count.min((leaf + 1) * LANES)).map(&z));
         let all: Vec<Leaf> = (0..count.div_ceil(LANES)).into_par_iter().with_min_len(64).map(leaf).collect();
         let filled = |leaf: usize| LANES.min(count - leaf * LANES);
@@ -66,15 +64,15 @@ impl Leaves {
 
     /// The coordinates of a point.
     #[inline]
-    pub(crate) fn point(&self, slot: u32) -> [f32; KEPT] {
+    pub(crate) fn point(&self, slot: u32) -> [f32; COORDINATES] {
         let leaf = &self.all[slot as usize / LANES];
         std::array::from_fn(|k| leaf.z[k][slot as usize % LANES])
     }
 }
 
 impl Leaf {
-    fn of(points: impl Iterator<Item = [f32; KEPT]>) -> Self {
-        let mut leaf = Self { z: [[0.0; LANES]; KEPT], square: [f64::INFINITY; LANES] };
+    fn of(points: impl Iterator<Item = [f32; COORDINATES]>) -> Self {
+        let mut leaf = Self { z: [[0.0; LANES]; COORDINATES], square: [f64::INFINITY; LANES] };
         for (l, z) in points.enumerate() {
             leaf.square[l] = z.iter().map(|&z| f64::from(z) * f64::from(z)).sum();
             leaf.z.iter_mut().zip(z).for_each(|(group, z)| group[l] = z);
@@ -96,7 +94,7 @@ impl Leaf {
 }
 
 /// The range of each of the leading coordinates.
-type Hull = [(f32, f32); BOXED];
+type Hull = [(f32, f32); BOX_AXES];
 
 #[inline]
 fn range(low: &[f32], high: &[f32]) -> (f32, f32) {
@@ -107,7 +105,7 @@ fn range(low: &[f32], high: &[f32]) -> (f32, f32) {
 impl Boxes {
     /// At most sixteen; those that are missing are points at the origin.
     fn of(hulls: &[Hull]) -> Self {
-        let mut boxes = Self { low: [[0.0; LANES]; BOXED], high: [[0.0; LANES]; BOXED] };
+        let mut boxes = Self { low: [[0.0; LANES]; BOX_AXES], high: [[0.0; LANES]; BOX_AXES] };
         for (l, hull) in hulls.iter().enumerate() {
             for (k, &(low, high)) in hull.iter().enumerate() {
                 (boxes.low[k][l], boxes.high[k][l]) = (low, high);
@@ -122,32 +120,34 @@ impl Boxes {
     }
 }
 
-/// The points of a few neighbouring leaves dealt out to them anew by their potential.
+/// The points of a few neighbouring leaves, grouped anew by their potential.
 ///
 /// A leaf has to be entered where its least `h = top - psi` and the distance to its box allow it. Where `h` varies within
 /// leaves by as much as their points are apart, as it does for a converged potential, leaves of about equal `h` are entered
 /// less often, though their boxes are larger: by a fifth to a third less for patches of images.
 #[derive(Debug)]
-pub(crate) struct Dealt {
+pub(crate) struct Regrouped {
     pub(crate) leaves: Leaves,
     /// The place of each point.
     pub(crate) places: Vec<u32>,
 }
 
-impl Dealt {
-    /// For the potential `psi` of the places, whose largest is `top`; none where it would not pay.
-    pub(crate) fn of(references: &References, psi: &[f64], top: f64) -> Option<Self> {
+impl Regrouped {
+    /// Those of `leaves`, with this variance in them, for the potential `psi` of the places, whose largest is `top`; none where
+    /// it would not pay.
+    pub(crate) fn of(leaves: &Leaves, variance: f64, psi: &[f64], top: f64) -> Option<Self> {
         let most = |psi: &[f64]| psi.iter().copied().fold(f64::NEG_INFINITY, f64::max) * psi.len() as f64;
         let loss = psi.chunks(LANES).map(most).sum::<f64>() - psi.iter().sum::<f64>();
-        (loss > SHARE * references.variance() * psi.len() as f64).then(|| Self::by(references, psi, top))
+        (loss > SHARE * variance * psi.len() as f64).then(|| Self::by(leaves, psi, top))
     }
 
-    fn by(references: &References, psi: &[f64], top: f64) -> Self {
+    fn by(leaves: &Leaves, psi: &[f64], top: f64) -> Self {
         let mut places = vec![0; psi.len()];
-        let runs = places.par_chunks_mut(DEALT * LANES).zip(psi.par_chunks(DEALT * LANES)).enumerate();
+        let runs =
+            places.par_chunks_mut(REGROUPED * LANES).zip(psi.par_chunks(REGROUPED * LANES)).enumerate();
         runs.with_min_len(16).for_each(|(run, (places, psi))| {
-            let mut keys = [0_u64; DEALT * LANES];
-            for ((key, &psi), place) in keys.iter_mut().zip(psi).zip(run * DEALT * LANES..) {
+            let mut keys = [0_u64; REGROUPED * LANES];
+            for ((key, &psi), place) in keys.iter_mut().zip(psi).zip(run * REGROUPED * LANES..) {
                 // Bits of numbers that are not negative have the order of the numbers.
                 *key = u64::from(((top - psi) as f32).to_bits()) << 32 | place as u64;
             }
@@ -155,7 +155,7 @@ impl Dealt {
             keys.sort_unstable();
             places.iter_mut().zip(keys).for_each(|(place, key)| *place = *key as u32);
         });
-        let leaves = Leaves::of(places.len(), |slot| references.leaves.point(places[slot]));
+        let leaves = Leaves::of(places.len(), |slot| leaves.point(places[slot]));
         Self { leaves, places }
     }
 }

@@ -1,14 +1,14 @@
 //! Where the first search of sixteen neighbours starts.
 
 use super::{
-    references::{Aligned, References},
+    reference_index::ReferenceIndex,
     search::{Query, Search, Sink, bits},
 };
-use crate::lanes::{LANES, Lanes};
+use crate::simd::{Aligned, LANES, Lanes};
 
 /// Writes the rows of the queries value by value, that of the last one for those that are missing.
 #[inline(always)]
-pub(crate) fn turned(queries: &[Query<'_>], to: &mut [Aligned]) {
+pub(crate) fn transpose(queries: &[Query<'_>], to: &mut [Aligned]) {
     for l in 0..LANES {
         for (to, &value) in to.iter_mut().zip(queries[l.min(queries.len() - 1)].row) {
             to.0[l] = value;
@@ -19,15 +19,15 @@ pub(crate) fn turned(queries: &[Query<'_>], to: &mut [Aligned]) {
 /// Places that are likely to be good for sixteen neighbours of which not all last winners are known: the leaf of one of them,
 /// and what was found for the sixteen `before`.
 #[inline(always)]
-pub(crate) fn around<S: Sink>(
-    references: &References,
+pub(crate) fn likely_places<S: Sink>(
+    index: &ReferenceIndex,
     queries: &[Query<'_>],
     before: &[S],
     places: &mut Vec<u32>,
 ) {
-    let home = references.tree().leaf(&queries[0].point.z);
+    let home = index.tree().leaf(&queries[0].point.z);
     places.clear();
-    places.extend(bits(references.filled(home)).map(|l| (home * LANES + l) as u32));
+    places.extend(bits(index.filled(home)).map(|l| (home * LANES + l) as u32));
     for sink in before {
         if !places.contains(&sink.place()) {
             places.push(sink.place());
@@ -36,13 +36,13 @@ pub(crate) fn around<S: Sink>(
 }
 
 impl<L: Lanes> Search<'_, L> {
-    /// `|x - y|^2` in float32 between sixteen rows, as [`turned`] writes them, and one.
+    /// `|x - y|^2` in float32 between sixteen rows, as [`transpose`] writes them, and one.
     #[inline(always)]
     fn across(&self, rows: &[Aligned], place: u32) -> L::F {
         let lanes = self.lanes;
         let mut sums = [lanes.splat(0.0); 4];
         let (rows, rest) = rows.as_chunks::<4>();
-        let (y, behind) = self.references.padded(place).split_at(4 * rows.len());
+        let (y, behind) = self.index.padded(place).split_at(4 * rows.len());
         // Sums of a fixed number stay in registers.
         for (rows, y) in rows.iter().zip(y.as_chunks::<4>().0) {
             for ((sum, x), &y) in sums.iter_mut().zip(rows).zip(y) {

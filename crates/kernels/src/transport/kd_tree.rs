@@ -2,8 +2,8 @@
 
 use rayon::join;
 
-use super::axes::{KEPT, Point};
-use crate::lanes::LANES;
+use super::pca::{COORDINATES, Point};
+use crate::simd::LANES;
 
 /// Points of a box of the upper level: sixteen groups of sixteen.
 const WIDE: usize = LANES * LANES;
@@ -17,12 +17,12 @@ enum Node {
 
 /// A binary tree over points whose leaves are runs of [`LANES`] neighbours in `order`.
 #[derive(Debug)]
-pub(crate) struct Tree {
+pub(crate) struct KdTree {
     root: Node,
     len: usize,
 }
 
-impl Tree {
+impl KdTree {
     /// The tree and the order that it puts the points in. All leaves but the last are full.
     pub(crate) fn of(points: &[Point]) -> (Self, Vec<u32>) {
         let mut order: Vec<u32> = (0..points.len() as u32).collect();
@@ -31,7 +31,7 @@ impl Tree {
     }
 
     /// The leaf whose cell `z` is in: the number of its run in the order.
-    pub(crate) fn leaf(&self, z: &[f32; KEPT]) -> usize {
+    pub(crate) fn leaf(&self, z: &[f32; COORDINATES]) -> usize {
         let (mut node, mut first, mut len) = (&self.root, 0, self.len);
         while let Node::Cut { axis, value, sides } = node {
             let left = left_of(len);
@@ -77,7 +77,7 @@ fn split(points: &[Point], order: &mut [u32]) -> Node {
 
 /// The coordinate along which the points (a sample of many) vary most.
 fn widest(points: &[Point], order: &[u32]) -> usize {
-    let (mut sums, mut squares, mut count) = ([0.0_f64; KEPT], [0.0_f64; KEPT], 0.0);
+    let (mut sums, mut squares, mut count) = ([0.0_f64; COORDINATES], [0.0_f64; COORDINATES], 0.0);
     for point in order.iter().step_by(1 + order.len() / 64).map(|&i| &points[i as usize]) {
         count += 1.0;
         for (k, &z) in point.z.iter().enumerate() {
@@ -86,5 +86,5 @@ fn widest(points: &[Point], order: &[u32]) -> usize {
         }
     }
     let variance = |k: usize| squares[k] - sums[k] * sums[k] / count;
-    (0..KEPT).max_by(|&a, &b| variance(a).total_cmp(&variance(b))).unwrap_or(0)
+    (0..COORDINATES).max_by(|&a, &b| variance(a).total_cmp(&variance(b))).unwrap_or(0)
 }

@@ -4,22 +4,22 @@
 //! the rooms would outbid themselves. Where the references bid, they search an index over the queries, and the
 //! potential follows from the prices of the queries by a c-transform.
 //!
-//! Masses are rounded to few units for each bidder, so that none is split again and again; what rounding has displaced then finds
-//! its way along shortest [`paths`](super::paths).
+//! Masses are rounded to few units for each bidder, so that none is split again and again; what rounding has displaced then
+//! finds its way along [`augmenting_paths`](super::augmenting_paths).
 
 use std::{iter::Peekable, sync::Arc};
 
 use super::{
     auction::{Auction, Pause},
-    lists::Lists,
-    masses::{Masses, whole},
-    paths::Paths,
-    plan::{self, Transfer},
+    augmenting_paths::AugmentingPaths,
+    integer_marginals::{IntegerMarginals, whole},
+    shortlists::Shortlists,
+    transport_plan::{self, Transfer},
 };
 use crate::{
     error::KernelError,
     rows::Rows,
-    transport::{Queries, References, references::Potential},
+    transport::{Queries, References, potential::Potential},
 };
 
 /// c-transforms that take as long as a search for lists of all queries.
@@ -33,7 +33,7 @@ const CLOSE: f64 = 2e-3;
 const MOST: u64 = 1 << 20;
 
 /// Queries that bid for the places of their references, and what they have done.
-pub(super) struct Market<'a> {
+pub(super) struct AuctionSolver<'a> {
     queries: &'a Queries,
     auction: Auction,
     potential: Potential,
@@ -43,18 +43,24 @@ pub(super) struct Market<'a> {
     searches: usize,
 }
 
-impl<'a> Market<'a> {
+impl<'a> AuctionSolver<'a> {
     /// Bidders in the order of the searches with their supplies, rooms of the places (of the same sum), and the potential
     /// of the places to start from.
     pub(super) fn new(queries: &'a Queries, supply: Vec<u64>, rooms: &[u64], psi: Vec<f64>) -> Self {
-        let potential = Potential::at_places(&queries.references, psi);
-        let lists = Lists::search(queries, &potential);
+        let potential = Potential::at_places(queries.index(), psi);
+        let lists = Shortlists::search(queries, &potential);
         let searches = queries.len();
         Self { searches, ..Self::on(queries, lists, supply, rooms, potential) }
     }
 
     /// The same on lists that there are.
-    fn on(queries: &'a Queries, lists: Lists, supply: Vec<u64>, rooms: &[u64], potential: Potential) -> Self {
+    fn on(
+        queries: &'a Queries,
+        lists: Shortlists,
+        supply: Vec<u64>,
+        rooms: &[u64],
+        potential: Potential,
+    ) -> Self {
         let active = supply.iter().filter(|mass| **mass > 0).count();
         let prices = potential.psi.iter().map(|psi| -psi).collect();
         let auction = Auction::new(lists, supply, rooms, prices);
@@ -63,7 +69,7 @@ impl<'a> Market<'a> {
 
     /// Sells everything with bids of `eps`, unless that takes more than `limit` c-transforms (counted from the
     /// beginning). Whether all is sold.
-    pub(super) fn sell(&mut self, eps: f64, limit: f64) -> bool {
+    pub(super) fn run(&mut self, eps: f64, limit: f64) -> bool {
         self.auction.restart();
         let bidders = self.active as f64;
         loop {
@@ -77,7 +83,7 @@ impl<'a> Market<'a> {
                         return false;
                     }
                     self.searches += stale.len();
-                    self.potential.fall_to(self.auction.prices.iter().map(|price| -price));
+                    self.potential.lower_to(self.auction.prices.iter().map(|price| -price));
                     self.auction.lists.lengthen(self.queries, &self.potential, &stale);
                 }
             }
@@ -108,7 +114,7 @@ impl<'a> Market<'a> {
     /// rounding has displaced may take `most` c-transforms; something may be left over.
     pub(super) fn placed(&mut self, supply: Vec<u64>, rooms: Vec<u64>, most: f64) -> Vec<(u32, u32, u64)> {
         let (total, units) = (supply.iter().sum(), self.units());
-        let mut paths = Paths::new(&self.auction.lists, &self.auction.prices, supply, rooms);
+        let mut paths = AugmentingPaths::new(&self.auction.lists, &self.auction.prices, supply, rooms);
         for (bidder, object, mass) in self.auction.placed() {
             paths.place(bidder, object, scaled(mass, total, units));
         }
@@ -120,7 +126,7 @@ impl<'a> Market<'a> {
 }
 
 /// Takes `mass` from the supplies of members, one after the other.
-fn deal(
+fn distribute(
     members: &mut Peekable<impl Iterator<Item = u32>>,
     supply: &mut [u64],
     mass: u64,
@@ -171,7 +177,7 @@ fn in_units(supply: &[u64], rooms: &[u64]) -> (Vec<u64>, Vec<u64>) {
 
 /// The queries as bidders, neighbours with equal rows as one: in a flat region there may be a hundred thousand of them, who
 /// would all need long lists. `None` where there are fewer bidders than places.
-pub(super) struct Direct {
+pub(super) struct ForwardAuction {
     /// By position; that of neighbours with equal rows at the first of them.
     exact: Vec<u64>,
     /// The same in units.
@@ -183,8 +189,8 @@ pub(super) struct Direct {
     active: usize,
 }
 
-impl Direct {
-    pub(super) fn new(queries: &Queries, masses: &Masses) -> Option<Self> {
+impl ForwardAuction {
+    pub(super) fn new(queries: &Queries, masses: &IntegerMarginals) -> Option<Self> {
         let mut exact: Vec<u64> = queries.order.iter().map(|&i| masses.supply[i as usize]).collect();
         let active = exact.iter().filter(|mass| **mass > 0).count();
         let repeats = queries.repeats();
@@ -196,7 +202,7 @@ impl Direct {
                 first = position;
             }
         }
-        let rooms = plan::rooms(queries, masses);
+        let rooms = transport_plan::rooms(queries, masses);
         if exact.iter().filter(|mass| **mass > 0).count() < rooms.len() {
             return None;
         }
@@ -204,27 +210,33 @@ impl Direct {
         Some(Self { exact, supply, rooms, repeats, active })
     }
 
-    pub(super) fn market<'a>(&self, queries: &'a Queries, psi: &[f64]) -> Market<'a> {
-        let market = Market::new(queries, self.supply.clone(), &self.rooms, psi.to_vec());
-        Market { active: self.active, ..market }
+    pub(super) fn solver<'a>(&self, queries: &'a Queries, psi: &[f64]) -> AuctionSolver<'a> {
+        let solver = AuctionSolver::new(queries, self.supply.clone(), &self.rooms, psi.to_vec());
+        AuctionSolver { active: self.active, ..solver }
     }
 
-    /// A market on lists that are taken for complete.
-    pub(super) fn rushed<'a>(&self, queries: &'a Queries, lists: &Lists, psi: &[f64]) -> Market<'a> {
-        let potential = Potential::at_places(&queries.references, psi.to_vec());
-        let market = Market::on(queries, lists.trusted(), self.supply.clone(), &self.rooms, potential);
-        Market { active: self.active, ..market }
+    /// A solver on lists that are taken for complete.
+    pub(super) fn solver_on<'a>(
+        &self,
+        queries: &'a Queries,
+        lists: &Shortlists,
+        psi: &[f64],
+    ) -> AuctionSolver<'a> {
+        let potential = Potential::at_places(queries.index(), psi.to_vec());
+        let solver =
+            AuctionSolver::on(queries, lists.as_complete(), self.supply.clone(), &self.rooms, potential);
+        AuctionSolver { active: self.active, ..solver }
     }
 
     /// The plan of the auction; paths may take `most` c-transforms. What equal rows have bid for is dealt out in turn.
     pub(super) fn plan(
         &self,
-        market: &mut Market<'_>,
+        solver: &mut AuctionSolver<'_>,
         queries: &Queries,
-        masses: &Masses,
+        masses: &IntegerMarginals,
         most: f64,
     ) -> Vec<Transfer> {
-        let mut placed = market.placed(self.exact.clone(), plan::rooms(queries, masses), most);
+        let mut placed = solver.placed(self.exact.clone(), transport_plan::rooms(queries, masses), most);
         placed.sort_by_key(|&(bidder, _, _)| bidder);
         let mut supply = masses.supply.clone();
         let mut wanted = Vec::with_capacity(placed.len());
@@ -233,26 +245,26 @@ impl Direct {
             let others = self.repeats[first + 1..].iter().take_while(|repeats| **repeats).count();
             let mut members = queries.order[first..=first + others].iter().copied().peekable();
             for &(_, place, mass) in sold {
-                deal(&mut members, &mut supply, mass, |query, mass| {
+                distribute(&mut members, &mut supply, mass, |query, mass| {
                     wanted.push(Transfer { query, place, mass })
                 });
             }
         }
-        plan::settled(queries, masses, wanted)
+        transport_plan::feasible(queries, masses, wanted)
     }
 }
 
 /// The two sides exchanged: the distinct references as bidders, the queries with mass as what is for sale.
-pub(super) struct Exchanged {
+pub(super) struct ReverseAuction {
     /// The places of the references, as queries.
     places: Queries,
     /// The original indices of the queries with mass.
     active: Vec<u32>,
 }
 
-impl Exchanged {
-    pub(super) fn new(queries: &Queries, masses: &Masses) -> Result<Self, KernelError> {
-        let references = &queries.references;
+impl ReverseAuction {
+    pub(super) fn new(queries: &Queries, masses: &IntegerMarginals) -> Result<Self, KernelError> {
+        let references = queries.index();
         let dim = references.dim();
         let active: Vec<u32> = (0..queries.len() as u32).filter(|&i| masses.supply[i as usize] > 0).collect();
         let mut x = vec![0.0; active.len() * dim];
@@ -265,31 +277,37 @@ impl Exchanged {
     }
 
     /// The auction. `values` are those of the c-transform of the queries: the potential on their side.
-    pub(super) fn market(&self, queries: &Queries, masses: &Masses, values: &[f64]) -> Market<'_> {
-        let kinds = 0..self.places.references.distinct();
+    pub(super) fn solver(
+        &self,
+        queries: &Queries,
+        masses: &IntegerMarginals,
+        values: &[f64],
+    ) -> AuctionSolver<'_> {
+        let kinds = 0..self.places.index().distinct();
         let highest = |kind| self.members(kind).map(|i| values[i]).fold(f64::MIN, f64::max);
         let (supply, rooms) = self.masses(queries, masses);
         let (supply, rooms) = in_units(&supply, &rooms);
-        Market::new(&self.places, supply, &rooms, kinds.map(highest).collect())
+        AuctionSolver::new(&self.places, supply, &rooms, kinds.map(highest).collect())
     }
 
     /// What the places take, and what there is of each kind of queries.
-    fn masses(&self, queries: &Queries, masses: &Masses) -> (Vec<u64>, Vec<u64>) {
-        let rooms = plan::rooms(queries, masses);
-        let kinds = 0..self.places.references.distinct();
+    fn masses(&self, queries: &Queries, masses: &IntegerMarginals) -> (Vec<u64>, Vec<u64>) {
+        let rooms = transport_plan::rooms(queries, masses);
+        let kinds = 0..self.places.index().distinct();
         let sum = |kind| self.members(kind).map(|i| masses.supply[i]).sum();
         (self.places.order.iter().map(|&place| rooms[place as usize]).collect(), kinds.map(sum).collect())
     }
 
     /// The queries of a kind.
     fn members(&self, kind: usize) -> impl Iterator<Item = usize> + '_ {
-        self.places.references.members(kind).iter().map(|&member| self.active[member as usize] as usize)
+        self.places.index().members(kind).iter().map(|&member| self.active[member as usize] as usize)
     }
 
     /// The potential on the side of the references that the prices give, by place.
     pub(super) fn psi(&mut self, prices: &[f64]) -> Result<Vec<f64>, KernelError> {
         let kinds = Arc::clone(&self.places.references);
-        let psi: Vec<f64> = (0..kinds.len()).map(|member| prices[kinds.place(member) as usize]).collect();
+        let psi: Vec<f64> =
+            (0..kinds.len()).map(|member| prices[kinds.index.place(member) as usize]).collect();
         Ok(self.places.c_transform(&psi)?.values)
     }
 
@@ -297,13 +315,13 @@ impl Exchanged {
     /// out in turn.
     pub(super) fn plan(
         &self,
-        market: &mut Market<'_>,
+        solver: &mut AuctionSolver<'_>,
         queries: &Queries,
-        masses: &Masses,
+        masses: &IntegerMarginals,
         most: f64,
     ) -> Vec<Transfer> {
         let (rooms, kinds) = self.masses(queries, masses);
-        let mut placed = market.placed(rooms, kinds, most);
+        let mut placed = solver.placed(rooms, kinds, most);
         placed.sort_by_key(|&(_, kind, _)| kind);
         let mut supply = masses.supply.clone();
         let mut wanted = Vec::with_capacity(2 * supply.len());
@@ -311,11 +329,11 @@ impl Exchanged {
             let mut members = self.members(sold[0].1 as usize).map(|query| query as u32).peekable();
             for &(bidder, _, mass) in sold {
                 let place = self.places.order[bidder as usize];
-                deal(&mut members, &mut supply, mass, |query, mass| {
+                distribute(&mut members, &mut supply, mass, |query, mass| {
                     wanted.push(Transfer { query, place, mass })
                 });
             }
         }
-        plan::settled(queries, masses, wanted)
+        transport_plan::feasible(queries, masses, wanted)
     }
 }

@@ -12,10 +12,10 @@ use std::collections::VecDeque;
 
 use rayon::prelude::*;
 
-use super::lists::Lists;
+use super::shortlists::Shortlists;
 use crate::{
     elementary,
-    lanes::{Isa, Kernel, Lanes, dispatch},
+    simd::{Isa, Kernel, Lanes, dispatch},
 };
 
 /// Parts that are summed up separately: a fixed number, so that threads change no bit.
@@ -34,8 +34,8 @@ const LONGEST: f64 = 10.0;
 const HALVINGS: usize = 6;
 
 /// The smoothed problem.
-pub(super) struct Smooth<'a> {
-    pub(super) lists: &'a Lists,
+pub(super) struct EntropicSemiDual<'a> {
+    pub(super) lists: &'a Shortlists,
     /// The weight of each query, by position; they add up to 1.
     pub(super) weights: &'a [f64],
     /// The mass of each place; they add up to 1.
@@ -44,20 +44,20 @@ pub(super) struct Smooth<'a> {
 }
 
 /// Value and gradient in the potential.
-struct Point {
+struct Evaluation {
     value: f64,
     /// `mass - what arrives`, for each place.
     gradient: Vec<f64>,
 }
 
-impl Point {
+impl Evaluation {
     /// The share of the mass that arrives at a wrong place, twice.
     fn error(&self) -> f64 {
         self.gradient.iter().map(|g| g.abs()).sum()
     }
 }
 
-impl Smooth<'_> {
+impl EntropicSemiDual<'_> {
     /// Improves `psi` by steps of limited-memory BFGS (Nocedal and Wright, "Numerical optimization", algorithm 7.5), until the
     /// marginal error `sum |mass - what arrives|` is at most `error` or `most` evaluations are spent. How many were.
     pub(super) fn ascend(&self, psi: &mut [f64], error: f64, most: usize) -> usize {
@@ -127,7 +127,7 @@ impl Smooth<'_> {
         q
     }
 
-    fn at(&self, psi: &[f64]) -> Point {
+    fn at(&self, psi: &[f64]) -> Evaluation {
         let rough: Vec<f32> = psi.iter().map(|&psi| psi as f32).collect();
         let size = self.weights.len().div_ceil(PARTS).max(1);
         let parts: Vec<(f64, Vec<f64>)> = self
@@ -145,13 +145,13 @@ impl Smooth<'_> {
             value += sum;
             gradient.iter_mut().zip(arrived).for_each(|(g, a)| *g -= a);
         }
-        Point { value, gradient }
+        Evaluation { value, gradient }
     }
 }
 
 /// The sum over some queries, and what they send to each place.
 struct Part<'a> {
-    smooth: &'a Smooth<'a>,
+    smooth: &'a EntropicSemiDual<'a>,
     psi: &'a [f32],
     first: usize,
     weights: &'a [f64],
