@@ -1,5 +1,6 @@
 //! The one error type of the libraries: what was expected, what came, and the remedy.
 
+use crate::device::DeviceChoice;
 use std::path::{Path, PathBuf};
 
 /// What can go wrong because of data, files, settings or users.
@@ -50,6 +51,16 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
+    /// A file has a format that this build does not read or write.
+    #[error("{}: is a file of the format {format}, for which smalti-base is to be built with its feature `{feature}`", path.display())]
+    Feature {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
+        /// The feature of this crate that adds it.
+        feature: &'static str,
+    },
     /// A term became NaN or infinite.
     #[error("{term} became {value} in iteration {iteration}; lower the learning rate or look at the data")]
     NonFinite {
@@ -67,10 +78,10 @@ pub enum Error {
         kept: String,
     },
     /// The device asked for is not there.
-    #[error("device {asked}: {problem}; use --device cpu or auto")]
+    #[error("device {asked}: {problem}; use cpu or auto")]
     Device {
-        /// The device as written by the user.
-        asked: String,
+        /// The device that was asked for.
+        asked: DeviceChoice,
         /// Why it cannot be used.
         problem: String,
     },

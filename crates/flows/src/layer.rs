@@ -12,7 +12,9 @@ use tch::Tensor;
 ///
 /// For `z, l = to_latent(x)` and a loss `L(z, l)`, [`Layer::pull_back`] takes `dL/dz` and `dL/dl` to `dL/dx`,
 /// without autograd; a law compares it with autograd in float64.
-pub trait Layer: Bijection + Send {
+///
+/// Several threads use a layer at the same time: its tensors are [`Shared`](smalti_base::parallel::Shared).
+pub trait Layer: Bijection + Send + Sync {
     /// [`Bijection::to_latent`] without a condition, putting on `tape` what the way back needs.
     ///
     /// # Errors

@@ -7,8 +7,9 @@ use crate::patchnr_training::CurvePoint;
 use crate::run::{Iteration, Step, finite};
 use crate::schedule::{Schedule, check_rate};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::parallel::{self, Shared};
 use smalti_base::tensorboard::EventFile;
-use smalti_base::{Error, Result, Seed, Space, parallel};
+use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::Precision;
 use smalti_operators::Operator;
 use smalti_priors::wpp::{DualMethod, FixedPotentials, ReferencePatches};
@@ -209,10 +210,11 @@ impl<'a> WppNetTraining<'a> {
         // A GPU is filled by a batch, a thread by two crops.
         let n = y.size()[0];
         let crops = if self.net.device() != Device::Cpu { n } else { 1 + i64::from(n >= 4) };
+        let (y, net, precision) = (Shared::new(y), &self.net, self.settings.precision);
         let part = |i: usize| {
             let first = i as i64 * crops;
             let y = y.f_narrow(0, first, crops.min(n - first))?;
-            let forward = || self.net.forward(&y, self.settings.precision);
+            let forward = || net.forward(&y, precision);
             if train { tch::with_grad(forward) } else { forward() }
         };
         parallel::map((n as usize).div_ceil(crops as usize), part)
@@ -221,10 +223,12 @@ impl<'a> WppNetTraining<'a> {
     /// The gradients of `sum(x g)` in the parameters, part by part.
     fn pull_back(&self, parts: &[Tensor], gradient: &Tensor) -> Result<Vec<Vec<Tensor>>> {
         let crops = parts.first().map_or(0, |part| part.size()[0]);
+        let (parts, gradient) = (Shared::new(parts), Shared::new(gradient));
+        let parameters = Shared::new(&self.parameters[..]);
         parallel::map(parts.len(), |i| {
             let g = gradient.f_narrow(0, i as i64 * crops, parts[i].size()[0])?;
             let sum = tch::with_grad(|| (&parts[i] * g).f_sum(Kind::Float))?;
-            Ok(Tensor::f_run_backward(&[sum], &self.parameters, false, false)?)
+            Ok(Tensor::f_run_backward(&[sum], *parameters, false, false)?)
         })
     }
 

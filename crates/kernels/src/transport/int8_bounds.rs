@@ -192,7 +192,7 @@ impl Bound<X, Y> for Int8Panels {
         let quads = values.quads.len();
         let panels = panels.map(|panel| &self.groups[panel * quads..][..quads]);
         match self.quick {
-            // SAFETY: the processor has the instructions.
+            // SAFETY: `quick` is true only where the processor has the instructions.
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code)]
             true => unsafe { vnni(values, panels, offsets, limits, close) },

@@ -1,7 +1,7 @@
 //! Every conditional layer, Markov kernel and stochastic flow obeys its laws, and broken twins are rejected.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-use smalti_base::{Error, Seed};
+use smalti_base::{Error, Seed, parallel::Shared};
 use smalti_flows::Bijection;
 use smalti_flows::stochastic::{ConditionalEnergy, Energy, Interpolated};
 use smalti_testkit::broken::{
@@ -22,7 +22,7 @@ fn seed() -> Seed {
 
 fn at_condition(k: usize) -> Box<AtCondition> {
     let case = conditional_layers().unwrap().swap_remove(k);
-    Box::new(AtCondition { layer: case.layer.subject, condition: case.condition })
+    Box::new(AtCondition { layer: case.layer.subject, condition: Shared::new(case.condition) })
 }
 
 #[test]
