@@ -4,7 +4,7 @@ use crate::bijection::{Bijection, Mapped};
 use crate::image::layer::check_images;
 use crate::wppflow_shape::{Placed, WppFlowShape};
 use smalti_base::{Error, Result, Seed, Space, parallel, seed::Stream};
-use smalti_operators::{Border, Grid, interpolate};
+use smalti_operators::{Boundary, Grid, interpolate};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
@@ -226,7 +226,7 @@ impl WppFlow {
                     spacing: (finer as f64, finer as f64),
                     ..Grid::IDENTITY
                 };
-                interpolate(y, grid, Space::image(1, finer * h, finer * w), Border::Clamp)
+                interpolate(y, grid, Space::image(1, finer * h, finer * w), Boundary::Valid)
             })
             .collect()
     }
