@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that no compiler checks.
 
 mod data;
+mod documents;
 mod layers;
 mod test_files;
 mod text;
@@ -55,6 +56,7 @@ pub(crate) fn tidy(root: &Path) -> Result {
 
 fn findings(root: &Path) -> Result<Vec<Finding>> {
     let files = workspace::files(root)?;
+    let experiments = workspace::experiments(root)?;
     let mut findings = Vec::new();
     for file in &files {
         let path = root.join(file);
@@ -62,6 +64,7 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
         if let Ok(text) = std::str::from_utf8(&bytes) {
             findings.extend(text::check(file, text));
             findings.extend(test_files::check(&files, file, text));
+            findings.extend(documents::check(root, &experiments, file, text)?);
         }
     }
     findings.extend(layers::check(&workspace::metadata(root)?)?);

@@ -126,7 +126,7 @@ impl Precision {
     /// unit (AMX).
     ///
     /// The dot products of AVX-512 BF16 alone are not enough: on an Intel Xeon without AMX, patchNR takes about twice and a WPPNet
-    /// 1.4 times as long in bfloat16 as in float32 (`docs/performance.md`, "Precision without a matrix unit").
+    /// 1.4 times as long in bfloat16 as in float32 (`docs/benchmarks.md`, "Precision without a matrix unit").
     pub fn fastest(device: Device) -> Self {
         if Engine::best() == Engine::Amx || device.is_cuda() { Self::Bf16 } else { Self::Full }
     }

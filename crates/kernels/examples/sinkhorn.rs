@@ -3,7 +3,7 @@
 //! `cargo run --release -p smalti-kernels --example sinkhorn -- [SIDE]`; threads by `RAYON_NUM_THREADS`.
 //!
 //! Images have `SIDE` x `SIDE` pixels (35 unless told, at least 6), so `(SIDE - 5)^2` windows of 6 x 6: 105 gives the 10,000 of
-//! docs/performance.md.
+//! docs/benchmarks.md.
 
 use std::time::Instant;
 

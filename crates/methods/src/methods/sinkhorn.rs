@@ -56,8 +56,8 @@ impl Method for Sinkhorn {
     const PAPERS: &'static [&'static str] = &[
         "S. Mignon, B. Galerne, M. Hidane, C. Louchet, J. Mille. Semi-unbalanced regularized optimal transport for image \
          restoration. EUSIPCO 2023.",
-        "F. Altekrüger, M. Piening, J. Hertrich, G. Steidl et al. Learning from small data sets: patch-based regularizers in \
-         inverse problems for image reconstruction. 2024.",
+        "M. Piening, F. Altekrüger, J. Hertrich, P. Hagemann, A. Walther, G. Steidl. Learning from small data sets: patch-based \
+         regularizers in inverse problems for image reconstruction. GAMM-Mitteilungen, 2024.",
     ];
     const LEARNS: Learns = Learns::Patches;
     const STARTS: bool = true;

@@ -1,5 +1,6 @@
 //! Tests of methods and problems through their registry.
 
+mod documented;
 mod epll;
 mod matrix;
 mod run;

@@ -95,7 +95,7 @@ const TINY_METHODS: [(&str, &str); 14] = [
     ),
 ];
 
-fn instrument(name: &str) -> Box<dyn Instrument> {
+pub(crate) fn instrument(name: &str) -> Box<dyn Instrument> {
     let (_, text) = TINY_PROBLEMS.into_iter().find(|(known, _)| *known == name).unwrap();
     let problem = (ProblemEntry::find(name).unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
     assert!(problem.out_of_range().is_none() && problem.check().is_ok(), "{name}");

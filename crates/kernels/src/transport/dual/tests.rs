@@ -103,7 +103,7 @@ fn a_small_step_is_followed_quickly() -> Result<(), KernelError> {
     let moved: Vec<f32> = case.x.iter().map(|x| x + 0.002 * random.normal() as f32).collect();
     queries.update(&moved)?;
     let warm = dual.solve(&mut queries, None)?;
-    // Rows drawn with other seeds need 12 to 18; patches of real images 7 to 10, see docs/performance.md.
+    // Rows drawn with other seeds need 12 to 18; patches of real images 7 to 10, see docs/benchmarks.md.
     assert!(warm.converged && warm.evaluations <= 20, "{}", warm.evaluations);
     assert!((warm.value - cold.value).abs() > 1e-3 * cold.value, "nothing moved");
     Ok(())
