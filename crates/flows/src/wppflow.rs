@@ -5,7 +5,7 @@ use crate::image::layer::check_images;
 use crate::wppflow_shape::{Placed, WppFlowShape};
 use smalti_base::parallel::{Shared, in_operations};
 use smalti_base::{Error, Result, Seed, Space, seed::Stream};
-use smalti_operators::{Border, Grid, interpolate};
+use smalti_operators::{Boundary, Grid, interpolate};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
@@ -227,7 +227,7 @@ impl WppFlow {
                     spacing: (finer as f64, finer as f64),
                     ..Grid::IDENTITY
                 };
-                interpolate(y, grid, Space::image(1, finer * h, finer * w), Border::Clamp)
+                interpolate(y, grid, Space::image(1, finer * h, finer * w), Boundary::Valid)
             })
             .collect()
     }

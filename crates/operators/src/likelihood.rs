@@ -2,14 +2,21 @@
 
 mod gaussian;
 mod poisson;
+mod scaled;
+mod sum;
 
 pub use gaussian::Gaussian;
 pub use poisson::Poisson;
+pub use scaled::Scaled;
+pub use sum::Sum;
 
 use smalti_base::{Error, Result};
+use std::{rc::Rc, sync::Arc};
 use tch::{Kind, Tensor};
 
 /// The negative log-likelihood of an observation `y` given the noise-free `u = F(x)`.
+///
+/// References, boxes and counted pointers to likelihoods are likelihoods, too.
 pub trait Likelihood {
     /// `-log p(y | u) + const`, summed over each image: `[B, ...] -> [B]`.
     ///
@@ -30,7 +37,45 @@ pub trait Likelihood {
     fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
         Ok(self.value_and_grad(u, y)?.1)
     }
+
+    /// The sum of both negative log-likelihoods: what is probable under both.
+    fn plus<M: Likelihood>(self, other: M) -> Sum<Self, M>
+    where
+        Self: Sized,
+    {
+        Sum::new(self, other)
+    }
+
+    /// `factor` times the negative log-likelihood: the likelihood to a power, which weighs it against others.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where the factor is not positive and finite.
+    fn scaled(self, factor: f64) -> Result<Scaled<Self>>
+    where
+        Self: Sized,
+    {
+        Scaled::new(self, factor)
+    }
 }
+
+/// Passes every method on to what the pointer points to.
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<T: Likelihood + ?Sized> Likelihood for $pointer {
+            fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
+                (**self).nll(u, y)
+            }
+            fn value_and_grad(&self, u: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)> {
+                (**self).value_and_grad(u, y)
+            }
+            fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
+                (**self).grad(u, y)
+            }
+        }
+    )*};
+}
+
+forward!(&T, Box<T>, Rc<T>, Arc<T>);
 
 fn same_shape(u: &Tensor, y: &Tensor) -> Result<()> {
     if u.dim() == 0 || u.size() != y.size() {

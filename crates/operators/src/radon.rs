@@ -2,7 +2,8 @@
 
 mod tensors;
 
-use crate::{Grid, LinearOperator, Operator, check};
+use crate::check::{self, linear};
+use crate::{LinearOperator, Operator};
 use smalti_base::slices::{self, Buffer};
 use smalti_base::{Error, Result, Space, parallel::install};
 use smalti_kernels::error::KernelError;
@@ -158,28 +159,11 @@ fn by_kernel<T: Real + slices::Float>(
 }
 
 impl Operator for Radon {
-    fn domain(&self) -> Space {
-        self.domain
-    }
-
-    fn range(&self) -> Space {
-        self.range
-    }
+    linear!(domain => range);
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("image", x, self.domain)?;
         map(&self.beam, Way::Forward, x, self.tensors)
-    }
-
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        check::element("image", x, self.domain)?;
-        self.adjoint(v)
-    }
-
-    /// Projections lie on no pixels of the image: the identity, which means nothing here. Initial images come from
-    /// filtered back projection, not from interpolation.
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
     }
 }
 

@@ -21,7 +21,9 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
-//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`weight`].
+//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`sum`], [`scaled`], [`weight`].
+
+#![warn(missing_debug_implementations)]
 
 pub mod flow_density;
 pub mod gaussian_mixture;
@@ -29,7 +31,9 @@ pub mod patch_prior;
 pub mod patches;
 pub mod reflected;
 pub mod regularizer;
+pub mod scaled;
 pub mod sinkhorn;
+pub mod sum;
 pub mod total_variation;
 pub mod weight;
 mod windows;
@@ -40,6 +44,8 @@ pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
 pub use reflected::Reflected;
 pub use regularizer::{PatchDensity, Regularizer};
+pub use scaled::Scaled;
 pub use sinkhorn::{SinkhornPatchPrior, SinkhornSettings};
+pub use sum::Sum;
 pub use total_variation::TotalVariation;
 pub use wpp::{WassersteinPatchPrior, WppSettings};

@@ -1,9 +1,13 @@
 //! The contracts that priors keep.
 
+use crate::{Scaled, Sum};
 use smalti_base::{Result, checkpoint::Checkpoint};
+use std::{rc::Rc, sync::Arc};
 use tch::Tensor;
 
 /// A density on patches, known by its negative log-likelihood.
+///
+/// References, boxes and counted pointers to densities are densities, too: one flow serves several images.
 pub trait PatchDensity {
     /// Dimension `d` of a patch as a vector.
     fn dim(&self) -> i64;
@@ -28,6 +32,21 @@ pub trait PatchDensity {
 
 /// A regularizer `R(x)` of one image `x: [1, C, H, W]` or volume `x: [1, C, D, H, W]`, normalised so that it does not grow
 /// with the image (a mean over patches or pixels).
+///
+/// [`plus`](Self::plus) and [`scaled`](Self::scaled) make regularizers of regularizers. Boxes and unique references to regularizers
+/// are regularizers, too:
+///
+/// ```
+/// use smalti_base::{Seed, Space};
+/// use smalti_priors::{Regularizer, TotalVariation};
+/// let domain = Space::image(1, 20, 24);
+/// let fine = TotalVariation::new(domain, 1e-3)?;
+/// let smooth: Box<dyn Regularizer> = Box::new(TotalVariation::new(domain, 0.1)?);
+/// let prior = fine.plus(smooth.scaled(0.5)?);
+/// let x = Seed::new(1).at("image", 0).uniform(&domain.batch(1));
+/// assert!(prior.value(&x)? > TotalVariation::new(domain, 1e-3)?.value(&x)?);
+/// # Ok::<(), smalti_base::Error>(())
+/// ```
 pub trait Regularizer {
     /// `R(x)`.
     ///
@@ -63,4 +82,70 @@ pub trait Regularizer {
     fn restore(&mut self, _state: Checkpoint) -> Result<()> {
         Ok(())
     }
+
+    /// `R(x) + S(x)`, `S` being `other`.
+    fn plus<S: Regularizer>(self, other: S) -> Sum<Self, S>
+    where
+        Self: Sized,
+    {
+        Sum::new(self, other)
+    }
+
+    /// `c R(x)`, `c` being `factor`.
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Value`] where the factor is not finite.
+    fn scaled(self, factor: f64) -> Result<Scaled<Self>>
+    where
+        Self: Sized,
+    {
+        Scaled::new(self, factor)
+    }
 }
+
+/// Passes every method on to what the pointer points to.
+macro_rules! forward_density {
+    ($($pointer:ty),*) => {$(
+        impl<D: PatchDensity + ?Sized> PatchDensity for $pointer {
+            fn dim(&self) -> i64 {
+                (**self).dim()
+            }
+            fn axes(&self) -> Option<usize> {
+                (**self).axes()
+            }
+            fn nll(&self, patches: &Tensor) -> Result<Tensor> {
+                (**self).nll(patches)
+            }
+            fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)> {
+                (**self).nll_and_grad(patches)
+            }
+        }
+    )*};
+}
+
+forward_density!(&D, Box<D>, Rc<D>, Arc<D>);
+
+/// The same for regularizers, which change in `refresh`.
+macro_rules! forward_regularizer {
+    ($($pointer:ty),*) => {$(
+        impl<R: Regularizer + ?Sized> Regularizer for $pointer {
+            fn value(&self, x: &Tensor) -> Result<f64> {
+                (**self).value(x)
+            }
+            fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+                (**self).value_and_grad(x)
+            }
+            fn refresh(&mut self, step: u64) -> Result<()> {
+                (**self).refresh(step)
+            }
+            fn save(&self) -> Option<Checkpoint> {
+                (**self).save()
+            }
+            fn restore(&mut self, state: Checkpoint) -> Result<()> {
+                (**self).restore(state)
+            }
+        }
+    )*};
+}
+
+forward_regularizer!(&mut R, Box<R>);

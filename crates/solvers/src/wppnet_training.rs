@@ -57,13 +57,11 @@ impl WppNetSettings {
     /// one scale, `centred` or not (centred for SiC and textures, not for sandstone); 20 averaged supergradient steps
     /// of size 1 for a batch, which start where the last batch ended.
     pub fn prior(centred: bool) -> WppSettings {
-        WppSettings {
-            centred,
-            references: ReferencePatches::Random(10_000),
-            scales: 1,
-            dual: DualMethod::AveragedSgd { steps: 20, step: 1.0 },
-            ..WppSettings::default()
-        }
+        WppSettings::default()
+            .with_centred(centred)
+            .with_references(ReferencePatches::Random(10_000))
+            .with_scales(1)
+            .with_dual(DualMethod::AveragedSgd { steps: 20, step: 1.0 })
     }
 }
 
@@ -71,7 +69,7 @@ impl WppNetSettings {
 /// results. No image belongs to an observation.
 pub struct WppNetData<'a> {
     /// The forward operator `f` on images of the size of the results `G(y)`. Its output pixel `(i, j)` belongs to
-    /// pixel `(i, j)` of a crop; with [`smalti_operators::Extension::Valid`] the last rows and columns of a crop have
+    /// pixel `(i, j)` of a crop; with [`smalti_operators::Boundary::Valid`] the last rows and columns of a crop have
     /// none, and only the network sees them.
     pub operator: &'a dyn Operator,
     /// Observed crops, `[N, 1, h, w]`.

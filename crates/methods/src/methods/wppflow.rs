@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{Bijection, DataConsistency, WppFlowShape};
-use smalti_operators::{Grid, LinearOperator, Operator, PseudoInverse};
+use smalti_operators::{LinearOperator, Operator, PixelGrid, PseudoInverse};
 use smalti_solvers::{WppFlowSettings, WppFlowTraining, flow_residual};
 use std::path::Path;
 use std::time::Instant;
@@ -294,10 +294,6 @@ impl Operator for Seen<'_> {
     fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
         let [rows, columns] = self.unseen;
         self.operator.vjp(x, &v.f_constant_pad_nd([0, columns, 0, rows])?)
-    }
-
-    fn grid(&self) -> Grid {
-        self.operator.grid()
     }
 }
 

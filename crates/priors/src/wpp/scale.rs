@@ -1,10 +1,9 @@
 //! One scale: the patches of the reference, those of the image, and the dual problem between them.
 
 use super::{
-    frame::Place,
+    multiscale::Place,
     patches::{Patches, refused},
-    tensor_dual::{self, Masses},
-    tensor_transform::{self, TensorReferences},
+    tensors::{self, Masses, TensorReferences},
 };
 use smalti_base::{Result, parallel::install, slices};
 use smalti_kernels::{
@@ -206,7 +205,7 @@ impl Scale {
     }
 
     fn by_tensors(&mut self, image: &Tensor, how: Potentials, steps: (usize, f64)) -> Result<Found> {
-        tensor_transform::check_values(&format!("{}: pixels", self.name), image)?;
+        tensors::check_values(&format!("{}: pixels", self.name), image)?;
         let rows = self.patches.tensor_rows(image)?;
         let known = self.on_device.take().filter(|known| known.references.are_beside(image));
         let OnDevice { references, masses } = self.on_device.insert(match known {
@@ -220,7 +219,7 @@ impl Scale {
             self.dual = self.start.clone();
         }
         let psi = Tensor::f_from_slice(self.dual.potential())?.f_to_device(image.device())?;
-        let found = tensor_dual::solve(references, masses, &rows, &psi, steps)?;
+        let found = tensors::solve(references, masses, &rows, &psi, steps)?;
         if how == Potentials::Sought {
             let psi = Vec::<f64>::try_from(&found.psi.f_to_device(Device::Cpu)?)?;
             self.dual.set_potential(&psi).map_err(refused(&self.name))?;
@@ -248,7 +247,7 @@ impl Scale {
             }
             (Some(Winners::Tensors(winners)), _, Some(OnDevice { references, masses })) => {
                 let rows = self.patches.tensor_rows(image)?;
-                let gradient = tensor_dual::gradient(references, masses, &rows, winners)?;
+                let gradient = tensors::gradient(references, masses, &rows, winners)?;
                 self.patches.tensor_rows_adjoint(image, &gradient)
             }
             _ => Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?),

@@ -4,7 +4,7 @@
 use smalti_base::metrics::psnr;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::Precision;
-use smalti_operators::{Convolution, Extension, Gaussian, Operator, kernel};
+use smalti_operators::{Boundary, Convolution, Gaussian, Operator, kernel};
 use smalti_priors::TotalVariation;
 use smalti_solvers::{
     Budget, Dip, DipSettings, Iteration, Observer, Problem, Reconstruction, Schedule, UNetSettings, run,
@@ -38,8 +38,7 @@ impl Blurred {
         let truth = (squared.lt(121.0).to_kind(tch::Kind::Float) * 0.6 + 0.2).view([1, 1, 40, 48]);
         let _ = truth.narrow(3, 36, 5).fill_(0.9);
         let gaussian = kernel::gaussian(5, 0.8).unwrap();
-        let operator =
-            Convolution::blur(domain, &gaussian, Extension::Reflect { before: 2, after: 2 }).unwrap();
+        let operator = Convolution::blur(domain, &gaussian, Boundary::ReflectBy(2)).unwrap();
         let clean = operator.apply(&truth).unwrap();
         let observation = &clean + Seed::new(2).at("noise", 0).normal(&clean.size()) * SIGMA;
         Self { operator, truth, observation }

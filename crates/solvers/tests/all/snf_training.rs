@@ -7,7 +7,7 @@ use smalti_flows::stochastic::{
     ConditionalEnergy, ConditionalSnf, FlowShape, GaussianMixture, Mala, MarkovKernel, MixtureProblem,
 };
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-use smalti_operators::{Convolution, Extension, Gaussian};
+use smalti_operators::{Boundary, Convolution, Gaussian};
 use smalti_priors::{PatchPrior, Sampling};
 use smalti_solvers::{
     Budget, Iteration, Observer, PosteriorEnergy, Schedule, SnfTraining, SnfTrainingSettings, TrainedSnf, run,
@@ -70,7 +70,7 @@ fn trained_flows_sample_the_posterior() {
 /// The posterior of a patchNR on images of 4 x 6 pixels that are seen at every second pixel.
 fn patch_posterior() -> PosteriorEnergy {
     let domain = Space::image(1, 4, 6);
-    let operator = Convolution::superresolution(domain, 3, 0.8, 2, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(domain, 3, 0.8, 2, Boundary::Periodic).unwrap();
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
     let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 8, clamp };
     let flow = PatchNr::new(shape, Seed::new(1)).unwrap();

@@ -1,7 +1,7 @@
 //! Every operator obeys every law of operators; each broken twin is rejected by the law it breaks.
 
 use smalti_base::{Result, Seed, Space};
-use smalti_operators::{Compose, Convolution, Extension, Grid, LinearOperator, Operator};
+use smalti_operators::{Along, Boundary, Convolution, LinearOperator, Operator, Stack};
 use smalti_testkit::registry::operators::{blurs, linear_operators, operators};
 use smalti_testkit::{Violation, broken, laws};
 use tch::Tensor;
@@ -23,6 +23,7 @@ fn every_linear_operator_obeys_the_laws() {
     for (i, named) in linear_operators().unwrap().into_iter().enumerate() {
         let (name, a, seed) = (&named.name, named.subject.as_ref(), Seed::new(SEED + i as u64));
         laws::adjoint(name, a, seed).unwrap();
+        laws::normal(name, a, seed).unwrap();
         laws::linearity(name, a, seed).unwrap();
     }
 }
@@ -51,23 +52,24 @@ impl Operator for Parabola {
     fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
         Ok((x * 2.0 + 1.0) * v)
     }
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
-    }
 }
 
 #[test]
-fn compositions_of_nonlinear_operators_obey_the_laws() {
+fn nonlinear_operators_of_others_obey_the_laws() {
     let image = Space::image(2, 16, 20);
-    let blur = || Convolution::superresolution(image, 6, 1.5, 2, Extension::WrapAfter).unwrap();
+    let blur = || Convolution::superresolution(image, 6, 1.5, 2, Boundary::Periodic).unwrap();
     let low = blur().range();
-    let before = Compose::new(Parabola(image), blur()).unwrap();
-    let after = Compose::new(blur(), Parabola(low)).unwrap();
-    let boxed: Box<dyn Operator> = Box::new(after);
-    let thrice = Compose::new(boxed, Parabola(low)).unwrap();
-    for (name, f) in
-        [("parabola, then blur", &before as &dyn Operator), ("blur, then two parabolas", &thrice)]
-    {
+    let before = Parabola(image).then(blur()).unwrap();
+    let after: Box<dyn Operator> = Box::new(blur().then(Parabola(low)).unwrap());
+    let thrice = (&after).then(Parabola(low)).unwrap();
+    let sum = blur().plus((&before).scaled(0.6).unwrap()).unwrap();
+    let stack = Stack::new([&before as &dyn Operator, &after, &sum], Along::Height).unwrap();
+    for (name, f) in [
+        ("parabola, then blur", &before as &dyn Operator),
+        ("blur, then two parabolas", &thrice),
+        ("blur plus a multiple of a parabola", &sum),
+        ("three below each other", &stack),
+    ] {
         laws::range(name, f, Seed::new(SEED)).unwrap();
         laws::vjp(name, f, Seed::new(SEED)).unwrap();
         laws::dtype(name, f, Seed::new(SEED)).unwrap();
@@ -109,6 +111,12 @@ fn scaled_adjoints_are_rejected_with_their_scale() {
 fn shifted_adjoints_are_rejected() {
     let law = |name: &str, a: &broken::ShiftedAdjoint| laws::adjoint(name, a, Seed::new(SEED));
     rejected("the adjoint", broken::ShiftedAdjoint, law);
+}
+
+#[test]
+fn scaled_normal_operators_are_rejected() {
+    let law = |name: &str, a: &broken::ScaledNormal| laws::normal(name, a, Seed::new(SEED));
+    rejected("the normal operator", broken::ScaledNormal, law);
 }
 
 #[test]

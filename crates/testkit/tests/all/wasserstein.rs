@@ -1,14 +1,14 @@
 //! The Wasserstein patch prior and its pyramids obey the laws, and broken twins are rejected.
 
 use smalti_base::Seed;
-use smalti_priors::wpp::WppSettings;
 use smalti_testkit::broken::{
-    Forgetful, GradientOfAnother, NearestRows, NeverRefreshed, ScaledAdjoint, ScaledBound, ScaledGradient,
-    ShiftedAdjoint,
+    Amnesiac, Forgetful, GradientOfAnother, NearestRows, NeverRefreshed, ScaledAdjoint, ScaledBound,
+    ScaledGradient, ShiftedAdjoint,
 };
 use smalti_testkit::laws;
 use smalti_testkit::registry::wasserstein::{
     Search, at_fixed_potentials, distances, pyramids, settings, sinkhorn, sinkhorn_of_samples, solved,
+    stateful,
 };
 use tch::Kind;
 
@@ -58,7 +58,7 @@ fn a_gradient_without_the_coarse_scale_is_rejected() {
         let x = seed().at("drawn", 0).uniform(&size).to_kind(Kind::Double);
         let whole = || solved(&size, &settings(false)).unwrap();
         let potentials = whole().potentials();
-        let finest = WppSettings { scale_weights: Some(vec![0.3, 0.0]), ..settings(false) };
+        let finest = settings(false).with_scale_weights(Some(vec![0.3, 0.0]));
         let mut finest = solved(&size, &finest).unwrap();
         finest.set_potentials(&potentials).unwrap();
         let (whole, finest) = (whole().at_fixed_potentials(), finest.at_fixed_potentials());
@@ -91,6 +91,16 @@ fn samples_of_sinkhorn_priors_are_drawn_anew() {
         laws::fresh_subsets(&prior.name, prior.subject.as_mut(), &x).unwrap();
         let again = sinkhorn_of_samples().unwrap().swap_remove(k).0.subject;
         laws::fresh_subsets(&prior.name, &mut NeverRefreshed(again), &x).unwrap_err();
+    }
+}
+
+#[test]
+fn restored_regularizers_go_on() {
+    for (k, (mut prior, domain, _)) in stateful().unwrap().into_iter().enumerate() {
+        let again = || stateful().unwrap().swap_remove(k).0.subject;
+        let x = seed().at("drawn", 0).uniform(&domain.batch(1)).to_kind(Kind::Double);
+        laws::resumption(&prior.name, prior.subject.as_mut(), again().as_mut(), &x).unwrap();
+        laws::resumption(&prior.name, again().as_mut(), &mut Amnesiac(again()), &x).unwrap_err();
     }
 }
 

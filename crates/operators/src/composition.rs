@@ -1,18 +1,19 @@
 //! One operator after another.
 
-use crate::{Grid, LinearOperator, Operator};
+use crate::{Grid, LinearOperator, Operator, PixelGrid};
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
 
-/// `F(x) = G(H(x))`, linear where both are.
+/// `F(x) = G(H(x))`, linear where both are: what [`Operator::then`] gives.
 ///
 /// By the chain rule `J_F(x)^T v = J_H(x)^T J_G(H(x))^T v`; for linear operators `A^T = H^T G^T`.
-pub struct Compose<H, G> {
+#[derive(Debug, Clone)]
+pub struct Composition<H, G> {
     first: H,
     second: G,
 }
 
-impl<H: Operator, G: Operator> Compose<H, G> {
+impl<H: Operator, G: Operator> Composition<H, G> {
     /// `second` after `first`. Operators of any type, also `Box<dyn Operator>` and references.
     ///
     /// # Errors
@@ -26,7 +27,7 @@ impl<H: Operator, G: Operator> Compose<H, G> {
     }
 }
 
-impl<H: Operator, G: Operator> Operator for Compose<H, G> {
+impl<H: Operator, G: Operator> Operator for Composition<H, G> {
     fn domain(&self) -> Space {
         self.first.domain()
     }
@@ -42,46 +43,52 @@ impl<H: Operator, G: Operator> Operator for Compose<H, G> {
     fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
         self.first.vjp(x, &self.second.vjp(&self.first.apply(x)?, v)?)
     }
+}
 
-    fn grid(&self) -> Grid {
-        Grid::compose(self.first.grid(), self.second.grid())
+impl<H: LinearOperator, G: LinearOperator> LinearOperator for Composition<H, G> {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        self.first.adjoint(&self.second.adjoint(v)?)
+    }
+
+    fn normal(&self, x: &Tensor) -> Result<Tensor> {
+        self.first.adjoint(&self.second.normal(&self.first.apply(x)?)?)
     }
 }
 
-impl<H: LinearOperator, G: LinearOperator> LinearOperator for Compose<H, G> {
-    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
-        self.first.adjoint(&self.second.adjoint(v)?)
+impl<H: PixelGrid, G: PixelGrid> PixelGrid for Composition<H, G> {
+    fn grid(&self) -> Grid {
+        Grid::compose(self.first.grid(), self.second.grid())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Convolution, Crop, Extension, Identity, VolumeConvolution};
+    use crate::{Boundary, Convolution, Crop, Identity, VolumeConvolution};
 
     #[test]
     fn grids_and_spaces_follow_the_chain() {
         let image = Space::image(1, 32, 48);
-        let halve = |s: Space| Convolution::superresolution(s, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+        let halve = |s: Space| Convolution::superresolution(s, 4, 1.0, 2, Boundary::Periodic).unwrap();
         let first = halve(image);
         let second = halve(first.range());
-        let both = Compose::new(&first, &second).unwrap();
+        let both = Composition::new(&first, &second).unwrap();
         assert_eq!(both.range(), Space::image(1, 8, 12));
         // Output i of the second lies at 2 i + 1.5 of the first, and that at 2 (2 i + 1.5) + 1.5.
         assert_eq!(both.grid(), Grid { origin: (4.5, 4.5), spacing: (4.0, 4.0), depth: None });
-        assert!(Compose::new(first, Identity::new(image)).is_err());
+        assert!(Composition::new(first, Identity::new(image)).is_err());
     }
 
     #[test]
     fn slices_follow_the_chain_too() {
         let volume = Space::volume(1, 8, 10, 12);
         let thin = VolumeConvolution::superresolution(volume, 4, 1.0, 2).unwrap();
-        let bordered = Compose::new(Crop::to(volume, 3).unwrap(), &thin).unwrap();
+        let with_margin = Composition::new(Crop::to(volume, 3).unwrap(), &thin).unwrap();
         assert_eq!(thin.grid().depth, Some((1.5, 2.0)));
-        assert_eq!(bordered.grid().depth, Some((4.5, 2.0)));
-        let again = Compose::new(Identity::new(volume), &thin).unwrap();
+        assert_eq!(with_margin.grid().depth, Some((4.5, 2.0)));
+        let again = Composition::new(Identity::new(volume), &thin).unwrap();
         assert_eq!(again.grid(), thin.grid(), "the identity of any space moves no slice");
         let image = Identity::new(Space::image(1, 10, 12));
-        assert!(Compose::new(image, thin).is_err(), "an image is no volume");
+        assert!(Composition::new(image, thin).is_err(), "an image is no volume");
     }
 }

@@ -39,14 +39,14 @@ fn fitting(what: &str, space: Space, patches: Patches, settings: &WppSettings) -
 }
 
 /// From images of one size to the patches of all their scales, and back with gradients.
-pub(crate) struct Frame {
+pub(crate) struct Multiscale {
     pub(crate) size: Vec<i64>,
     pub(crate) patches: Patches,
     pub(crate) scale_weights: Vec<f64>,
     pyramid: Pyramid,
 }
 
-impl Frame {
+impl Multiscale {
     /// For images of `size`. Neither the references nor the solver in `settings` are looked at.
     pub(crate) fn new(size: &[i64], settings: &WppSettings) -> Result<Self> {
         let scale_weights = settings.checked()?;
