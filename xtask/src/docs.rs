@@ -1,12 +1,14 @@
 //! `cargo xtask docs`: what documents take from elsewhere: tables from results, examples from the code.
 
 pub(crate) mod example;
+mod fault;
 pub(crate) mod table;
 
 use crate::{
     failure::{Failure, Result},
     workspace,
 };
+use fault::read;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -49,27 +51,4 @@ pub(crate) fn docs(root: &Path, options: &Options) -> Result {
 /// Whether a file is a document.
 pub(crate) fn is_document(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "md")
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| Failure::file(path, "reading", &e))
-}
-
-/// What is wrong in a document.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    /// The line, counted from 1.
-    pub(crate) line: usize,
-    /// What is wrong.
-    pub(crate) problem: String,
-}
-
-impl Fault {
-    fn new(line: usize, problem: impl Into<String>) -> Self {
-        Self { line, problem: problem.into() }
-    }
-
-    fn of(self, file: &Path) -> Failure {
-        Failure::new(format!("{}:{}: {}", file.display(), self.line, self.problem))
-    }
 }

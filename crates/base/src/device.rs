@@ -59,7 +59,7 @@ impl DeviceChoice {
                 |()| Device::cuda_if_available(),
             )),
             Self::Cuda(n) => {
-                let no = |problem: String| Error::Device { asked: self, problem };
+                let no = |problem: String| Error::Device { index: n, problem };
                 load_cuda().map_err(no)?;
                 let count = tch::Cuda::device_count();
                 if (n as i64) < count {

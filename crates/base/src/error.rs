@@ -1,6 +1,5 @@
 //! The one error type of the libraries: what was expected, what came, and the remedy.
 
-use crate::device::DeviceChoice;
 use std::path::{Path, PathBuf};
 
 /// What can go wrong because of data, files, settings or users.
@@ -77,11 +76,11 @@ pub enum Error {
         /// What was kept of the work, and how to go on.
         kept: String,
     },
-    /// The device asked for is not there.
-    #[error("device {asked}: {problem}; use cpu or auto")]
+    /// The CUDA device asked for is not there.
+    #[error("device cuda:{index}: {problem}; use cpu or auto")]
     Device {
-        /// The device that was asked for.
-        asked: DeviceChoice,
+        /// Number of the device that was asked for.
+        index: usize,
         /// Why it cannot be used.
         problem: String,
     },

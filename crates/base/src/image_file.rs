@@ -10,26 +10,15 @@
 //! | TIFF, floats | as stored, any range |
 
 mod png;
+mod raster;
 #[cfg(feature = "tiff")]
 mod tiff;
 
 use crate::error::{Error, Result};
 use crate::files;
+use raster::{NonFinite, Raster, SAVE_AGAIN};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-
-/// A decoded image: `height x width` pixels of `channels` interleaved samples, scaled as said above.
-struct Raster {
-    height: usize,
-    width: usize,
-    channels: usize,
-    samples: Vec<f32>,
-}
-
-/// Decoded images above this size are taken for corrupt files.
-const LARGEST_DECODED_BYTES: usize = 4 << 30;
-
-const SAVE_AGAIN: &str = "save or download the file again";
 
 /// Loads one greyscale image.
 ///
@@ -167,31 +156,4 @@ fn raster_to_save(image: &Tensor, channels: &[i64]) -> Result<Raster> {
     let interleaved = interleaved.f_view([c, h, w])?.f_permute([1, 2, 0])?.f_contiguous()?.f_view([-1])?;
     let samples = Vec::<f32>::try_from(&interleaved)?;
     Ok(Raster { height: h as usize, width: w as usize, channels: c as usize, samples })
-}
-
-/// How many values are NaN or infinite, and where the first is.
-struct NonFinite {
-    count: usize,
-    row: usize,
-    column: usize,
-}
-
-impl NonFinite {
-    /// `row_length`: samples in one row.
-    fn find(samples: &[f32], row_length: usize) -> Option<Self> {
-        let first = samples.iter().position(|v| !v.is_finite())?;
-        let count = samples[first..].iter().filter(|v| !v.is_finite()).count();
-        Some(Self { count, row: first / row_length, column: first % row_length })
-    }
-}
-
-impl std::fmt::Display for NonFinite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { count, row, column } = self;
-        let pixels = if *count == 1 { "pixel" } else { "pixels" };
-        write!(
-            f,
-            "{count} NaN or infinite {pixels}, the first at row {row}, column {column} (counted from 0)"
-        )
-    }
 }

@@ -1,6 +1,6 @@
 //! The example in the README of a crate is the first one of its `lib.rs`, which is compiled and run with the tests.
 
-use super::Fault;
+use super::fault::Fault;
 use std::path::{Path, PathBuf};
 
 /// The `lib.rs` that the document `file` has its example from, where it is the README of a crate.

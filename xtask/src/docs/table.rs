@@ -2,7 +2,7 @@
 //!
 //! They are those of `table.md` of a run, without seconds: these belong to a machine.
 
-use super::{Fault, read};
+use super::fault::{Fault, read};
 use crate::failure::{Failure, Result};
 use serde::Deserialize;
 use std::{ops::Range, path::Path};
