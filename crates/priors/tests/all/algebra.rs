@@ -1,4 +1,5 @@
 //! Sums and multiples of regularizers.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::{Seed, Space};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
