@@ -4,7 +4,7 @@ use crate::{Grid, LinearOperator, Operator, PixelGrid};
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
 
-/// `F(x) = G(H(x))`, linear where both are: what [`Operator::then`] gives.
+/// `F(x) = G(H(x))`, linear where both are: what [`OperatorAlgebra::then`](crate::OperatorAlgebra::then) gives.
 ///
 /// By the chain rule `J_F(x)^T v = J_H(x)^T J_G(H(x))^T v`; for linear operators `A^T = H^T G^T`.
 #[derive(Debug, Clone)]

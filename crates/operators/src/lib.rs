@@ -34,11 +34,12 @@
 //! ```
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`boundary`], [`convolution`], [`fourier`],
-//! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`composition`], [`sum`], [`scaled`], [`stack`], [`norm`],
+//! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`algebra`], [`composition`], [`sum`], [`scaled`], [`stack`], [`norm`],
 //! [`pseudo_inverse`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`likelihood`], [`mod@low_dose`].
 
 #![warn(missing_debug_implementations)]
 
+pub mod algebra;
 pub mod boundary;
 mod check;
 pub mod composition;
@@ -63,6 +64,7 @@ pub mod stack;
 pub mod sum;
 pub mod volume;
 
+pub use algebra::OperatorAlgebra;
 pub use boundary::Boundary;
 pub use composition::Composition;
 pub use convolution::Convolution;
@@ -72,7 +74,7 @@ pub use fourier::{Biased, FourierDownsampling};
 pub use gradient::Gradient;
 pub use identity::Identity;
 pub use interpolate::interpolate;
-pub use likelihood::{Gaussian, Likelihood, Poisson};
+pub use likelihood::{Gaussian, Likelihood, LikelihoodAlgebra, Poisson};
 pub use low_dose::{low_dose, upsample};
 pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
@@ -80,7 +82,7 @@ pub use operator::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid};
 pub use pseudo_inverse::{MinimumNorm, PseudoInverse};
 pub use radon::{Detector, ParallelBeam, Pixels, Radon};
 pub use registered::estimate_kernel;
-pub use scaled::Scaled;
+pub use scaled::ScaledOperator;
 pub use stack::{Along, Stack};
-pub use sum::Sum;
+pub use sum::OperatorSum;
 pub use volume::VolumeConvolution;

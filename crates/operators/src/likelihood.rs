@@ -1,14 +1,16 @@
 //! Likelihoods: how probable an observation is, given the noise-free one. They know no operator.
 
+mod algebra;
 mod gaussian;
 mod poisson;
 mod scaled;
 mod sum;
 
+pub use algebra::LikelihoodAlgebra;
 pub use gaussian::Gaussian;
 pub use poisson::Poisson;
-pub use scaled::Scaled;
-pub use sum::Sum;
+pub use scaled::ScaledLikelihood;
+pub use sum::LikelihoodSum;
 
 use smalti_base::{Error, Result};
 use std::{rc::Rc, sync::Arc};
@@ -16,7 +18,8 @@ use tch::{Kind, Tensor};
 
 /// The negative log-likelihood of an observation `y` given the noise-free `u = F(x)`.
 ///
-/// References, boxes and counted pointers to likelihoods are likelihoods, too.
+/// References, boxes and counted pointers to likelihoods are likelihoods, too; [`LikelihoodAlgebra`] makes likelihoods of
+/// likelihoods.
 pub trait Likelihood {
     /// `-log p(y | u) + const`, summed over each image: `[B, ...] -> [B]`.
     ///
@@ -36,25 +39,6 @@ pub trait Likelihood {
     /// Those of [`Likelihood::nll`].
     fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
         Ok(self.value_and_grad(u, y)?.1)
-    }
-
-    /// The sum of both negative log-likelihoods: what is probable under both.
-    fn plus<M: Likelihood>(self, other: M) -> Sum<Self, M>
-    where
-        Self: Sized,
-    {
-        Sum::new(self, other)
-    }
-
-    /// `factor` times the negative log-likelihood: the likelihood to a power, which weighs it against others.
-    ///
-    /// # Errors
-    /// [`Error::Value`] where the factor is not positive and finite.
-    fn scaled(self, factor: f64) -> Result<Scaled<Self>>
-    where
-        Self: Sized,
-    {
-        Scaled::new(self, factor)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The contracts that forward operators keep.
 
-use crate::{Composition, Scaled, Sum};
 use smalti_base::{Result, Space};
 use std::{rc::Rc, sync::Arc};
 use tch::Tensor;
@@ -44,23 +43,8 @@ impl Grid {
 /// `apply`: `[B, C, H, W]` (of volumes `[B, C, D, H, W]`) in the domain to `[B, C', H', W']` (`[B, C', D', H', W']`) in
 /// the range, any `B`, in the dtype and on the device of its input.
 ///
-/// # Algebra
-/// [`then`](Self::then), [`plus`](Self::plus) and [`scaled`](Self::scaled) make operators of operators; [`Stack`](crate::Stack)
-/// puts several beside each other. They are linear where their parts are. References, boxes and counted pointers to operators
-/// are operators, too:
-///
-/// ```
-/// use smalti_base::{Seed, Space};
-/// use smalti_operators::{Boundary, Convolution, Identity, Operator, kernel};
-/// let image = Space::image(1, 20, 24);
-/// let blur = Convolution::blur(image, &kernel::gaussian(5, 1.0)?, Boundary::Periodic)?;
-/// // Unsharp masking, 2 x - A x.
-/// let sharpen = Identity::new(image).scaled(2.0)?.plus((&blur).scaled(-1.0)?)?;
-/// let x = Seed::new(1).at("image", 0).uniform(&image.batch(1));
-/// let error = sharpen.apply(&x)? - (&x * 2.0 - blur.apply(&x)?);
-/// assert!(error.abs().max().double_value(&[]) < 1e-6);
-/// # Ok::<(), smalti_base::Error>(())
-/// ```
+/// References, boxes and counted pointers to operators are operators, too; [`OperatorAlgebra`](crate::OperatorAlgebra) makes
+/// operators of operators.
 pub trait Operator {
     /// The space of inputs.
     fn domain(&self) -> Space;
@@ -76,39 +60,6 @@ pub trait Operator {
     /// # Errors
     /// [`smalti_base::Error::Shape`] where `x` is not in the domain or `v` not in the range.
     fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor>;
-
-    /// `G(F(x))`, `G` being `next`.
-    ///
-    /// # Errors
-    /// [`smalti_base::Error::Shape`] where the range of this one is not the domain of the next.
-    fn then<G: Operator>(self, next: G) -> Result<Composition<Self, G>>
-    where
-        Self: Sized,
-    {
-        Composition::new(self, next)
-    }
-
-    /// `F(x) + G(x)`, `G` being `other`.
-    ///
-    /// # Errors
-    /// [`smalti_base::Error::Shape`] where the two have different domains or ranges.
-    fn plus<G: Operator>(self, other: G) -> Result<Sum<Self, G>>
-    where
-        Self: Sized,
-    {
-        Sum::new(self, other)
-    }
-
-    /// `c F(x)`, `c` being `factor`.
-    ///
-    /// # Errors
-    /// [`smalti_base::Error::Value`] where the factor is not finite.
-    fn scaled(self, factor: f64) -> Result<Scaled<Self>>
-    where
-        Self: Sized,
-    {
-        Scaled::new(self, factor)
-    }
 }
 
 /// A linear operator `A`: its vector-Jacobian product is the adjoint, for every `x`.

@@ -4,16 +4,16 @@ use crate::{Grid, LinearOperator, Operator, PixelGrid};
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
 
-/// `c F(x)`, linear where `F` is: what [`Operator::scaled`] gives.
+/// `c F(x)`, linear where `F` is: what [`OperatorAlgebra::scaled`](crate::OperatorAlgebra::scaled) gives.
 ///
 /// `J^T v = c J_F(x)^T v`; for linear operators `(c A)^T = c A^T` and `(c A)^T (c A) = c^2 A^T A`.
 #[derive(Debug, Clone)]
-pub struct Scaled<F> {
+pub struct ScaledOperator<F> {
     operator: F,
     factor: f64,
 }
 
-impl<F: Operator> Scaled<F> {
+impl<F: Operator> ScaledOperator<F> {
     /// `factor` times an operator of any type, also a `Box<dyn Operator>` or a reference.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ impl<F: Operator> Scaled<F> {
     }
 }
 
-impl<F: Operator> Operator for Scaled<F> {
+impl<F: Operator> Operator for ScaledOperator<F> {
     fn domain(&self) -> Space {
         self.operator.domain()
     }
@@ -45,7 +45,7 @@ impl<F: Operator> Operator for Scaled<F> {
     }
 }
 
-impl<F: LinearOperator> LinearOperator for Scaled<F> {
+impl<F: LinearOperator> LinearOperator for ScaledOperator<F> {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         Ok(self.operator.adjoint(v)?.f_mul_scalar(self.factor)?)
     }
@@ -55,7 +55,7 @@ impl<F: LinearOperator> LinearOperator for Scaled<F> {
     }
 }
 
-impl<F: PixelGrid> PixelGrid for Scaled<F> {
+impl<F: PixelGrid> PixelGrid for ScaledOperator<F> {
     fn grid(&self) -> Grid {
         self.operator.grid()
     }
@@ -64,6 +64,7 @@ impl<F: PixelGrid> PixelGrid for Scaled<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OperatorAlgebra;
     use crate::{Gradient, Identity};
     use smalti_base::Seed;
     use tch::Kind;

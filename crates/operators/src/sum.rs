@@ -4,16 +4,16 @@ use crate::{LinearOperator, Operator};
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
 
-/// `F(x) + G(x)`, linear where both are: what [`Operator::plus`] gives. It has no grid: the two may see `x` at different places.
+/// `F(x) + G(x)`, linear where both are: what [`OperatorAlgebra::plus`](crate::OperatorAlgebra::plus) gives. It has no grid: the two may see `x` at different places.
 ///
 /// `J^T v = J_F(x)^T v + J_G(x)^T v`; for linear operators `(A + B)^T = A^T + B^T`.
 #[derive(Debug, Clone)]
-pub struct Sum<F, G> {
+pub struct OperatorSum<F, G> {
     first: F,
     second: G,
 }
 
-impl<F: Operator, G: Operator> Sum<F, G> {
+impl<F: Operator, G: Operator> OperatorSum<F, G> {
     /// The sum of operators of any type, also `Box<dyn Operator>` and references.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl<F: Operator, G: Operator> Sum<F, G> {
     }
 }
 
-impl<F: Operator, G: Operator> Operator for Sum<F, G> {
+impl<F: Operator, G: Operator> Operator for OperatorSum<F, G> {
     fn domain(&self) -> Space {
         self.first.domain()
     }
@@ -48,7 +48,7 @@ impl<F: Operator, G: Operator> Operator for Sum<F, G> {
     }
 }
 
-impl<F: LinearOperator, G: LinearOperator> LinearOperator for Sum<F, G> {
+impl<F: LinearOperator, G: LinearOperator> LinearOperator for OperatorSum<F, G> {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         Ok(self.first.adjoint(v)?.f_add(&self.second.adjoint(v)?)?)
     }
@@ -57,6 +57,7 @@ impl<F: LinearOperator, G: LinearOperator> LinearOperator for Sum<F, G> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OperatorAlgebra;
     use crate::{Boundary, Convolution, Gradient, Identity, kernel};
     use smalti_base::Seed;
     use tch::Kind;

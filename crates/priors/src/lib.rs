@@ -21,10 +21,11 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
-//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`sum`], [`scaled`], [`weight`].
+//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`algebra`], [`sum`], [`scaled`], [`weight`].
 
 #![warn(missing_debug_implementations)]
 
+pub mod algebra;
 pub mod flow_density;
 pub mod gaussian_mixture;
 pub mod patch_prior;
@@ -39,13 +40,14 @@ pub mod weight;
 mod windows;
 pub mod wpp;
 
+pub use algebra::RegularizerAlgebra;
 pub use gaussian_mixture::GaussianMixture;
 pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
 pub use reflected::Reflected;
 pub use regularizer::{PatchDensity, Regularizer};
-pub use scaled::Scaled;
+pub use scaled::ScaledRegularizer;
 pub use sinkhorn::{SinkhornPatchPrior, SinkhornSettings};
-pub use sum::Sum;
+pub use sum::RegularizerSum;
 pub use total_variation::TotalVariation;
 pub use wpp::{WassersteinPatchPrior, WppSettings};

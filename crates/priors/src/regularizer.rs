@@ -1,6 +1,5 @@
 //! The contracts that priors keep.
 
-use crate::{Scaled, Sum};
 use smalti_base::{Result, checkpoint::Checkpoint};
 use std::{rc::Rc, sync::Arc};
 use tch::Tensor;
@@ -33,20 +32,8 @@ pub trait PatchDensity {
 /// A regularizer `R(x)` of one image `x: [1, C, H, W]` or volume `x: [1, C, D, H, W]`, normalised so that it does not grow
 /// with the image (a mean over patches or pixels).
 ///
-/// [`plus`](Self::plus) and [`scaled`](Self::scaled) make regularizers of regularizers. Boxes and unique references to regularizers
-/// are regularizers, too:
-///
-/// ```
-/// use smalti_base::{Seed, Space};
-/// use smalti_priors::{Regularizer, TotalVariation};
-/// let domain = Space::image(1, 20, 24);
-/// let fine = TotalVariation::new(domain, 1e-3)?;
-/// let smooth: Box<dyn Regularizer> = Box::new(TotalVariation::new(domain, 0.1)?);
-/// let prior = fine.plus(smooth.scaled(0.5)?);
-/// let x = Seed::new(1).at("image", 0).uniform(&domain.batch(1));
-/// assert!(prior.value(&x)? > TotalVariation::new(domain, 1e-3)?.value(&x)?);
-/// # Ok::<(), smalti_base::Error>(())
-/// ```
+/// Boxes and unique references to regularizers are regularizers, too; [`RegularizerAlgebra`](crate::RegularizerAlgebra) makes
+/// regularizers of regularizers.
 pub trait Regularizer {
     /// `R(x)`.
     ///
@@ -81,25 +68,6 @@ pub trait Regularizer {
     /// [`smalti_base::Error::Content`] where the state is not one of this regularizer.
     fn restore(&mut self, _state: Checkpoint) -> Result<()> {
         Ok(())
-    }
-
-    /// `R(x) + S(x)`, `S` being `other`.
-    fn plus<S: Regularizer>(self, other: S) -> Sum<Self, S>
-    where
-        Self: Sized,
-    {
-        Sum::new(self, other)
-    }
-
-    /// `c R(x)`, `c` being `factor`.
-    ///
-    /// # Errors
-    /// [`smalti_base::Error::Value`] where the factor is not finite.
-    fn scaled(self, factor: f64) -> Result<Scaled<Self>>
-    where
-        Self: Sized,
-    {
-        Scaled::new(self, factor)
     }
 }
 

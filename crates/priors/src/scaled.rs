@@ -4,14 +4,14 @@ use crate::Regularizer;
 use smalti_base::{Error, Result, checkpoint::Checkpoint};
 use tch::Tensor;
 
-/// `c R(x)`: what [`Regularizer::scaled`] gives. Its state is that of `R`.
+/// `c R(x)`: what [`RegularizerAlgebra::scaled`](crate::RegularizerAlgebra::scaled) gives. Its state is that of `R`.
 #[derive(Debug)]
-pub struct Scaled<R> {
+pub struct ScaledRegularizer<R> {
     regularizer: R,
     factor: f64,
 }
 
-impl<R: Regularizer> Scaled<R> {
+impl<R: Regularizer> ScaledRegularizer<R> {
     /// `factor` times a regularizer of any type, also a `Box<dyn Regularizer>` or a unique reference.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl<R: Regularizer> Scaled<R> {
     }
 }
 
-impl<R: Regularizer> Regularizer for Scaled<R> {
+impl<R: Regularizer> Regularizer for ScaledRegularizer<R> {
     fn value(&self, x: &Tensor) -> Result<f64> {
         Ok(self.factor * self.regularizer.value(x)?)
     }

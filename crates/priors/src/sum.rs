@@ -4,16 +4,16 @@ use crate::Regularizer;
 use smalti_base::{Result, checkpoint::Checkpoint};
 use tch::Tensor;
 
-/// `R(x) + S(x)`: what [`Regularizer::plus`] gives. Both are refreshed for the same step.
+/// `R(x) + S(x)`: what [`RegularizerAlgebra::plus`](crate::RegularizerAlgebra::plus) gives. Both are refreshed for the same step.
 ///
 /// A checkpoint keeps the states of the two under `first` and `second`.
 #[derive(Debug)]
-pub struct Sum<R, S> {
+pub struct RegularizerSum<R, S> {
     first: R,
     second: S,
 }
 
-impl<R: Regularizer, S: Regularizer> Sum<R, S> {
+impl<R: Regularizer, S: Regularizer> RegularizerSum<R, S> {
     /// The sum of regularizers of any type, also `Box<dyn Regularizer>` and unique references.
     pub fn new(first: R, second: S) -> Self {
         Self { first, second }
@@ -25,7 +25,7 @@ impl<R: Regularizer, S: Regularizer> Sum<R, S> {
     }
 }
 
-impl<R: Regularizer, S: Regularizer> Regularizer for Sum<R, S> {
+impl<R: Regularizer, S: Regularizer> Regularizer for RegularizerSum<R, S> {
     fn value(&self, x: &Tensor) -> Result<f64> {
         Ok(self.first.value(x)? + self.second.value(x)?)
     }

@@ -4,14 +4,14 @@ use super::Likelihood;
 use smalti_base::{Error, Result};
 use tch::Tensor;
 
-/// `c nll(u, y)`, the likelihood to the power `c`: what [`Likelihood::scaled`] gives.
+/// `c nll(u, y)`, the likelihood to the power `c`: what [`LikelihoodAlgebra::scaled`](super::LikelihoodAlgebra::scaled) gives.
 #[derive(Debug, Clone)]
-pub struct Scaled<L> {
+pub struct ScaledLikelihood<L> {
     likelihood: L,
     factor: f64,
 }
 
-impl<L: Likelihood> Scaled<L> {
+impl<L: Likelihood> ScaledLikelihood<L> {
     /// `factor` times a likelihood of any type, also a `Box<dyn Likelihood>` or a reference.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl<L: Likelihood> Scaled<L> {
     }
 }
 
-impl<L: Likelihood> Likelihood for Scaled<L> {
+impl<L: Likelihood> Likelihood for ScaledLikelihood<L> {
     fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
         Ok(self.likelihood.nll(u, y)?.f_mul_scalar(self.factor)?)
     }

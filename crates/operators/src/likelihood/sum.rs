@@ -4,21 +4,21 @@ use super::Likelihood;
 use smalti_base::Result;
 use tch::Tensor;
 
-/// `nll(u, y) = nll_1(u, y) + nll_2(u, y)`: what [`Likelihood::plus`] gives.
+/// `nll(u, y) = nll_1(u, y) + nll_2(u, y)`: what [`LikelihoodAlgebra::plus`](super::LikelihoodAlgebra::plus) gives.
 #[derive(Debug, Clone)]
-pub struct Sum<L, M> {
+pub struct LikelihoodSum<L, M> {
     first: L,
     second: M,
 }
 
-impl<L: Likelihood, M: Likelihood> Sum<L, M> {
+impl<L: Likelihood, M: Likelihood> LikelihoodSum<L, M> {
     /// The sum of likelihoods of any type, also `Box<dyn Likelihood>` and references.
     pub fn new(first: L, second: M) -> Self {
         Self { first, second }
     }
 }
 
-impl<L: Likelihood, M: Likelihood> Likelihood for Sum<L, M> {
+impl<L: Likelihood, M: Likelihood> Likelihood for LikelihoodSum<L, M> {
     fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
         Ok(self.first.nll(u, y)?.f_add(&self.second.nll(u, y)?)?)
     }
@@ -33,6 +33,7 @@ impl<L: Likelihood, M: Likelihood> Likelihood for Sum<L, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LikelihoodAlgebra;
     use crate::{Gaussian, Poisson};
     use smalti_base::Seed;
     use tch::Kind;
