@@ -22,12 +22,16 @@
 //! To add an instance, add a line to its function in [`registry`]; to add a kind of thing, add a file there, a
 //! test that walks over it, and a broken twin for each of its laws.
 //!
-//! Reading order: [`violation`], [`laws`], [`broken`], [`registry`].
+//! [`measured`] finds the measured data for tests that use them.
+//!
+//! Reading order: [`violation`], [`laws`], [`broken`], [`registry`], [`data`].
 
 pub mod broken;
+pub mod data;
 pub mod laws;
 pub mod registry;
 pub mod violation;
 
+pub use data::measured;
 pub use registry::Named;
 pub use violation::{Violation, rejected};
