@@ -5,6 +5,7 @@ mod command;
 mod ct;
 mod data_lookup;
 mod experiment_file;
+mod interrupted;
 mod langevin;
 mod outputs;
 mod samplers;
