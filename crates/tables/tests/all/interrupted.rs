@@ -104,6 +104,8 @@ fn a_stopped_run_goes_on_to_the_same_table() {
     goes_on(&told, "MAP estimation", "30 of 60");
     let resumed = resumed.unwrap();
     assert_eq!(without_seconds(&resumed), without_seconds(&whole));
+    let training = |outcome: &Outcome| outcome.curve.as_ref().unwrap().training.clone();
+    assert_eq!(training(&resumed), training(&whole));
     for (ours, theirs) in resumed.shown[0].results.iter().zip(&whole.shown[0].results) {
         assert_eq!(ours.image, theirs.image, "{}", ours.key);
     }
