@@ -1,4 +1,5 @@
 //! Every patch density, regularizer and patch extraction obeys the laws, and its broken twins are rejected.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::Seed;
 use smalti_priors::Regularizer;
