@@ -6,16 +6,8 @@ use smalti_base::image_file::load_gray;
 use smalti_base::metrics::{crop, psnr, ssim};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{Boundary, Convolution, Grid, Operator, PixelGrid, interpolate};
-use std::path::{Path, PathBuf};
+use smalti_testkit::measured;
 use tch::Tensor;
-
-/// The data folder: `SMALTI_DATA`, `data/` in the checkout, `../shared/data` beside it.
-fn data() -> Option<PathBuf> {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let named = std::env::var_os("SMALTI_DATA").map(PathBuf::from);
-    let folders = [named, Some(checkout.join("data")), Some(checkout.join("../shared/data"))];
-    folders.into_iter().flatten().find(|folder| folder.join("sic/testset").is_dir())
-}
 
 /// The bicubic interpolation of a noisy observation of `x`, cropped: PSNR and SSIM of the aligned one, and PSNR
 /// of the one with torch's centres.
@@ -40,10 +32,7 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 
 #[test]
 fn the_aligned_baseline_on_the_sic_slices_is_the_measured_one() -> Result<()> {
-    let Some(data) = data() else {
-        println!("skipped: no sic/testset in SMALTI_DATA, data/ or ../shared/data");
-        return Ok(());
-    };
+    let Some(data) = measured(&["sic/testset"]) else { return Ok(()) };
     // Small images: threads that wait for each other on a busy machine cost more than they gain.
     tch::set_num_threads(1);
     let mut columns: [Vec<f64>; 3] = Default::default();

@@ -3,6 +3,7 @@
 
 use smalti_base::image_file::{encode_png8, load_gray, save_png8, save_png16, save_tiff_f32};
 use smalti_base::{Error, Seed};
+use smalti_testkit::measured;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
@@ -205,22 +206,11 @@ fn what_cannot_be_saved_is_refused_and_nothing_is_written() {
     assert!(refusal(&path).contains("1 NaN or infinite pixel, the first at row 2, column 4"));
 }
 
-/// The folder of the real data, where there is one.
-fn data() -> Option<PathBuf> {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let named = std::env::var_os("SMALTI_DATA").map(PathBuf::from);
-    named.into_iter().chain([checkout.join("data"), checkout.join("../shared/data")]).find(|p| p.is_dir())
-}
-
+/// Without data: `what_is_saved_comes_back`.
 #[test]
 fn the_real_test_image_loads() {
-    let Some(path) = data().map(|d| d.join("sic/test.png")).filter(|p| p.is_file()) else {
-        println!(
-            "skipped: no sic/test.png (set SMALTI_DATA); what_is_saved_comes_back is the same without data"
-        );
-        return;
-    };
-    let image = load_gray(&path).unwrap();
+    let Some(data) = measured(&["sic/test.png"]) else { return };
+    let image = load_gray(&data.join("sic/test.png")).unwrap();
     assert_eq!(image.size(), [1, 1, 600, 600]);
     let steps: Tensor = &image * 255.0;
     assert!(difference(&steps, &steps.round()) < 1e-4, "8-bit values are multiples of 1/255");

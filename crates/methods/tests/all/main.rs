@@ -2,6 +2,7 @@
 
 mod documented;
 mod epll;
+mod identity;
 mod matrix;
 mod run;
 mod synthetic;

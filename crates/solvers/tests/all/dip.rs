@@ -107,9 +107,13 @@ fn precision_and_clipping_count() {
     };
     let full = objective(&|_| {});
     let half = objective(&|s| s.precision = Precision::Bf16);
-    assert!(half != full && (half / full - 1.0).abs() < 0.2, "{full} {half}");
-    assert!(objective(&|s| s.clip = 1e6) != full);
-    assert!(objective(&|s| s.schedule = Schedule::Cosine { warmup: 0 }) != full);
+    // Clipping and the schedule change the objective by 2 % and more, rounding by 0.1 %.
+    assert!(half != full && (half / full - 1.0).abs() < 0.01, "{full} {half}");
+    let apart = |other: f64| (other / full - 1.0).abs();
+    let unclipped = objective(&|s| s.clip = 1e6);
+    assert!(apart(unclipped) > 0.015, "{full} {unclipped}");
+    assert_eq!(objective(&|s| s.clip = 1e5), unclipped, "no gradient is as long");
+    assert!(apart(objective(&|s| s.schedule = Schedule::Cosine { warmup: 0 })) > 0.03);
 }
 
 #[test]

@@ -58,7 +58,8 @@ fn the_same_seed_gives_the_same_table() {
     assert_eq!(first, table("1"));
     assert_ne!(first, table("2"), "another seed is another noise");
     let psnr: f64 = first[2].parse().unwrap();
-    assert!((20.0..35.0).contains(&psnr), "{psnr}");
+    // Interpolation with pixel centres aside loses several dB.
+    assert!((psnr - 25.56).abs() < 0.5, "{psnr}");
 }
 
 #[test]

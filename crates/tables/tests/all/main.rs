@@ -6,6 +6,7 @@ mod ct;
 mod data_lookup;
 mod experiment_file;
 mod guide;
+mod interrupted;
 mod langevin;
 mod outputs;
 mod samplers;
