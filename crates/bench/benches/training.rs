@@ -3,7 +3,7 @@
 use criterion::{Criterion, Throughput};
 use smalti_base::Result;
 use smalti_bench::{fixtures, timed};
-use smalti_solvers::{Iteration, PatchNrTraining, Schedule, TrainingSettings};
+use smalti_solvers::{Iteration, PatchNrTraining, PatchNrTrainingSettings, Schedule};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,7 +15,7 @@ fn training(criterion: &mut Criterion) -> Result<()> {
     let mut group = timed::group(criterion, "patchnr_training_step");
     for (name, precision) in fixtures::PRECISIONS {
         for batch in [32, 256, 512] {
-            let settings = TrainingSettings {
+            let settings = PatchNrTrainingSettings {
                 steps: u64::MAX,
                 batch,
                 rate: 1e-4,

@@ -8,7 +8,7 @@ use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result};
 use smalti_flows::{PatchNr, Precision};
 use smalti_priors::{PatchDensity, PatchPrior, Patches, Regularizer, Sampling};
-use smalti_solvers::{Iteration, PatchNrTraining, Schedule, TrainingSettings};
+use smalti_solvers::{Iteration, PatchNrTraining, PatchNrTrainingSettings, Schedule};
 use std::cell::RefCell;
 use std::path::Path;
 use std::time::Instant;
@@ -126,8 +126,8 @@ fn training(
 }
 
 /// Settings that report the loss of every step.
-fn settings(batch: usize, steps: u64, rate: f64) -> TrainingSettings {
-    TrainingSettings {
+fn settings(batch: usize, steps: u64, rate: f64) -> PatchNrTrainingSettings {
+    PatchNrTrainingSettings {
         steps,
         batch,
         rate,

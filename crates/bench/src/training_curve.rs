@@ -5,7 +5,7 @@ use crate::peer::{Host, Peer, PeerSpec};
 use smalti_base::{Error, Result, Space, files, image_file::load_gray};
 use smalti_flows::Precision;
 use smalti_priors::Patches;
-use smalti_solvers::{Iteration, PatchNrTraining, Schedule, TrainingSettings};
+use smalti_solvers::{Iteration, PatchNrTraining, PatchNrTrainingSettings, Schedule};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -50,7 +50,7 @@ pub fn images(files: Option<[&Path; 2]>) -> Result<[Tensor; 2]> {
 /// Those of the training.
 pub fn ours(plan: Plan, [reference, validation]: &[Tensor; 2]) -> Result<Vec<Point>> {
     let flow = fixtures::flow(Precision::fastest(Device::Cpu))?;
-    let settings = TrainingSettings {
+    let settings = PatchNrTrainingSettings {
         steps: plan.steps,
         batch: plan.batch,
         rate: plan.rate,

@@ -54,5 +54,5 @@ pub use layer::{Layer, Precision, Tape};
 pub use patchnr::{PatchNr, PatchNrShape};
 pub use permutation::Permutation;
 pub use wppflow::WppFlow;
-pub use wppflow_gradient::{FlowGradient, Passed};
+pub use wppflow_gradient::{FlowGradient, ForwardPass};
 pub use wppflow_shape::WppFlowShape;

@@ -6,7 +6,7 @@ use crate::clamp::{ClampForm, SoftClamp};
 use crate::coupling::Coupling;
 use crate::gradients::{Gradient, Gradients};
 use crate::layer::{Layer, Precision, Tape, check_vectors};
-use crate::mlp::{Mlp, Moments};
+use crate::mlp::{AdamMoments, Mlp};
 use crate::permutation::Permutation;
 use smalti_base::{Error, Result, Seed, parallel, seed::Stream};
 use smalti_kernels::adam::Update;
@@ -68,7 +68,6 @@ pub struct PatchNr {
     permutations: Vec<Vec<i64>>,
     flat: Tensor,
     precision: Precision,
-    chunk: Option<i64>,
     /// Where the flow comes from: value range, hash of the training data, settings; goes into its file.
     pub provenance: BTreeMap<String, String>,
 }
@@ -120,7 +119,6 @@ impl PatchNr {
             permutations,
             flat: Tensor::new(),
             precision: Precision::Full,
-            chunk: None,
             provenance: BTreeMap::new(),
         };
         flow.adopt(Kind::Float, Device::Cpu)?;
@@ -176,11 +174,6 @@ impl PatchNr {
         self.chain.refresh()
     }
 
-    /// Patches evaluated at once: bounds the memory of [`PatchNr::nll_and_grad`].
-    pub fn set_chunk(&mut self, chunk: i64) {
-        self.chunk = Some(chunk.max(1));
-    }
-
     /// The architecture.
     pub fn shape(&self) -> PatchNrShape {
         self.shape
@@ -224,11 +217,11 @@ impl PatchNr {
     fn chunks(&self, n: i64) -> Vec<(i64, i64)> {
         // Large chunks fill a GPU. On a CPU the activations of one subnet should stay in the second-level cache;
         // where every operation is one of libtorch, they must also be worth its overhead.
-        let chunk = self.chunk.unwrap_or(match (self.device().is_cuda(), self.precision) {
+        let chunk = match (self.device().is_cuda(), self.precision) {
             (true, _) => 16_384,
             (false, Precision::Full) => 1024,
             (false, Precision::Bf16) => 256,
-        });
+        };
         (0..n).step_by(chunk as usize).map(|at| (at, chunk.min(n - at))).collect()
     }
 
@@ -309,7 +302,12 @@ impl PatchNr {
     ///
     /// # Errors
     /// [`Error::Shape`] where gradients or moments do not belong to this flow.
-    pub fn descend(&mut self, gradients: &[Gradients], moments: &[Moments], update: Update) -> Result<bool> {
+    pub fn descend(
+        &mut self,
+        gradients: &[Gradients],
+        moments: &[AdamMoments],
+        update: Update,
+    ) -> Result<bool> {
         let all = self.chain.parameters().len();
         if let Some(other) = gradients.iter().map(Gradients::len).chain([moments.len()]).find(|n| *n != all) {
             return Err(Error::shape("gradients or moments of a flow", all, other));

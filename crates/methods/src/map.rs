@@ -6,7 +6,7 @@ use crate::settings::Descent;
 use smalti_base::{Result, Seed};
 use smalti_operators::LinearOperator;
 use smalti_priors::Regularizer;
-use smalti_solvers::{Bordered, Map, Problem};
+use smalti_solvers::{Bordered, Map, Objective};
 use tch::Tensor;
 
 /// Minimises `J(x) = 1/n nll(A x, y) + weight R(x)` by Adam from the problem's start, over `x >= 0` where negative values make no
@@ -22,7 +22,7 @@ pub(crate) fn map(
     run: &Run,
 ) -> Result<Tensor> {
     let likelihood = problem.likelihood()?;
-    let objective = Problem {
+    let objective = Objective {
         operator: &problem.operator,
         likelihood: likelihood.as_ref(),
         observation: &problem.observation,
@@ -46,7 +46,7 @@ pub(crate) fn map_within(
     run: &Run,
 ) -> Result<Tensor> {
     let likelihood = problem.likelihood()?;
-    let objective = Problem {
+    let objective = Objective {
         operator: bordered.operator(),
         likelihood: likelihood.as_ref(),
         observation: &problem.observation,
@@ -58,7 +58,7 @@ pub(crate) fn map_within(
 }
 
 fn iterate(
-    objective: Problem<'_>,
+    objective: Objective<'_>,
     start: &Tensor,
     nonnegative: bool,
     descent: Descent,

@@ -1,17 +1,17 @@
 //! A normalizing flow of patches, trained on reference images by forward KL.
 
 use crate::estimate::TrainingCurve;
-use crate::instrument::Material;
+use crate::instrument::TrainingData;
 use crate::method::Learned;
 use crate::run::{Persist, Run};
 use crate::settings::to_toml;
-use crate::settings::{Misfit, PrecisionChoice, Schedule};
+use crate::settings::{PrecisionChoice, ScheduleChoice, SettingFault};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Result, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, Precision, SoftClamp};
-use smalti_solvers::{PatchNrTraining, TrainingSettings};
+use smalti_solvers::{PatchNrTraining, PatchNrTrainingSettings};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -49,7 +49,7 @@ pub struct PatchFlow {
     pub precision: PrecisionChoice,
     /// How the flow is trained.
     #[garde(dive)]
-    pub training: Training,
+    pub training: PatchFlowTraining,
 }
 
 /// The form of the soft clamp, see [`ClampForm`].
@@ -66,7 +66,7 @@ pub enum ClampChoice {
 /// Training of a flow on patches of reference images, by Adam on the mean negative log-likelihood.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Training {
+pub struct PatchFlowTraining {
     /// Steps, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
     pub steps: u64,
@@ -78,7 +78,7 @@ pub struct Training {
     pub learning_rate: f64,
     /// How the learning rate goes on.
     #[garde(skip)]
-    pub schedule: Schedule,
+    pub schedule: ScheduleChoice,
     /// Steps over which the learning rate grows linearly from zero before it follows the cosine; 0 where not
     /// given.
     #[serde(default)]
@@ -103,8 +103,8 @@ impl PatchFlow {
         key: &str,
         domain: Option<Space>,
         padding: i64,
-    ) -> std::result::Result<(), Misfit> {
-        let Training { schedule, warmup_steps, steps, .. } = self.training;
+    ) -> std::result::Result<(), SettingFault> {
+        let PatchFlowTraining { schedule, warmup_steps, steps, .. } = self.training;
         if let Some(problem) = schedule.misfit(warmup_steps, steps) {
             return Err((format!("{key}.training.warmup_steps"), problem));
         }
@@ -123,7 +123,7 @@ impl PatchFlow {
     ///
     /// # Errors
     /// Those of the training; [`smalti_base::Error::Cancelled`] on request.
-    pub(crate) fn learn(&self, from: &Material<'_>, run: &Run) -> Result<LearnedFlow> {
+    pub(crate) fn learn(&self, from: &TrainingData<'_>, run: &Run) -> Result<LearnedFlow> {
         let precision = self.precision.on(run.device);
         let form = match self.clamp_form {
             ClampChoice::AlphaAtan => ClampForm::AlphaAtan,
@@ -162,7 +162,7 @@ impl PatchFlow {
         let seed = run.seed.derive("patchNR", 0);
         let flow = placed(PatchNr::new(shape, seed)?, run, precision)?;
         let training = &self.training;
-        let wanted = TrainingSettings {
+        let wanted = PatchNrTrainingSettings {
             steps: training.steps,
             batch: training.batch.max(1) as usize,
             rate: training.learning_rate,

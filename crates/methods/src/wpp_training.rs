@@ -1,9 +1,9 @@
 //! Training by the Wasserstein patch prior on observed crops and one reference image, without pairs: what WPPNets and WPPFlows share.
 
-use crate::instrument::{Coarse, Instrument, Material};
+use crate::instrument::{Downsampling, Instrument, TrainingData};
 use crate::run::Run;
 use crate::settings::Form;
-use crate::settings::{Misfit, Schedule};
+use crate::settings::{ScheduleChoice, SettingFault};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
@@ -20,10 +20,10 @@ const CROP: i64 = 25;
 /// A training.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct WppTraining {
+pub struct CropTrainingSettings {
     /// How long.
     #[garde(dive)]
-    pub length: Length,
+    pub length: TrainingLength,
     /// Crops a step, 1 to 10,000.
     #[garde(range(min = 1, max = 10_000))]
     pub batch: usize,
@@ -39,7 +39,7 @@ pub struct WppTraining {
     pub learning_rate: f64,
     /// How the learning rate goes on.
     #[garde(skip)]
-    pub schedule: Schedule,
+    pub schedule: ScheduleChoice,
     /// Steps over which the learning rate grows before it follows the cosine, 0 to 100 million; 0 where not given.
     #[serde(default)]
     #[garde(range(max = 100_000_000))]
@@ -70,23 +70,23 @@ pub struct WppTraining {
 /// How long a training goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, Validate)]
 #[serde(rename_all = "snake_case")]
-pub enum Length {
+pub enum TrainingLength {
     /// So many steps, 1 to 100 million.
     Steps(#[garde(range(min = 1, max = 100_000_000))] u64),
     /// So many times through all crops, 1 to 1 million.
     Epochs(#[garde(range(min = 1, max = 1_000_000))] u64),
 }
 
-impl WppTraining {
+impl CropTrainingSettings {
     /// Whether the settings fit together, under the key `training`.
     ///
     /// # Errors
     /// The key that does not fit, and the problem.
-    pub(crate) fn check(&self) -> std::result::Result<(), Misfit> {
+    pub(crate) fn check(&self) -> std::result::Result<(), SettingFault> {
         self.form.check().map_err(|(key, problem)| (format!("training.{key}"), problem))?;
         let steps = match self.length {
-            Length::Steps(steps) => steps,
-            Length::Epochs(_) => u64::MAX,
+            TrainingLength::Steps(steps) => steps,
+            TrainingLength::Epochs(_) => u64::MAX,
         };
         let problem = self.schedule.misfit(self.warmup_steps, steps);
         problem.map_or(Ok(()), |problem| Err(("training.warmup_steps".into(), problem)))
@@ -96,12 +96,12 @@ impl WppTraining {
     ///
     /// # Errors
     /// [`Error::Value`], [`Error::Shape`] where material and instrument do not suit such a training.
-    pub(crate) fn inputs(&self, from: &Material<'_>, run: &Run) -> Result<Inputs> {
+    pub(crate) fn inputs(&self, from: &TrainingData<'_>, run: &Run) -> Result<TrainingInputs> {
         let [reference] = &from.references[..] else {
             return Err(Error::value("reference images", "one", from.references.len()));
         };
-        let coarse =
-            coarse(from.instrument).map_err(|got| Error::value("observations", "coarse images", got))?;
+        let downsampling = downsampling(from.instrument)
+            .map_err(|got| Error::value("observations", "coarse images", got))?;
         let observed =
             |image: &Tensor, purpose: &str| from.instrument.observe(image, run.seed.derive(purpose, 0));
         let crops = match &from.observations {
@@ -124,7 +124,7 @@ impl WppTraining {
         let posed = |crops: Tensor| Ok::<_, Error>(from.instrument.on_crops(&crops, self.form)?.0);
         let count = crops.size()[0].max(1) as usize;
         let batch = self.batch.min(count);
-        Ok(Inputs {
+        Ok(TrainingInputs {
             validation: validation.map(posed).transpose()?,
             crops,
             reference: reference.shallow_clone(),
@@ -137,11 +137,11 @@ impl WppTraining {
                 ..WppNetSettings::prior(self.centred)
             },
             steps: match self.length {
-                Length::Steps(steps) => steps,
-                Length::Epochs(epochs) => epochs * (count / batch) as u64,
+                TrainingLength::Steps(steps) => steps,
+                TrainingLength::Epochs(epochs) => epochs * (count / batch) as u64,
             },
             batch,
-            coarse,
+            downsampling,
         })
     }
 
@@ -157,14 +157,14 @@ impl WppTraining {
 ///
 /// # Errors
 /// Why such a training makes no sense for it, for readers.
-pub(crate) fn coarse(instrument: &dyn Instrument) -> std::result::Result<Coarse, String> {
-    instrument.coarse().ok_or_else(|| {
+pub(crate) fn downsampling(instrument: &dyn Instrument) -> std::result::Result<Downsampling, String> {
+    instrument.downsampling().ok_or_else(|| {
         "its observations are no images on a grid that goes a whole number of times into that of the results".into()
     })
 }
 
 /// What a training takes.
-pub(crate) struct Inputs {
+pub(crate) struct TrainingInputs {
     crops: Tensor,
     validation: Option<Tensor>,
     reference: Tensor,
@@ -172,10 +172,10 @@ pub(crate) struct Inputs {
     prior: WppSettings,
     pub(crate) steps: u64,
     pub(crate) batch: usize,
-    pub(crate) coarse: Coarse,
+    pub(crate) downsampling: Downsampling,
 }
 
-impl Inputs {
+impl TrainingInputs {
     pub(crate) fn data(&self) -> WppNetData<'_> {
         WppNetData {
             operator: &self.operator,
@@ -220,7 +220,7 @@ pub fn tiles(images: &Tensor, size: [i64; 2], step: [i64; 2]) -> Result<Tensor> 
 
 #[cfg(test)]
 mod tests {
-    use crate::{Instrument, Material, MethodEntry, Prepared, ProblemEntry, Run};
+    use crate::{Instrument, MethodEntry, Prepared, ProblemEntry, Run, TrainingData};
     use smalti_base::Seed;
     use tch::Device;
     use toml::de::Deserializer;
@@ -237,10 +237,10 @@ mod tests {
     fn observations_are_made_where_none_are_given() {
         let camera = camera("form = 'reflect'");
         let image = |k| crate::synthetic::microstructure(64, 64, Seed::new(1), k).unwrap();
-        let from = Material {
+        let from = TrainingData {
             references: vec![image(0)],
             validation: Some(image(1)),
-            ..Material::none(camera.as_ref())
+            ..TrainingData::none(camera.as_ref())
         };
         let training = "training = { length = { epochs = 1 }, batch = 1, form = 'valid', lambda = 0.02, learning_rate = 1e-3, \
                         schedule = 'constant', validation_every = 1, validation_crops = 2, patch_size = 4, patch_stride = 2, \

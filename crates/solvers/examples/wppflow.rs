@@ -12,9 +12,7 @@ use smalti_flows::{WppFlow, WppFlowShape};
 use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
-use smalti_solvers::{
-    Budget, Iteration, Observer, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, run,
-};
+use smalti_solvers::{Iteration, RunControl, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, run};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -91,7 +89,7 @@ fn main() -> Result<()> {
     let flow = WppFlow::new(shape, Seed::new(3))?;
     println!("{} parameters", flow.flat_parameters().numel());
     let mut training = WppFlowTraining::new(flow, data, settings, Seed::new(4))?;
-    let summary = run(&mut training, Budget::steps(steps), &Observer::default())?;
+    let summary = run(&mut training, steps, &RunControl::default())?;
     println!("trained {} steps in {:.1} s", summary.steps, summary.elapsed.as_secs_f64());
     let trained = training.finish()?;
     for point in &trained.curve {

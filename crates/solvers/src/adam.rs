@@ -1,6 +1,6 @@
 //! Adam with a state that can be saved.
 
-use crate::fused;
+use crate::fused_adam;
 use smalti_base::{Error, Result, checkpoint::Checkpoint, parallel};
 use smalti_kernels::adam::Update;
 use tch::{Kind, Tensor};
@@ -111,7 +111,7 @@ impl Adam {
                 let part = |t: &Tensor| -> Result<Tensor> { Ok(t.f_reshape([-1])?.f_narrow(0, at, n)?) };
                 let moving = [part(&parameters[k])?, part(&self.first[k])?, part(&self.second[k])?];
                 let gradients: Vec<Tensor> = parts.iter().map(|g| part(&g[k])).collect::<Result<_>>()?;
-                if !fused::step(&moving, &gradients, update) {
+                if !fused_adam::step(&moving, &gradients, update) {
                     plain(moving, &gradients, update)?;
                 }
             }

@@ -99,11 +99,11 @@ pub struct TrainedGaussianMixture {
 ///
 /// ```
 /// use smalti_base::Seed;
-/// use smalti_solvers::{Budget, GaussianMixtureSettings, GaussianMixtureTraining, Iteration, Observer, run};
+/// use smalti_solvers::{GaussianMixtureSettings, GaussianMixtureTraining, Iteration, RunControl, run};
 /// let image = Seed::new(1).at("image", 0).uniform(&[1, 1, 40, 30]);
 /// let settings = GaussianMixtureSettings { patch_size: 3, components: 4, ..GaussianMixtureSettings::paper() };
 /// let mut training = GaussianMixtureTraining::new(&[image], None, settings, Seed::new(2))?;
-/// run(&mut training, Budget::steps(30), &Observer::default())?;
+/// run(&mut training, 30, &RunControl::default())?;
 /// let mixture = training.finish()?.mixture;
 /// assert_eq!(mixture.components(), 4);
 /// # Ok::<(), smalti_base::Error>(())

@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 ///
 /// Data term and regularizer are both means, so that the weight `w` does not depend on the size of the image;
 /// [`smalti_priors::weight`] converts published weights.
-pub struct Problem<'a> {
+pub struct Objective<'a> {
     /// The forward operator `F`.
     pub operator: &'a dyn Operator,
     /// The likelihood of `y` given `F(x)`.
@@ -37,10 +37,10 @@ pub struct AdamSettings {
     pub schedule: Schedule,
 }
 
-/// Minimises [`Problem`] over all pixels by Adam, over `x >= 0` where [`Map::nonnegative`] says so; the regularizer is
+/// Minimises [`Objective`] over all pixels by Adam, over `x >= 0` where [`Map::nonnegative`] says so; the regularizer is
 /// refreshed before every step.
 pub struct Map<'a> {
-    problem: Problem<'a>,
+    problem: Objective<'a>,
     settings: AdamSettings,
     x: Tensor,
     adam: Adam,
@@ -53,7 +53,7 @@ impl<'a> Map<'a> {
     /// # Errors
     /// [`Error::Shape`] where image or observation do not fit the operator; [`Error::Value`] where they are not
     /// finite, differ in dtype or device, or a setting is out of range.
-    pub fn new(problem: Problem<'a>, initial: &Tensor, settings: AdamSettings) -> Result<Self> {
+    pub fn new(problem: Objective<'a>, initial: &Tensor, settings: AdamSettings) -> Result<Self> {
         check::images(problem.operator, initial, problem.observation)?;
         check_rate(settings.rate)?;
         if !(problem.weight >= 0.0 && problem.weight.is_finite()) {

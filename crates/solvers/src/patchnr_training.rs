@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 
 /// Settings of [`PatchNrTraining`].
 #[derive(Debug, Clone)]
-pub struct TrainingSettings {
+pub struct PatchNrTrainingSettings {
     /// Number of steps, which the schedule refers to.
     pub steps: u64,
     /// Patches a step, drawn uniformly with replacement from one image, which is drawn uniformly among all.
@@ -62,7 +62,7 @@ impl CurvePoint {
 }
 
 /// A trained flow.
-pub struct Trained {
+pub struct TrainedPatchNr {
     /// The flow: the last one, or the best one with early stopping.
     pub flow: PatchNr,
     /// The training curve.
@@ -77,7 +77,7 @@ pub struct Trained {
 /// never unfolded.
 pub struct PatchNrTraining {
     flow: PatchNr,
-    settings: TrainingSettings,
+    settings: PatchNrTrainingSettings,
     images: Vec<Tensor>,
     validation: Option<Tensor>,
     parameters: Vec<Tensor>,
@@ -100,7 +100,7 @@ impl PatchNrTraining {
         mut flow: PatchNr,
         images: &[Tensor],
         validation: Option<&Tensor>,
-        settings: TrainingSettings,
+        settings: PatchNrTrainingSettings,
         seed: Seed,
     ) -> Result<Self> {
         check_rate(settings.rate)?;
@@ -214,7 +214,7 @@ impl PatchNrTraining {
 }
 
 impl Iteration for PatchNrTraining {
-    type Output = Trained;
+    type Output = TrainedPatchNr;
 
     fn name(&self) -> String {
         "training patchNR".into()
@@ -236,7 +236,7 @@ impl Iteration for PatchNrTraining {
         }
     }
 
-    fn finish(mut self) -> Result<Trained> {
+    fn finish(mut self) -> Result<TrainedPatchNr> {
         if let Some((_, best)) = &self.best {
             let _no_grad = tch::no_grad_guard();
             self.flow.flat_parameters().shallow_clone().f_copy_(best)?;
@@ -246,7 +246,7 @@ impl Iteration for PatchNrTraining {
         if let Some(value) = self.best.as_ref().map(|(v, _)| *v).or(last) {
             self.flow.provenance.insert("validation_nll".into(), value.to_string());
         }
-        Ok(Trained { flow: self.flow, curve: self.curve })
+        Ok(TrainedPatchNr { flow: self.flow, curve: self.curve })
     }
 
     fn save(&self) -> Option<Checkpoint> {

@@ -1,7 +1,7 @@
 //! Supervised training of a U-Net that post-processes reconstructions.
 
 use crate::adam::Adam;
-use crate::pairs::{Batches, Pairs, checked};
+use crate::dataset::{Batches, PairedDataset, checked};
 use crate::patchnr_training::CurvePoint;
 use crate::run::{Iteration, Step};
 use crate::schedule::{Schedule, check_rate};
@@ -76,7 +76,7 @@ pub struct UNetTraining<'a> {
     parameters: Vec<Tensor>,
     settings: UNetTrainingSettings,
     batches: Batches<'a>,
-    validation: Option<&'a dyn Pairs>,
+    validation: Option<&'a dyn PairedDataset>,
     adam: Adam,
     curve: Vec<CurvePoint>,
     /// Sum and number of the losses since the last validation.
@@ -100,8 +100,8 @@ impl<'a> UNetTraining<'a> {
     /// they are used.
     pub fn new(
         mut net: UNet,
-        pairs: &'a dyn Pairs,
-        validation: Option<&'a dyn Pairs>,
+        pairs: &'a dyn PairedDataset,
+        validation: Option<&'a dyn PairedDataset>,
         settings: UNetTrainingSettings,
         seed: Seed,
     ) -> Result<Self> {
@@ -118,7 +118,7 @@ impl<'a> UNetTraining<'a> {
         if let Some(side) = settings.crop {
             net.settings().check_size(side, side)?;
         }
-        match validation.map(Pairs::count) {
+        match validation.map(PairedDataset::count) {
             Some(None) => {
                 return Err(Error::value("validation pairs", "a limited number", "one for every index"));
             }
@@ -152,7 +152,7 @@ impl<'a> UNetTraining<'a> {
     }
 
     /// Mean squared error and PSNR of the validation pairs, the mean over them.
-    fn measure(&mut self, step: u64, pairs: &dyn Pairs) -> Result<(f64, f64)> {
+    fn measure(&mut self, step: u64, pairs: &dyn PairedDataset) -> Result<(f64, f64)> {
         let n = pairs.count().unwrap_or(0);
         let (mut error, mut quality) = (0.0, 0.0);
         for index in 0..n {

@@ -9,7 +9,7 @@ use crate::wppnet_training::{WppNetData, WppNetSettings};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed, parallel};
-use smalti_flows::{Bijection, Mapped, Passed, WppFlow};
+use smalti_flows::{Bijection, ForwardPass, Mapped, WppFlow};
 use smalti_operators::Operator;
 use smalti_priors::wpp::FixedPotentials;
 use smalti_priors::{Regularizer, WassersteinPatchPrior, WppSettings};
@@ -248,7 +248,7 @@ impl<'a> WppFlowTraining<'a> {
         let passes = self.in_parts(n, |first, m| {
             Ok((first, self.flow.pass(&z.f_narrow(0, first, m)?, &y.f_narrow(0, first, m)?)?))
         })?;
-        let samples = joined(passes.iter().map(|(_, Passed { mapped, .. })| mapped))?;
+        let samples = joined(passes.iter().map(|(_, ForwardPass { mapped, .. })| mapped))?;
         let loss = self.loss(&self.prior, &samples, y, step)?;
         let grad_log_det = -self.settings.noise * self.settings.noise / n as f64;
         let mut parts = parallel::map(passes.len(), |i| {

@@ -1,13 +1,13 @@
 //! EPLL: expected patch log-likelihood under a Gaussian mixture, by MAP estimation or half-quadratic splitting.
 
 use crate::estimate::{Estimate, TrainingCurve};
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::map::map;
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::{InverseProblem, Noise};
 use crate::run::{Persist, Run};
 use crate::settings::to_toml;
-use crate::settings::{Descent, Misfit, PatchChoice, Weight};
+use crate::settings::{Descent, PatchChoice, SettingFault, Weight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
@@ -26,22 +26,22 @@ pub struct Epll;
 /// was fitted to the patches of reference images by EM. Patches keep their means.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct EpllSettings {
     /// The mixture and how it is fitted.
     #[garde(dive)]
-    pub mixture: Mixture,
+    pub mixture: MixtureSettings,
     /// Weight of the mean over patches.
     #[garde(dive)]
     pub weight: Weight,
     /// How the minimum is found.
     #[garde(dive)]
-    pub solver: Solver,
+    pub solver: EpllSolver,
 }
 
 /// A Gaussian mixture on patches, see [`GaussianMixtureTraining`].
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Mixture {
+pub struct MixtureSettings {
     /// Side of a patch in pixels, 2 to 16.
     #[garde(range(min = 2, max = 16))]
     pub patch_size: i64,
@@ -80,7 +80,7 @@ fn floor() -> f64 {
 /// How the minimum is found.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Solver {
+pub enum EpllSolver {
     /// By Adam on the image, over `x >= 0` where negative values make no sense.
     Map {
         /// Pixels that the image is continued by on all sides, by reflection, before its patches are taken; 0 to 64.
@@ -115,23 +115,23 @@ impl Method for Epll {
     ];
     const LEARNS: Learns = Learns::PatchDensity;
     const STARTS: bool = true;
-    type Settings = Settings;
+    type Settings = EpllSettings;
 
     fn check(
-        settings: &Settings,
+        settings: &EpllSettings,
         instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         let noise = instrument.noise();
         settings.weight.suits(&noise)?;
-        if let (Solver::HalfQuadratic { .. }, Noise::Poisson(_)) = (&settings.solver, noise) {
+        if let (EpllSolver::HalfQuadratic { .. }, Noise::Poisson(_)) = (&settings.solver, noise) {
             let problem = "half-quadratic splitting needs Gaussian noise; take map";
             return Err(("solver.half_quadratic".into(), problem.into()));
         }
         let Some(side) = domain.and_then(|domain| domain.axes().into_iter().min()) else { return Ok(()) };
         let padding = match settings.solver {
-            Solver::Map { padding, .. } => padding,
-            Solver::HalfQuadratic { .. } => 0,
+            EpllSolver::Map { padding, .. } => padding,
+            EpllSolver::HalfQuadratic { .. } => 0,
         };
         if padding >= side {
             return Err((
@@ -146,7 +146,7 @@ impl Method for Epll {
         Ok(())
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &EpllSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let Fitted { mixture, curve, seconds } = settings.mixture.fit(from, run)?;
         let (weights, means, covariances) = (mixture.weights(), mixture.means(), mixture.covariances());
         let identity = data_hash(&[weights, means, covariances])?;
@@ -164,8 +164,8 @@ impl Method for Epll {
     }
 }
 
-impl Mixture {
-    fn fit(&self, from: &Material<'_>, run: &Run) -> Result<Fitted> {
+impl MixtureSettings {
+    fn fit(&self, from: &TrainingData<'_>, run: &Run) -> Result<Fitted> {
         if let Some(file) = &self.weights {
             return self.given(Path::new(file), from);
         }
@@ -197,7 +197,7 @@ impl Mixture {
     }
 
     /// A mixture that was fitted before, on patches of the size of the settings.
-    fn given(&self, path: &Path, from: &Material<'_>) -> Result<Fitted> {
+    fn given(&self, path: &Path, from: &TrainingData<'_>) -> Result<Fitted> {
         let scikit = path.extension().is_some_and(|extension| extension == "npz");
         let mixture =
             if scikit { GaussianMixture::import_scikit_learn(path)? } else { GaussianMixture::load(path)? };
@@ -238,7 +238,7 @@ impl Persist for Fitted {
 }
 
 struct Fit {
-    settings: Settings,
+    settings: EpllSettings,
     mixture: GaussianMixture,
     learned: Learned,
 }
@@ -248,7 +248,7 @@ impl Reconstructor for Fit {
         let clock = Instant::now();
         let weight = self.settings.weight.against(&problem.noise)?;
         let image = match &self.settings.solver {
-            &Solver::Map { padding, patches, descent } => {
+            &EpllSolver::Map { padding, patches, descent } => {
                 let seed = run.seed.derive(&problem.name, 0);
                 let on = |domain| PatchPrior::new(&self.mixture, domain, patches.into(), seed);
                 let mut prior: Box<dyn Regularizer> = match padding {
@@ -257,7 +257,7 @@ impl Reconstructor for Fit {
                 };
                 map(problem, prior.as_mut(), weight, descent, run)?
             }
-            Solver::HalfQuadratic { betas, conjugate_gradients } => {
+            EpllSolver::HalfQuadratic { betas, conjugate_gradients } => {
                 let patches = Patches::all(problem.domain(), self.settings.mixture.patch_size)?;
                 let splitting = Splitting {
                     fit: self,

@@ -1,18 +1,18 @@
 //! A U-Net that corrects the simple estimate, such as a filtered back-projection, after a training on pairs.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material, Role};
+use crate::instrument::{Instrument, Role, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::problem::ProblemKey;
 use crate::run::{Persist, Run};
 use crate::settings::to_toml;
-use crate::settings::{Misfit, PrecisionChoice};
+use crate::settings::{PrecisionChoice, SettingFault};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Result, Seed, Space};
-use smalti_solvers::{Pair, Pairs, UNet, UNetSettings, UNetTraining, UNetTrainingSettings};
+use smalti_solvers::{Pair, PairedDataset, UNet, UNetSettings, UNetTraining, UNetTrainingSettings};
 use std::path::Path;
 use std::time::Instant;
 use tch::Tensor;
@@ -34,7 +34,7 @@ pub enum PairSource {
 /// The network, and its training by the mean squared error.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct FbpUnetSettings {
     /// Channels on the scales, from the finest on.
     #[garde(length(min = 1, max = 8), inner(range(min = 1, max = 1024)))]
     pub channels: Vec<i64>,
@@ -74,7 +74,7 @@ impl Method for FbpUnet {
          IEEE Transactions on Image Processing 26(9), 2017.",
     ];
     const LEARNS: Learns = Learns::Pairs;
-    type Settings = Settings;
+    type Settings = FbpUnetSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
         if instrument.key() == ProblemKey::Volume {
@@ -85,10 +85,10 @@ impl Method for FbpUnet {
     }
 
     fn check(
-        settings: &Settings,
+        settings: &FbpUnetSettings,
         _instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         match domain.map(|domain| domain.height.min(domain.width)) {
             Some(side) if settings.crop > side => {
                 Err(("crop".into(), format!("larger than the images of {side} pixels")))
@@ -97,7 +97,7 @@ impl Method for FbpUnet {
         }
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &FbpUnetSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let published = match settings.pairs {
             PairSource::Generated => None,
             PairSource::Published => match from.instrument.published_pairs(from.folder)? {
@@ -123,8 +123,13 @@ impl Method for FbpUnet {
     }
 }
 
-impl Settings {
-    fn train(&self, published: Option<&dyn Pairs>, from: &Material<'_>, run: &Run) -> Result<Trained> {
+impl FbpUnetSettings {
+    fn train(
+        &self,
+        published: Option<&dyn PairedDataset>,
+        from: &TrainingData<'_>,
+        run: &Run,
+    ) -> Result<Trained> {
         let seed: Seed = run.seed.derive("FBP+UNet", 0);
         let validation = (from.validation.iter().enumerate())
             .map(|(k, truth)| pair(from, truth, seed.derive("validation", k as u64)))
@@ -149,7 +154,8 @@ impl Settings {
         };
         let shape = UNetSettings { channels: self.channels.clone(), ..UNetSettings::fbp_unet() };
         let net = UNet::new(shape, seed)?.to(run.device)?;
-        let validation: Option<&dyn Pairs> = (!validation.is_empty()).then_some(&validation as &dyn Pairs);
+        let validation: Option<&dyn PairedDataset> =
+            (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
         let mut iteration = UNetTraining::new(net, pairs, validation, wanted, seed)?;
         if let Some(events) = run.events("training", &run.row())? {
             iteration = iteration.with_events(events);
@@ -160,7 +166,7 @@ impl Settings {
     }
 
     /// Observations of phantoms, and of every reference image.
-    fn generate(&self, from: &Material<'_>, seed: Seed, run: &Run) -> Result<Vec<Pair>> {
+    fn generate(&self, from: &TrainingData<'_>, seed: Seed, run: &Run) -> Result<Vec<Pair>> {
         let mut pairs = Vec::with_capacity(self.synthetic_pairs + from.references.len());
         tracing::info!("scanning {} phantoms and {} slices", self.synthetic_pairs, from.references.len());
         for k in 0..self.synthetic_pairs as u64 {
@@ -176,7 +182,7 @@ impl Settings {
 }
 
 /// The simple estimate from an observation of what the instrument looks at of `image`, and that itself.
-fn pair(from: &Material<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
+fn pair(from: &TrainingData<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
     let target = from.instrument.truth("image of a pair", image)?;
     let observation = from.instrument.observe(&target, seed)?;
     let domain = Space::of("image of a pair", &target)?;

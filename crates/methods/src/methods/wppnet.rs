@@ -1,19 +1,19 @@
 //! WPPNet: a network from observations to images that was trained by the Wasserstein patch prior, without pairs.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::run::{Persist, Run};
 use crate::settings::to_toml;
-use crate::settings::{Misfit, PrecisionChoice};
-use crate::wpp_training::{Inputs, WppTraining, coarse};
+use crate::settings::{PrecisionChoice, SettingFault};
+use crate::wpp_training::{CropTrainingSettings, TrainingInputs, downsampling};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Result, Space};
 use smalti_flows::Precision;
-use smalti_solvers::{AcNet, WppNetSettings, WppNetTraining};
+use smalti_solvers::{AcNet, WppNetSettings as SolverSettings, WppNetTraining};
 use std::path::Path;
 use std::time::Instant;
 
@@ -27,10 +27,10 @@ const MEMORY: usize = 1 << 30;
 /// minimised over its weights ([`WppNetTraining`]).
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct WppNetSettings {
     /// The training.
     #[garde(dive)]
-    pub training: WppTraining,
+    pub training: CropTrainingSettings,
     /// The dtype of convolutions in the training.
     #[serde(default)]
     #[garde(skip)]
@@ -45,10 +45,10 @@ impl Method for WppNet {
          Journal on Imaging Sciences 16(3), 2023.",
     ];
     const LEARNS: Learns = Learns::Observations;
-    type Settings = Settings;
+    type Settings = WppNetSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
-        let factor = coarse(instrument)?.factor;
+        let factor = downsampling(instrument)?.factor;
         let mut left = factor;
         for prime in [2, 3] {
             while left > 1 && left % prime == 0 {
@@ -62,14 +62,14 @@ impl Method for WppNet {
     }
 
     fn check(
-        settings: &Settings,
+        settings: &WppNetSettings,
         _instrument: &dyn Instrument,
         _domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.training.check()
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &WppNetSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let inputs = settings.training.inputs(from, run)?;
         let precision = settings.precision.on(run.device);
         let instrument = from.instrument.identity();
@@ -91,12 +91,18 @@ impl Method for WppNet {
     }
 }
 
-impl Settings {
-    fn train(&self, inputs: &Inputs, instrument: &str, precision: Precision, run: &Run) -> Result<Trained> {
+impl WppNetSettings {
+    fn train(
+        &self,
+        inputs: &TrainingInputs,
+        instrument: &str,
+        precision: Precision,
+        run: &Run,
+    ) -> Result<Trained> {
         let (seed, training) = (run.seed_of("WPPNet"), &self.training);
-        let mut net = AcNet::new(inputs.coarse.factor, seed)?.to(run.device)?;
+        let mut net = AcNet::new(inputs.downsampling.factor, seed)?.to(run.device)?;
         net.provenance.insert("operator".into(), instrument.into());
-        let settings = WppNetSettings {
+        let settings = SolverSettings {
             steps: inputs.steps,
             batch: inputs.batch,
             lambda: training.lambda,

@@ -8,8 +8,8 @@ use smalti_operators::{Convolution, Extension, Gaussian, Operator, Poisson};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
-    AcNet, AdamSettings, Bordered, Budget, Iteration, Map, Observer, PatchNrTraining, Problem, Schedule,
-    Trained, TrainingSettings, TvPrimalDual, WppNetData, WppNetSettings, WppNetTraining, run,
+    AcNet, AdamSettings, Bordered, Iteration, Map, Objective, PatchNrTraining, PatchNrTrainingSettings,
+    RunControl, Schedule, TrainedPatchNr, TvPrimalDual, WppNetData, WppNetSettings, WppNetTraining, run,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -42,8 +42,12 @@ fn map_estimation_with_a_fresh_sample_of_patches_every_step() {
             let make = || {
                 let prior = priors.next().unwrap();
                 let (operator, likelihood, observation) = (&operator, &likelihood, &y);
-                Map::new(Problem { operator, likelihood, observation, prior, weight: 0.1 }, &start, settings)
-                    .unwrap()
+                Map::new(
+                    Objective { operator, likelihood, observation, prior, weight: 0.1 },
+                    &start,
+                    settings,
+                )
+                .unwrap()
             };
             in_pieces(20, stops, make).0
         };
@@ -83,7 +87,7 @@ impl WppProblem {
 
     fn map<'a>(&'a self, prior: &'a mut WassersteinPatchPrior) -> Map<'a> {
         let (operator, observation) = (self.bordered.operator(), &self.observation);
-        let problem = Problem { operator, likelihood: &self.likelihood, observation, prior, weight: 5.0 };
+        let problem = Objective { operator, likelihood: &self.likelihood, observation, prior, weight: 5.0 };
         let settings = AdamSettings { steps: 20, rate: 0.03, schedule: Schedule::Cosine { warmup: 3 } };
         Map::new(problem, &self.start, settings).unwrap()
     }
@@ -144,7 +148,7 @@ fn map_estimation_with_converged_potentials_ends_equally_well() {
 }
 
 fn training(kind: Kind, rate: f64, early_stop: Option<u32>) -> PatchNrTraining {
-    let settings = TrainingSettings {
+    let settings = PatchNrTrainingSettings {
         steps: 60,
         batch: 32,
         rate,
@@ -158,7 +162,7 @@ fn training(kind: Kind, rate: f64, early_stop: Option<u32>) -> PatchNrTraining {
     PatchNrTraining::new(flow(kind), &images, Some(&validation), settings, Seed::new(5)).unwrap()
 }
 
-fn same(a: &Trained, b: &Trained) -> bool {
+fn same(a: &TrainedPatchNr, b: &TrainedPatchNr) -> bool {
     a.flow.flat_parameters().equal(b.flow.flat_parameters())
         && a.curve == b.curve
         && a.flow.provenance == b.flow.provenance
@@ -174,7 +178,7 @@ fn training_with_its_curve_and_moments() {
         assert!(same(&whole, &pieces) && steps == 60, "{kind:?}");
         // Moments matter: with forgotten ones the result is another.
         let mut forgetful = make();
-        run(&mut forgetful, Budget::steps(28), &Observer::default()).unwrap();
+        run(&mut forgetful, 28, &RunControl::default()).unwrap();
         let mut file = forgetful.save().unwrap();
         for (name, tensor) in &mut file.tensors {
             if name.starts_with("adam.") {
@@ -244,7 +248,7 @@ fn wppnet_training_with_its_moments_and_potentials() {
     // Potentials and moments matter: with forgotten ones the result is another.
     for forgotten in ["training.psi", "adam.first"] {
         let mut forgetful = make();
-        run(&mut forgetful, Budget::steps(5), &Observer::default()).unwrap();
+        run(&mut forgetful, 5, &RunControl::default()).unwrap();
         let mut file = forgetful.save().unwrap();
         for (_, tensor) in file.tensors.iter_mut().filter(|(name, _)| name.starts_with(forgotten)) {
             *tensor = tensor.zeros_like();

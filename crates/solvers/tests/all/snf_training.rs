@@ -4,13 +4,13 @@
 use crate::pieces::in_pieces;
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::stochastic::{
-    ConditionalEnergy, ConditionalSnf, FlowShape, GaussianMixture, Mala, MarkovKernel, MixtureProblem,
+    ConditionalEnergy, ConditionalSnf, DiagonalMixture, FlowShape, Mala, MarkovKernel, MixtureProblem,
 };
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Convolution, Extension, Gaussian};
 use smalti_priors::{PatchPrior, Sampling};
 use smalti_solvers::{
-    Budget, Iteration, Observer, PosteriorEnergy, Schedule, SnfTraining, SnfTrainingSettings, TrainedSnf, run,
+    Iteration, PosteriorEnergy, RunControl, Schedule, SnfTraining, SnfTrainingSettings, TrainedSnf, run,
 };
 use tch::{Kind, Tensor};
 
@@ -18,7 +18,7 @@ use tch::{Kind, Tensor};
 fn problem() -> MixtureProblem {
     let of = Tensor::from_slice::<f32>;
     let prior =
-        GaussianMixture::new(&of(&[1.0]), &of(&[0.3, -0.2]).reshape([1, 2]), &of(&[0.5, 1.5])).unwrap();
+        DiagonalMixture::new(&of(&[1.0]), &of(&[0.3, -0.2]).reshape([1, 2]), &of(&[0.5, 1.5])).unwrap();
     MixtureProblem::new(prior, &of(&[1.0, 0.5]), 0.4).unwrap()
 }
 
@@ -45,7 +45,7 @@ fn trained_flows_sample_the_posterior() {
     let problem = problem();
     for stochastic in [false, true] {
         let mut training = training(stochastic, 600, 2);
-        run(&mut training, Budget::steps(600), &Observer::default()).unwrap();
+        run(&mut training, 600, &RunControl::default()).unwrap();
         let TrainedSnf { flow, curve } = training.finish().unwrap();
         assert!(curve.len() == 60 && curve[59].train < curve[0].train);
         for y in [[0.0, 0.0], [1.0, -0.7]] {
@@ -101,7 +101,7 @@ fn stochastic_layers_know_the_posterior_of_a_patch_density() {
     let schedule = Schedule::Cosine { warmup: 0 };
     let settings = SnfTrainingSettings { steps: 24, rate: 1e-2, schedule, report_every: 6 };
     let mut training = SnfTraining::new(snf(), Box::new(draw), settings, Seed::new(6)).unwrap();
-    run(&mut training, Budget::steps(24), &Observer::default()).unwrap();
+    run(&mut training, 24, &RunControl::default()).unwrap();
     let curve = training.finish().unwrap().curve;
     assert!(curve[3].train < curve[0].train, "{curve:?}");
 }

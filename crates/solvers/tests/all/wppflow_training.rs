@@ -11,7 +11,7 @@ use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
-    Budget, Iteration, Observer, Schedule, TrainedWppFlow, WppFlowSettings, WppFlowTraining, WppNetData,
+    Iteration, RunControl, Schedule, TrainedWppFlow, WppFlowSettings, WppFlowTraining, WppNetData,
     flow_residual, run,
 };
 use tch::{Kind, Tensor};
@@ -91,7 +91,7 @@ fn training<'a>(
 fn trained(set: &Set, settings: WppFlowSettings) -> Result<TrainedWppFlow> {
     let (prior, steps) = (prior(), settings.steps);
     let mut iteration = training(set, &prior, settings)?;
-    run(&mut iteration, Budget::steps(steps), &Observer::default())?;
+    run(&mut iteration, steps, &RunControl::default())?;
     iteration.finish()
 }
 
@@ -178,7 +178,7 @@ fn resumed_training_ends_with_the_same_bits() {
     // Moments and potentials matter: with forgotten ones the result is another.
     for forgotten in ["adam.first", "training.psi"] {
         let mut forgetful = make();
-        run(&mut forgetful, Budget::steps(6), &Observer::default()).unwrap();
+        run(&mut forgetful, 6, &RunControl::default()).unwrap();
         let mut file = forgetful.save().unwrap();
         for (_, tensor) in file.tensors.iter_mut().filter(|(name, _)| name.starts_with(forgotten)) {
             *tensor = tensor.zeros_like();
@@ -219,7 +219,7 @@ fn steps_and_validations_are_logged() {
     let events = EventFile::create(folder.path()).unwrap();
     let path = events.path().to_owned();
     let mut iteration = training(&set, &prior, settings(2)).unwrap().with_events(events);
-    run(&mut iteration, Budget::steps(2), &Observer::default()).unwrap();
+    run(&mut iteration, 2, &RunControl::default()).unwrap();
     let log = std::fs::read(path).unwrap();
     let count = |tag: &str| log.windows(tag.len()).filter(|w| *w == tag.as_bytes()).count();
     for (tag, times) in [

@@ -12,8 +12,7 @@ use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
-    AcNet, Budget, Iteration, Observer, Schedule, TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining,
-    run,
+    AcNet, Iteration, RunControl, Schedule, TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining, run,
 };
 use tch::Tensor;
 
@@ -79,7 +78,7 @@ fn training<'a>(
 fn trained(set: &Set, settings: WppNetSettings) -> Result<TrainedWppNet> {
     let (prior, steps) = (prior(), settings.steps);
     let mut iteration = training(set, &prior, settings)?;
-    run(&mut iteration, Budget::steps(steps), &Observer::default())?;
+    run(&mut iteration, steps, &RunControl::default())?;
     iteration.finish()
 }
 
@@ -148,7 +147,7 @@ fn steps_and_validations_are_logged() {
     let events = EventFile::create(folder.path()).unwrap();
     let path = events.path().to_owned();
     let mut iteration = training(&set, &prior, settings(2)).unwrap().with_events(events);
-    run(&mut iteration, Budget::steps(2), &Observer::default()).unwrap();
+    run(&mut iteration, 2, &RunControl::default()).unwrap();
     let log = std::fs::read(path).unwrap();
     let count = |tag: &str| log.windows(tag.len()).filter(|w| *w == tag.as_bytes()).count();
     for (tag, times) in [
