@@ -95,14 +95,14 @@ pub trait Instrument {
     /// Those of drawing.
     fn phantom(&self, role: Role, seed: Seed, index: u64) -> Result<Tensor>;
 
-    /// Pairs of [`crate::Start`] and truth of a published data set in `folder`; or why there are none.
+    /// The name of a published data set in `folder`, and its pairs of [`crate::Start`] and truth; or why there are none.
     ///
     /// # Errors
     /// Those of reading.
     fn published_pairs<'a>(
         &'a self,
         folder: Option<&Path>,
-    ) -> Result<std::result::Result<Box<dyn PairedDataset + 'a>, String>> {
+    ) -> Result<std::result::Result<PublishedPairs<'a>, String>> {
         let _ = folder;
         Ok(Err("there are no published pairs of this problem".into()))
     }
@@ -175,6 +175,17 @@ pub trait Instrument {
     /// What a reader must know to compare figures with others.
     fn protocol(&self) -> Vec<(&'static str, String)>;
 }
+
+/// Whether a two-dimensional network makes sense for what an instrument observes; else why not.
+pub(crate) fn two_dimensional(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+    match instrument.key() {
+        ProblemKey::Volume => Err("the network is two-dimensional".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The name of a data set and its pairs.
+pub type PublishedPairs<'a> = (&'static str, Box<dyn PairedDataset + 'a>);
 
 /// Observations that are images.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -47,6 +47,7 @@ pub mod run;
 pub mod settings;
 mod start_method;
 pub mod synthetic;
+mod trained;
 pub mod wpp_training;
 
 pub use estimate::Estimate;

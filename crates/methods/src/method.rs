@@ -43,6 +43,11 @@ pub trait Method: 'static {
         Ok(())
     }
 
+    /// Files that learning reads besides its material, each with its key.
+    fn files(_settings: &Self::Settings) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Learns what it needs.
     ///
     /// # Errors

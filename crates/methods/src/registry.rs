@@ -135,6 +135,9 @@ pub trait ConfiguredMethod {
         domain: Option<Space>,
     ) -> std::result::Result<(), SettingFault>;
 
+    /// The files that learning reads, see [`Method::files`].
+    fn files(&self) -> Vec<(&'static str, String)>;
+
     /// Learns what the method needs.
     ///
     /// # Errors
@@ -184,6 +187,10 @@ impl<M: Method> ConfiguredMethod for OfMethod<M> {
         domain: Option<Space>,
     ) -> std::result::Result<(), SettingFault> {
         M::check(&self.0, instrument, domain)
+    }
+
+    fn files(&self) -> Vec<(&'static str, String)> {
+        M::files(&self.0)
     }
 
     fn prepare(&self, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {

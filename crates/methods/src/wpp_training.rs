@@ -1,9 +1,10 @@
 //! Training by the Wasserstein patch prior on observed crops and one reference image, without pairs: what WPPNets and WPPFlows share.
 
+use crate::estimate::TrainingCurve;
 use crate::instrument::{Downsampling, Instrument, TrainingData};
 use crate::run::Run;
-use crate::settings::Form;
-use crate::settings::{ScheduleChoice, SettingFault};
+use crate::settings::{Form, ScheduleChoice, SettingFault};
+use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
@@ -11,7 +12,7 @@ use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::LinearOperator;
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
-use smalti_solvers::{WppNetData, WppNetSettings};
+use smalti_solvers::{AdamSettings, Generator, WppTraining, WppTrainingData, WppTrainingSettings};
 use tch::Tensor;
 
 /// Side of the crops that are cut from observations of the references, in observed pixels; neighbours are half of it apart.
@@ -134,15 +135,50 @@ impl CropTrainingSettings {
                 stride: self.patch_stride,
                 references: ReferencePatches::Random(self.reference_patches),
                 dual: DualMethod::AveragedSgd { steps: self.psi_steps, step: 1.0 },
-                ..WppNetSettings::prior(self.centred)
+                ..WppTrainingSettings::prior(self.centred)
             },
             steps: match self.length {
                 TrainingLength::Steps(steps) => steps,
                 TrainingLength::Epochs(epochs) => epochs * (count / batch) as u64,
             },
             batch,
+            instrument: from.instrument.identity(),
             downsampling,
         })
+    }
+
+    /// Trains `generator` on `inputs` and publishes its file, called after the row; with the seconds of the training.
+    ///
+    /// # Errors
+    /// Those of the training; [`Error::Cancelled`] on request.
+    pub(crate) fn train<G: Generator>(
+        &self,
+        mut generator: G,
+        inputs: &TrainingInputs,
+        seed: Seed,
+        run: &Run,
+    ) -> Result<Trained<G>> {
+        generator.provenance().insert("operator".into(), inputs.instrument.clone());
+        let adam = AdamSettings {
+            steps: inputs.steps,
+            rate: self.learning_rate,
+            schedule: self.schedule.after(self.warmup_steps),
+        };
+        let settings = WppTrainingSettings::altekrueger_2023_wppnet(inputs.batch)
+            .with_adam(adam)
+            .with_batch(inputs.batch)
+            .with_lambda(self.lambda)
+            .with_validations(self.validation_every);
+        let mut iteration = WppTraining::new(generator, inputs.data(), settings, seed)?;
+        if let Some(events) = run.events("training", &run.row())? {
+            iteration = iteration.with_events(events);
+        }
+        let (trained, summary) = run.iterate("training", inputs.steps, iteration)?;
+        run.publish(&format!("{}.safetensors", run.row()), |path| {
+            trained.generator.to_checkpoint().save(path)
+        })?;
+        let seconds = summary.elapsed.as_secs_f64();
+        Ok(Trained { model: trained.generator, curve: TrainingCurve::default(), seconds })
     }
 
     /// At most `validation_crops` crops of `size` of observations, drawn once.
@@ -172,12 +208,14 @@ pub(crate) struct TrainingInputs {
     prior: WppSettings,
     pub(crate) steps: u64,
     pub(crate) batch: usize,
+    /// The identity of the instrument.
+    pub(crate) instrument: String,
     pub(crate) downsampling: Downsampling,
 }
 
 impl TrainingInputs {
-    pub(crate) fn data(&self) -> WppNetData<'_> {
-        WppNetData {
+    pub(crate) fn data(&self) -> WppTrainingData<'_> {
+        WppTrainingData {
             operator: &self.operator,
             crops: &self.crops,
             validation: self.validation.as_ref(),

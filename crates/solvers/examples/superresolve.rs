@@ -30,10 +30,8 @@ fn train(image: &Tensor, validation: &Tensor) -> Result<PatchNr> {
     let flow =
         PatchNr::new(PatchNrShape { patch_size: 4, axes: 2, blocks: 3, hidden: 64, clamp }, Seed::new(3))?;
     let settings = PatchNrTrainingSettings {
-        steps: 500,
+        adam: AdamSettings { steps: 500, rate: 5e-3, schedule: Schedule::Cosine { warmup: 20 } },
         batch: 128,
-        rate: 5e-3,
-        schedule: Schedule::Cosine { warmup: 20 },
         validate_every: 100,
         validation_patches: 1000,
         early_stop: None,

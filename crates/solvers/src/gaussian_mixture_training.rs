@@ -4,8 +4,8 @@ mod kmeans;
 mod patches;
 mod state;
 
-use crate::patchnr_training::CurvePoint;
 use crate::run::{Iteration, Step, finite};
+use crate::training_history::{CurvePoint, record};
 use kmeans::{Lloyd, Points};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Error, Result, Seed};
@@ -263,13 +263,9 @@ impl Iteration for GaussianMixtureTraining {
             Stage::Clusters { centres, .. } => self.of_clusters(&points, &centres)?,
             Stage::Em { mixture, .. } => mixture,
         };
-        let provenance = &mut mixture.provenance;
-        provenance.insert("training_data_sha256".into(), self.data_hash);
-        provenance.insert("training".into(), format!("{:?}", self.settings));
-        provenance.insert("seed".into(), self.seed.value().to_string());
-        provenance.insert("value_range".into(), "[0, 1]".into());
+        record(&mut mixture.provenance, self.data_hash, format!("{:?}", self.settings), self.seed);
         if let Some(value) = self.curve.last().and_then(|point| point.validation) {
-            provenance.insert("validation_nll".into(), value.to_string());
+            mixture.provenance.insert("validation_nll".into(), value.to_string());
         }
         Ok(TrainedGaussianMixture { mixture, curve: self.curve })
     }

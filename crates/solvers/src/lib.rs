@@ -28,9 +28,9 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
+//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`training_history`], [`map`], [`border`], [`tv`], [`patchnr_training`],
 //! [`gaussian_mixture_training`],
-//! [`acnet`], [`wppnet_training`], [`wppflow_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`unet_training`], [`langevin`],
+//! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`unet_training`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
 
@@ -55,14 +55,14 @@ mod progress;
 pub mod run;
 pub mod schedule;
 pub mod snf_training;
+pub mod training_history;
 pub mod tv;
 pub mod unet;
 pub mod unet_training;
-pub mod wppflow_training;
-pub mod wppnet_training;
+pub mod wpp_training;
 
 pub use acnet::AcNet;
-pub use adam::Adam;
+pub use adam::{Adam, AdamSettings};
 pub use border::Bordered;
 pub use calibration::{Calibration, Coverage, calibration};
 pub use dataset::{Pair, PairedDataset};
@@ -72,14 +72,17 @@ pub use gaussian_mixture_training::{
     GaussianMixtureSettings, GaussianMixtureTraining, TrainedGaussianMixture,
 };
 pub use langevin::{Langevin, LangevinScheme, LangevinSettings, PosteriorSamples};
-pub use map::{AdamSettings, Map, Objective};
-pub use patchnr_training::{CurvePoint, PatchNrTraining, PatchNrTrainingSettings, TrainedPatchNr};
+pub use map::{Map, Objective};
+pub use patchnr_training::{PatchNrTraining, PatchNrTrainingSettings, TrainedPatchNr};
 pub use posterior_energy::PosteriorEnergy;
 pub use run::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, Step, StopReason, run};
 pub use schedule::Schedule;
 pub use snf_training::{SnfTraining, SnfTrainingSettings, TrainedSnf};
+pub use training_history::CurvePoint;
 pub use tv::TvPrimalDual;
 pub use unet::{Statistics, UNet, UNetSettings};
 pub use unet_training::{TrainedUNet, UNetTraining, UNetTrainingSettings};
-pub use wppflow_training::{TrainedWppFlow, WppFlowSettings, WppFlowTraining};
-pub use wppnet_training::{TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining};
+pub use wpp_training::generator::Generator;
+pub use wpp_training::wppflow::WppFlowGenerator;
+pub use wpp_training::wppnet::WppNetGenerator;
+pub use wpp_training::{TrainedGenerator, WppTraining, WppTrainingData, WppTrainingSettings};

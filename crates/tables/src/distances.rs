@@ -7,7 +7,7 @@ use smalti_base::{Result, Seed};
 use smalti_flows::stochastic::ConditionalSnf;
 use smalti_methods::Run;
 use smalti_solvers::snf_training::DrawPairs;
-use smalti_solvers::{Iteration, SnfTraining, SnfTrainingSettings, Step};
+use smalti_solvers::{AdamSettings, Iteration, SnfTraining, SnfTrainingSettings, Step};
 use tch::Kind;
 
 /// Keys in `distances.csv` and titles of the rows.
@@ -44,9 +44,7 @@ impl WorkItem<'_> {
     ) -> Result<(ConditionalSnf, f64)> {
         let &FlowTraining { steps, learning_rate: rate, schedule, .. } = training;
         let settings = SnfTrainingSettings {
-            steps,
-            rate,
-            schedule: schedule.after(0),
+            adam: AdamSettings { steps, rate, schedule: schedule.after(0) },
             report_every: steps.div_ceil(100).max(1),
         };
         let train = |flow, run: &Run| {

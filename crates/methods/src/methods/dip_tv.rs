@@ -1,10 +1,9 @@
 //! The deep image prior with total variation.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, TrainingData};
+use crate::instrument::{Instrument, TrainingData, two_dimensional};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::problem::ProblemKey;
 use crate::run::Run;
 use crate::settings::{PrecisionChoice, SettingFault, TvWeight};
 use garde::Validate;
@@ -64,11 +63,7 @@ impl Method for DipTv {
     type Settings = DipTvSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
-        if instrument.key() == ProblemKey::Volume {
-            Err("the network is two-dimensional".into())
-        } else {
-            Ok(())
-        }
+        two_dimensional(instrument)
     }
 
     fn check(

@@ -1,19 +1,17 @@
 //! A U-Net that corrects the simple estimate, such as a filtered back-projection, after a training on pairs.
 
-use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Role, TrainingData};
+use crate::estimate::{Estimate, TrainingCurve};
+use crate::instrument::{Instrument, Role, TrainingData, two_dimensional};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::problem::ProblemKey;
-use crate::run::{Persist, Run};
-use crate::settings::to_toml;
-use crate::settings::{PrecisionChoice, SettingFault};
+use crate::run::Run;
+use crate::settings::{PrecisionChoice, SettingFault, to_toml};
+use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::checkpoint::data_hash;
 use smalti_base::{Result, Seed, Space};
 use smalti_solvers::{Pair, PairedDataset, UNet, UNetSettings, UNetTraining, UNetTrainingSettings};
-use std::path::Path;
 use std::time::Instant;
 use tch::Tensor;
 
@@ -77,11 +75,7 @@ impl Method for FbpUnet {
     type Settings = FbpUnetSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
-        if instrument.key() == ProblemKey::Volume {
-            Err("the network is two-dimensional".into())
-        } else {
-            Ok(())
-        }
+        two_dimensional(instrument)
     }
 
     fn check(
@@ -105,7 +99,13 @@ impl Method for FbpUnet {
                 Err(problem) => return Ok(Prepared::Missing(problem)),
             },
         };
-        let of = if published.is_some() { "LoDoPaB-CT" } else { "phantoms and the training slices" };
+        let (pairs, of) = match &published {
+            Some((name, published)) => (published.count().unwrap_or_default(), *name),
+            None => {
+                let generated = settings.synthetic_pairs + from.references.len();
+                (generated as u64, "phantoms and the training slices")
+            }
+        };
         let hash = data_hash(&from.references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
         let folder = from.folder.filter(|_| published.is_some());
         let identity = format!(
@@ -114,9 +114,9 @@ impl Method for FbpUnet {
             from.instrument.identity(),
             settings.precision.on(run.device)
         );
-        let trained: Trained =
-            run.once("fbp unet", &identity, |run| settings.train(published.as_deref(), from, run))?;
-        let Trained { net, pairs, seconds } = trained;
+        let Trained { model: net, seconds, .. } = run.once("fbp unet", &identity, |run| {
+            settings.train(published.as_ref().map(|(_, pairs)| pairs.as_ref()), from, run)
+        })?;
         let note = format!("{} steps on {pairs} pairs of {of} in {seconds:.0} s", settings.steps);
         let learned = Learned { identity, curve: None, note };
         Prepared::ready(Corrector { net: net.to(run.device)?, learned })
@@ -129,7 +129,7 @@ impl FbpUnetSettings {
         published: Option<&dyn PairedDataset>,
         from: &TrainingData<'_>,
         run: &Run,
-    ) -> Result<Trained> {
+    ) -> Result<Trained<UNet>> {
         let seed: Seed = run.seed.derive("FBP+UNet", 0);
         let validation = (from.validation.iter().enumerate())
             .map(|(k, truth)| pair(from, truth, seed.derive("validation", k as u64)))
@@ -142,7 +142,6 @@ impl FbpUnetSettings {
                 &generated
             }
         };
-        let count = pairs.count().unwrap_or_default();
         let wanted = UNetTrainingSettings {
             steps: self.steps,
             batch: self.batch,
@@ -162,7 +161,8 @@ impl FbpUnetSettings {
         }
         let (trained, summary) = run.iterate("training", self.steps, iteration)?;
         run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
-        Ok(Trained { net: trained.net, pairs: count, seconds: summary.elapsed.as_secs_f64() })
+        let (curve, seconds) = (TrainingCurve::default(), summary.elapsed.as_secs_f64());
+        Ok(Trained { model: trained.net, curve, seconds })
     }
 
     /// Observations of phantoms, and of every reference image.
@@ -188,28 +188,6 @@ fn pair(from: &TrainingData<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
     let domain = Space::of("image of a pair", &target)?;
     let problem = from.instrument.pose("pair", &observation, Some(domain))?;
     Ok(Pair { input: problem.start.image, target })
-}
-
-struct Trained {
-    net: UNet,
-    pairs: u64,
-    seconds: f64,
-}
-
-impl Persist for Trained {
-    fn to_checkpoint(&self) -> Result<Checkpoint> {
-        let mut file = self.net.to_checkpoint();
-        file.set_meta("pairs", self.pairs);
-        file.set_meta("seconds", self.seconds);
-        Ok(file)
-    }
-
-    fn from_checkpoint(mut file: Checkpoint) -> Result<Self> {
-        let (pairs, seconds) = (file.meta_parsed("pairs")?, file.meta_parsed("seconds")?);
-        file.metadata.remove("pairs");
-        let net = UNet::from_checkpoint(file, Path::new("state of the run"))?;
-        Ok(Self { net, pairs, seconds })
-    }
 }
 
 struct Corrector {

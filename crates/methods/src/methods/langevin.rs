@@ -160,6 +160,10 @@ impl Method for LangevinChains {
         settings.flow.check("flow", domain, settings.padding)
     }
 
+    fn files(settings: &LangevinChainsSettings) -> Vec<(&'static str, String)> {
+        settings.flow.weights.iter().map(|file| ("flow.weights", file.clone())).collect()
+    }
+
     fn prepare(settings: &LangevinChainsSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let LearnedFlow { flow, learned } = settings.flow.learn(from, run)?;
         Prepared::ready(Sampler { settings: settings.clone(), flow, learned })

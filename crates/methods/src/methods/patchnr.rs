@@ -2,7 +2,7 @@
 
 use crate::estimate::Estimate;
 use crate::instrument::{Instrument, TrainingData};
-use crate::map::map;
+use crate::map::{map, patch_prior};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::patch_flow::{LearnedFlow, PatchFlow};
 use crate::problem::InverseProblem;
@@ -11,7 +11,6 @@ use crate::settings::{Descent, PatchChoice, SettingFault, Weight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Result, Space};
-use smalti_priors::{PatchPrior, Reflected, Regularizer};
 use std::time::Instant;
 
 /// patchNR.
@@ -60,6 +59,10 @@ impl Method for PatchNrMap {
         settings.flow.check("flow", domain, settings.padding)
     }
 
+    fn files(settings: &PatchNrMapSettings) -> Vec<(&'static str, String)> {
+        settings.flow.weights.iter().map(|file| ("flow.weights", file.clone())).collect()
+    }
+
     fn prepare(settings: &PatchNrMapSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let LearnedFlow { flow, learned } = settings.flow.learn(from, run)?;
         Prepared::ready(Estimator { settings: settings.clone(), flow, learned })
@@ -77,11 +80,7 @@ impl Reconstructor for Estimator {
         let clock = Instant::now();
         let PatchNrMapSettings { weight, padding, patches, descent, .. } = self.settings;
         let seed = run.seed.derive(&problem.name, 0);
-        let on = |domain| PatchPrior::new(&self.flow, domain, patches.into(), seed);
-        let mut prior: Box<dyn Regularizer> = match padding {
-            0 => Box::new(on(problem.domain())?),
-            _ => Box::new(Reflected::new(problem.domain(), padding, on)?),
-        };
+        let mut prior = patch_prior(&self.flow, problem.domain(), padding, patches, seed)?;
         let image = map(problem, prior.as_mut(), weight.against(&problem.noise)?, descent, run)?;
         Ok(Estimate::of(image, problem.start.seconds + clock.elapsed().as_secs_f64()))
     }

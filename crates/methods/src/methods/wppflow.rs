@@ -4,18 +4,16 @@ use crate::estimate::{Estimate, ExtraImage, Place, UncertaintyMap};
 use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::run::{Persist, Run};
-use crate::settings::SettingFault;
-use crate::settings::to_toml;
+use crate::run::Run;
+use crate::settings::{SettingFault, to_toml};
+use crate::trained::Trained;
 use crate::wpp_training::{CropTrainingSettings, TrainingInputs, downsampling};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{Bijection, DataConsistency, WppFlowShape};
 use smalti_operators::{Grid, LinearOperator, Operator, PseudoInverse};
-use smalti_solvers::{WppFlowSettings as SolverSettings, WppFlowTraining, flow_residual};
-use std::path::Path;
+use smalti_solvers::{WppFlowGenerator, flow_residual};
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -29,7 +27,7 @@ const SAMPLES: i64 = 4;
 const DRAWS: [(&str, &str); 3] =
     [("draw", "WPPFlow, one draw"), ("draw_2", "WPPFlow, second draw"), ("draw_3", "WPPFlow, third draw")];
 
-/// The flow is [`smalti_flows::WppFlow`], trained as [`WppFlowTraining`] says; the estimate is the mean of its draws.
+/// The flow is [`smalti_flows::WppFlow`], trained as [`WppFlowGenerator`] says; the estimate is the mean of its draws.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct WppFlowSettings {
@@ -109,17 +107,23 @@ impl Method for WppFlowSampling {
             // What is wrong with the operator is said before the training.
             layer(from.instrument.pose("an observed crop", &inputs.crop()?, None)?.operator.as_ref())?;
         }
-        let instrument = from.instrument.identity();
-        let identity = format!("{} {} {instrument} {:?}", inputs.hash()?, to_toml(settings), run.device);
-        let trained: Trained =
-            run.once("wppflow", &identity, |run| settings.train(&inputs, &instrument, run))?;
-        let Trained { flow, seconds } = trained;
+        // Numbers of CUDA devices say nothing about results.
+        let device = if run.device.is_cuda() { "Cuda" } else { "Cpu" };
+        let identity = format!("{} {} {} {device}", inputs.hash()?, to_toml(settings), inputs.instrument);
+        let Trained { model: flow, seconds, .. } = run.once("wppflow", &identity, |run| {
+            let seed = run.seed_of(Self::TITLE);
+            let flow = on_device(smalti_flows::WppFlow::new(settings.flow.shape(&inputs)?, seed)?, run)?;
+            let (noise, clip) = (inputs.downsampling.noise, Some(settings.clip));
+            let generator = WppFlowGenerator { flow, noise, clip };
+            let Trained { model, curve, seconds } = settings.training.train(generator, &inputs, seed, run)?;
+            Ok(Trained { model: model.flow, curve, seconds })
+        })?;
         let note =
             format!("trained once: {} steps of {} crops in {seconds:.0} s", inputs.steps, inputs.batch);
         let learned = Learned { identity, curve: None, note };
         let WppFlowSettings { draws, consistency, .. } = *settings;
         Prepared::ready(Sampler {
-            flow: placed(flow, run)?,
+            flow: on_device(flow, run)?,
             draws,
             consistency,
             unseen: inputs.unseen(),
@@ -128,67 +132,23 @@ impl Method for WppFlowSampling {
     }
 }
 
-impl WppFlowSettings {
-    fn train(&self, inputs: &TrainingInputs, instrument: &str, run: &Run) -> Result<Trained> {
-        let (seed, training) = (run.seed_of("WPPFlow"), &self.training);
+impl FlowArchitecture {
+    fn shape(self, inputs: &TrainingInputs) -> Result<WppFlowShape> {
         let factor = inputs.downsampling.factor;
-        let shape = WppFlowShape {
-            factor,
-            blocks: self.flow.blocks,
-            hidden: self.flow.hidden,
-            origin: match self.flow.centres {
-                Centres::Operator => inputs.operator.grid().origin.0,
-                Centres::Authors => (factor - 1) as f64 / 2.0,
-            },
-            ..WppFlowShape::altekrueger_2023_x4()?
+        let origin = match self.centres {
+            Centres::Operator => inputs.operator.grid().origin.0,
+            Centres::Authors => (factor - 1) as f64 / 2.0,
         };
-        let mut flow = placed(smalti_flows::WppFlow::new(shape, seed)?, run)?;
-        flow.provenance.insert("operator".into(), instrument.into());
-        let settings = SolverSettings {
-            steps: inputs.steps,
-            batch: inputs.batch,
-            lambda: training.lambda,
-            noise: inputs.downsampling.noise,
-            rate: training.learning_rate,
-            schedule: training.schedule.after(training.warmup_steps),
-            clip: Some(self.clip),
-            validate_every: training.validation_every,
-        };
-        let mut iteration = WppFlowTraining::new(flow, inputs.data(), settings, seed)?;
-        if let Some(events) = run.events("training", &run.row())? {
-            iteration = iteration.with_events(events);
-        }
-        let (trained, summary) = run.iterate("training", inputs.steps, iteration)?;
-        run.publish(&format!("{}.safetensors", run.row()), |path| trained.flow.save(path))?;
-        Ok(Trained { flow: trained.flow, seconds: summary.elapsed.as_secs_f64() })
+        let Self { blocks, hidden, .. } = self;
+        Ok(WppFlowShape { factor, blocks, hidden, origin, ..WppFlowShape::altekrueger_2023_x4()? })
     }
 }
 
 /// The flow on the device of the run.
-fn placed(mut flow: smalti_flows::WppFlow, run: &Run) -> Result<smalti_flows::WppFlow> {
+fn on_device(mut flow: smalti_flows::WppFlow, run: &Run) -> Result<smalti_flows::WppFlow> {
     let kind = flow.kind();
     flow.to(run.device, kind)?;
     Ok(flow)
-}
-
-/// A trained flow and the seconds of its training.
-struct Trained {
-    flow: smalti_flows::WppFlow,
-    seconds: f64,
-}
-
-impl Persist for Trained {
-    fn to_checkpoint(&self) -> Result<Checkpoint> {
-        let mut file = self.flow.to_checkpoint();
-        file.set_meta("seconds", self.seconds);
-        Ok(file)
-    }
-
-    fn from_checkpoint(file: Checkpoint) -> Result<Self> {
-        let seconds = file.meta_parsed("seconds")?;
-        let flow = smalti_flows::WppFlow::from_checkpoint(file, Path::new("state of the run"))?;
-        Ok(Self { flow, seconds })
-    }
 }
 
 struct Sampler {

@@ -1,7 +1,7 @@
 //! Computed tomography: a parallel beam, photon counts, filtered back-projection.
 
 use crate::instrument::Problem;
-use crate::instrument::{Instrument, Role};
+use crate::instrument::{Instrument, PublishedPairs, Role};
 use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
 use crate::settings::SettingFault;
@@ -256,7 +256,7 @@ impl Instrument for Scanner {
     fn published_pairs<'a>(
         &'a self,
         folder: Option<&Path>,
-    ) -> Result<std::result::Result<Box<dyn PairedDataset + 'a>, String>> {
+    ) -> Result<std::result::Result<PublishedPairs<'a>, String>> {
         let Some(folder) = folder.map(|data| data.join("lodopab")).filter(|folder| folder.is_dir()) else {
             return Ok(Err("LoDoPaB-CT (Zenodo 3384092) is not in the folder lodopab of the data".into()));
         };
@@ -265,7 +265,8 @@ impl Instrument for Scanner {
         }
         let files = lodopab::Pairs::open(&folder, Part::Train)?;
         let count = files.len() as u64;
-        Ok(Ok(Box::new(Published { files: RefCell::new(files), count, scanner: self })))
+        let pairs = Published { files: RefCell::new(files), count, scanner: self };
+        Ok(Ok(("LoDoPaB-CT", Box::new(pairs))))
     }
 
     fn noise(&self) -> Noise {

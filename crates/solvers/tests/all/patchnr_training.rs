@@ -6,8 +6,8 @@ use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Convolution, Extension, Operator};
 use smalti_priors::Patches;
 use smalti_solvers::{
-    Iteration, PatchNrTraining, PatchNrTrainingSettings, RunControl, RunSummary, Schedule, StopReason,
-    TrainedPatchNr, run,
+    AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings, RunControl, RunSummary, Schedule,
+    StopReason, TrainedPatchNr, run,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -39,10 +39,8 @@ fn flow() -> PatchNr {
 
 fn settings(steps: u64) -> PatchNrTrainingSettings {
     PatchNrTrainingSettings {
-        steps,
+        adam: AdamSettings { steps, rate: 0.01, schedule: Schedule::Cosine { warmup: 10 } },
         batch: 128,
-        rate: 0.01,
-        schedule: Schedule::Cosine { warmup: 10 },
         validate_every: 50,
         validation_patches: 4000,
         early_stop: None,
@@ -54,7 +52,7 @@ fn train(
     validation: Option<&Tensor>,
     settings: PatchNrTrainingSettings,
 ) -> Result<(TrainedPatchNr, RunSummary)> {
-    let steps = settings.steps;
+    let steps = settings.adam.steps;
     let mut training = PatchNrTraining::new(flow(), images, validation, settings, Seed::new(2))?;
     let summary = run(&mut training, steps, &RunControl::default())?;
     Ok((training.finish()?, summary))
@@ -94,9 +92,8 @@ fn an_early_stop_gives_the_best_flow() {
     // So few patches a step that bad validations come and go before they stay.
     for (batch, rate) in [(128, 0.05), (8, 0.02), (8, 0.03)] {
         let few = PatchNrTrainingSettings {
+            adam: AdamSettings { rate, schedule: Schedule::Constant, ..settings(2000).adam },
             batch,
-            rate,
-            schedule: Schedule::Constant,
             validate_every: 10,
             validation_patches: usize::MAX,
             early_stop: Some(patience),
@@ -117,7 +114,11 @@ fn an_early_stop_gives_the_best_flow() {
         assert_eq!(trained.flow.provenance["validation_nll"], best.to_string());
 
         // Without early stopping the last flow is given.
-        let on = PatchNrTrainingSettings { early_stop: None, steps: summary.steps, ..few };
+        let on = PatchNrTrainingSettings {
+            adam: AdamSettings { steps: summary.steps, ..few.adam },
+            early_stop: None,
+            ..few
+        };
         let (last, _) = train(images, Some(&validation), on).unwrap();
         assert!((loss(&last.flow, &validation) - values[values.len() - 1]).abs() < 1e-4);
         assert!(values[values.len() - 1] > best);
@@ -144,8 +145,7 @@ fn every_training_image_is_learned() {
 fn nan_is_noticed_in_its_own_step() {
     let image = texture("training", 20, 20);
     let wild = PatchNrTrainingSettings {
-        rate: 1e30,
-        schedule: Schedule::Constant,
+        adam: AdamSettings { rate: 1e30, schedule: Schedule::Constant, ..settings(1000).adam },
         validate_every: 1000,
         ..settings(1000)
     };
@@ -171,7 +171,10 @@ fn bad_input_is_refused_in_one_line() {
     let one = std::slice::from_ref(&image);
     let good = || settings(10);
     for rate in [0.0, -1.0, f64::NAN] {
-        assert!(line(one, None, PatchNrTrainingSettings { rate, ..good() }).contains("learning rate"));
+        assert!(
+            line(one, None, PatchNrTrainingSettings { adam: AdamSettings { rate, ..good().adam }, ..good() })
+                .contains("learning rate")
+        );
     }
     assert!(line(one, None, PatchNrTrainingSettings { batch: 0, ..good() }).starts_with("batch"));
     assert!(

@@ -9,7 +9,8 @@ use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
     AcNet, AdamSettings, Bordered, Iteration, Map, Objective, PatchNrTraining, PatchNrTrainingSettings,
-    RunControl, Schedule, TrainedPatchNr, TvPrimalDual, WppNetData, WppNetSettings, WppNetTraining, run,
+    RunControl, Schedule, TrainedPatchNr, TvPrimalDual, WppNetGenerator, WppTraining, WppTrainingData,
+    WppTrainingSettings, run,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -149,10 +150,8 @@ fn map_estimation_with_converged_potentials_ends_equally_well() {
 
 fn training(kind: Kind, rate: f64, early_stop: Option<u32>) -> PatchNrTraining {
     let settings = PatchNrTrainingSettings {
-        steps: 60,
+        adam: AdamSettings { steps: 60, rate, schedule: Schedule::Constant },
         batch: 32,
-        rate,
-        schedule: Schedule::Constant,
         validate_every: 5,
         validation_patches: 50,
         early_stop,
@@ -215,34 +214,34 @@ fn wppnet_training_with_its_moments_and_potentials() {
         patch_size: 3,
         references: ReferencePatches::Random(60),
         dual: DualMethod::AveragedSgd { steps: 4, step: 1.0 },
-        ..WppNetSettings::prior(false)
+        ..WppTrainingSettings::prior(false)
     };
-    let settings = WppNetSettings {
-        steps: 12,
-        batch: 3,
-        lambda: 1.0,
-        rate: 1e-3,
-        schedule: Schedule::Cosine { warmup: 2 },
-        validate_every: 4,
-        precision: smalti_flows::Precision::Full,
-    };
+    let settings = WppTrainingSettings::altekrueger_2023_wppnet(8)
+        .with_adam(AdamSettings { steps: 12, rate: 1e-3, schedule: Schedule::Cosine { warmup: 2 } })
+        .with_batch(3)
+        .with_lambda(1.0)
+        .with_validations(4);
     let make = || {
         let validation = Some(&crops);
-        let data = WppNetData {
+        let data = WppTrainingData {
             operator: &operator,
             crops: &crops,
             validation,
             reference: &reference,
             prior: &prior,
         };
-        WppNetTraining::new(AcNet::new(2, Seed::new(3)).unwrap(), data, settings.clone(), Seed::new(4))
-            .unwrap()
+        let net = AcNet::new(2, Seed::new(3)).unwrap();
+        let generator = WppNetGenerator { net, precision: smalti_flows::Precision::Full };
+        WppTraining::new(generator, data, settings.clone(), Seed::new(4)).unwrap()
     };
     let (whole, steps) = in_pieces(12, &[], make);
     let (pieces, again) = in_pieces(12, &[1, 5, 8, 11], make);
     assert_eq!((steps, again, whole.curve.len()), (12, 12, 3));
-    let all = |trained: &smalti_solvers::TrainedWppNet| {
-        Tensor::cat(&trained.net.parameters().iter().map(|(_, t)| t.reshape([-1])).collect::<Vec<_>>(), 0)
+    let all = |trained: &smalti_solvers::TrainedGenerator<WppNetGenerator>| {
+        Tensor::cat(
+            &trained.generator.net.parameters().iter().map(|(_, t)| t.reshape([-1])).collect::<Vec<_>>(),
+            0,
+        )
     };
     assert!(all(&whole).equal(&all(&pieces)) && whole.curve == pieces.curve);
     // Potentials and moments matter: with forgotten ones the result is another.

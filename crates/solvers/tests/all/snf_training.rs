@@ -10,7 +10,8 @@ use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Convolution, Extension, Gaussian};
 use smalti_priors::{PatchPrior, Sampling};
 use smalti_solvers::{
-    Iteration, PosteriorEnergy, RunControl, Schedule, SnfTraining, SnfTrainingSettings, TrainedSnf, run,
+    AdamSettings, Iteration, PosteriorEnergy, RunControl, Schedule, SnfTraining, SnfTrainingSettings,
+    TrainedSnf, run,
 };
 use tch::{Kind, Tensor};
 
@@ -35,8 +36,10 @@ fn flow(stochastic: bool) -> ConditionalSnf {
 fn training(stochastic: bool, steps: u64, seed: u64) -> SnfTraining<'static> {
     let problem = problem();
     let draw = move |stream: &mut smalti_base::seed::Stream| Ok(problem.pairs(300, stream));
-    let settings =
-        SnfTrainingSettings { steps, rate: 5e-3, schedule: Schedule::Cosine { warmup: 0 }, report_every: 10 };
+    let settings = SnfTrainingSettings {
+        adam: AdamSettings { steps, rate: 5e-3, schedule: Schedule::Cosine { warmup: 0 } },
+        report_every: 10,
+    };
     SnfTraining::new(flow(stochastic), Box::new(draw), settings, Seed::new(seed)).unwrap()
 }
 
@@ -99,7 +102,8 @@ fn stochastic_layers_know_the_posterior_of_a_patch_density() {
     let draw =
         |stream: &mut smalti_base::seed::Stream| Ok((stream.uniform(&[20, 24]), stream.uniform(&[20, 6])));
     let schedule = Schedule::Cosine { warmup: 0 };
-    let settings = SnfTrainingSettings { steps: 24, rate: 1e-2, schedule, report_every: 6 };
+    let settings =
+        SnfTrainingSettings { adam: AdamSettings { steps: 24, rate: 1e-2, schedule }, report_every: 6 };
     let mut training = SnfTraining::new(snf(), Box::new(draw), settings, Seed::new(6)).unwrap();
     run(&mut training, 24, &RunControl::default()).unwrap();
     let curve = training.finish().unwrap().curve;
@@ -125,7 +129,10 @@ fn bad_settings_are_refused() {
     let new = |rate, report_every| {
         let draw =
             |_: &mut smalti_base::seed::Stream| Err(smalti_base::Error::value("pairs", "some", "none"));
-        let settings = SnfTrainingSettings { steps: 1, rate, schedule: Schedule::Constant, report_every };
+        let settings = SnfTrainingSettings {
+            adam: AdamSettings { steps: 1, rate, schedule: Schedule::Constant },
+            report_every,
+        };
         SnfTraining::new(flow(false), Box::new(draw), settings, Seed::new(1))
     };
     assert!(new(0.0, 1).is_err() && new(1e-3, 0).is_err());

@@ -74,10 +74,8 @@ fn flow() -> PatchNr {
 
 fn settings(steps: u64) -> PatchNrTrainingSettings {
     PatchNrTrainingSettings {
-        steps,
+        adam: AdamSettings { steps, rate: 0.01, schedule: Schedule::Cosine { warmup: 10 } },
         batch: 256,
-        rate: 0.01,
-        schedule: Schedule::Cosine { warmup: 10 },
         validate_every: 100,
         validation_patches: 4000,
         early_stop: None,
