@@ -49,21 +49,21 @@ use tch::Tensor;
 pub struct Shared<T>(T);
 
 /// Values that consist of tensors and nothing else: what can be [`Shared`].
-pub trait Tensors: sealed::Sealed {}
+pub trait Tensors: sealed::Holds {}
 
-impl<T: sealed::Sealed + ?Sized> Tensors for T {}
+impl<T: sealed::Holds + ?Sized> Tensors for T {}
 
 mod sealed {
     use tch::Tensor;
 
-    pub trait Sealed {}
-    impl Sealed for Tensor {}
-    impl<T: Sealed + ?Sized> Sealed for &T {}
-    impl<T: Sealed> Sealed for [T] {}
-    impl<T: Sealed, const N: usize> Sealed for [T; N] {}
-    impl<T: Sealed> Sealed for Vec<T> {}
-    impl<T: Sealed> Sealed for Option<T> {}
-    impl<A: Sealed, B: Sealed> Sealed for (A, B) {}
+    pub trait Holds {}
+    impl Holds for Tensor {}
+    impl<T: Holds + ?Sized> Holds for &T {}
+    impl<T: Holds> Holds for [T] {}
+    impl<T: Holds, const N: usize> Holds for [T; N] {}
+    impl<T: Holds> Holds for Vec<T> {}
+    impl<T: Holds> Holds for Option<T> {}
+    impl<A: Holds, B: Holds> Holds for (A, B) {}
 }
 
 // SAFETY: by `Tensors`, threads get at `&Tensor` and at nothing else that is not `Sync`. A tensor of tch is a pointer to

@@ -12,7 +12,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{Bijection, DataConsistency, WppFlowShape};
-use smalti_operators::{Grid, LinearOperator, Operator, PixelGrid, PseudoInverse};
+use smalti_operators::{LinearOperator, Operator, PixelGrid, PseudoInverse};
 use smalti_solvers::{WppFlowGenerator, flow_residual};
 use std::time::Instant;
 use tch::{Kind, Tensor};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
 use smalti_base::Seed;
-use smalti_methods::{Estimate, Instrument, Material, MethodEntry, Prepared, ProblemEntry, Run};
+use smalti_methods::{Estimate, Instrument, TrainingData, MethodEntry, Prepared, ProblemEntry, Run};
 use std::path::Path;
 use tch::{Device, Tensor};
 use toml::de::Deserializer;
@@ -47,7 +47,7 @@ fn of_dip(precision: &str, device: Device) -> String {
     );
     let dip = (MethodEntry::find("dip_tv").unwrap().read)(Deserializer::parse(&text).unwrap()).unwrap();
     let run = Run::new(Seed::new(1), device);
-    let Prepared::Ready(dip) = dip.prepare(&Material::none(camera.as_ref()), &run).unwrap() else {
+    let Prepared::Ready(dip) = dip.prepare(&TrainingData::none(camera.as_ref()), &run).unwrap() else {
         panic!("a deep image prior needs nothing")
     };
     dip.learned().unwrap().identity.clone()

@@ -97,7 +97,6 @@ fn an_early_stop_gives_the_best_flow() {
             validate_every: 10,
             validation_patches: usize::MAX,
             early_stop: Some(patience),
-            ..settings(2000)
         };
         let (trained, summary) = train(images, Some(&validation), few.clone()).unwrap();
         let values: Vec<f64> = trained.curve.iter().map(|point| point.validation.unwrap()).collect();

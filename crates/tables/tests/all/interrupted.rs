@@ -8,7 +8,7 @@ use smalti_solvers::Cancel;
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::options::RunOptions;
-use smalti_tables::outcome::{Outcome, Row};
+use smalti_tables::outcome::{ExperimentOutcome, TableRow};
 use smalti_tables::{run::run, table};
 use std::fmt::Debug;
 use std::path::Path;
@@ -39,7 +39,12 @@ impl<S: tracing::Subscriber> Layer<S> for Listener {
 }
 
 /// The smoke profile with this seed on the images in `root` into `root/NAME`, stopped where it says `stop`; and what it said.
-fn smoke(root: &Path, name: &str, seed: u64, stop: Option<&'static str>) -> (Result<Outcome>, Vec<String>) {
+fn smoke(
+    root: &Path,
+    name: &str,
+    seed: u64,
+    stop: Option<&'static str>,
+) -> (Result<ExperimentOutcome>, Vec<String>) {
     let data = DataSource::Folder { folder: root.join("images"), named_by: NamedBy::Option };
     let experiment = Experiment::parse("superres_sic", "superres_sic.toml", TEXT).unwrap();
     let options = RunOptions { seed: Seed::new(seed), ..options(&root.join(name)) };
@@ -63,8 +68,8 @@ fn images() -> tempfile::TempDir {
 }
 
 /// `table.csv` without seconds, of which notes tell, too.
-fn without_seconds(outcome: &Outcome) -> String {
-    let plain = |row: &Row| {
+fn without_seconds(outcome: &ExperimentOutcome) -> String {
+    let plain = |row: &TableRow| {
         let mut words: Vec<&str> = row.note.split(' ').collect();
         let seconds = |word: &str| word.trim_end_matches([',', ';', ')']) == "s";
         for k in 1..words.len() {
@@ -72,7 +77,7 @@ fn without_seconds(outcome: &Outcome) -> String {
                 words[k - 1] = "?";
             }
         }
-        Row { seconds_mean: None, note: words.join(" "), ..row.clone() }
+        TableRow { seconds_mean: None, note: words.join(" "), ..row.clone() }
     };
     table::csv(&outcome.rows.iter().map(plain).collect::<Vec<_>>())
 }
@@ -104,7 +109,7 @@ fn a_stopped_run_goes_on_to_the_same_table() {
     goes_on(&told, "MAP estimation", "30 of 60");
     let resumed = resumed.unwrap();
     assert_eq!(without_seconds(&resumed), without_seconds(&whole));
-    let training = |outcome: &Outcome| outcome.curve.as_ref().unwrap().training.clone();
+    let training = |outcome: &ExperimentOutcome| outcome.curve.as_ref().unwrap().training.clone();
     assert_eq!(training(&resumed), training(&whole));
     for (ours, theirs) in resumed.shown[0].results.iter().zip(&whole.shown[0].results) {
         assert_eq!(ours.image, theirs.image, "{}", ours.key);
