@@ -14,8 +14,8 @@ use crate::outcome::{ExperimentOutcome, ReportImage, ScoredImage, UncertaintyMap
 use crate::report::{Facts, how};
 use row_scores::{RowScores, Scorer};
 use scene_run::{Observed, SceneRun, no_room};
-use smalti_base::Result;
 use smalti_base::checkpoint::data_hash;
+use smalti_base::{Error, Result};
 use smalti_methods::estimate::{ExtraImage, Metrics, Place};
 use smalti_methods::{
     Estimate, InverseProblem, Learned, ObservedImage, Prepared, Range, Reconstructor, Region, Run, Start,
@@ -45,8 +45,14 @@ pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result
     Ok(outcome)
 }
 
-/// What the rows of every scene learn. What is wrong with any image is said before the first training.
+/// What the rows of every scene learn. What is wrong with any image, or a file of weights that is missing, is said before the first
+/// training.
 fn prepare(profile: &Profile, stages: &[SceneRun<'_>]) -> Result<Vec<BTreeMap<String, Prepared>>> {
+    for row in profile.used(None) {
+        for (_, file) in row.settings.files() {
+            std::fs::File::open(&file).map_err(|e| Error::file(file.as_ref(), "reading", e))?;
+        }
+    }
     for set in &profile.sets {
         let stage = &stages[set.scene];
         stage.check(&stage.images(set)?, &profile.rows)?;
@@ -136,7 +142,8 @@ impl Table<'_> {
         let stage = &self.stages[set.scene];
         let images = stage.images(set)?;
         let specs: Vec<&RowSpec> = set.methods.iter().filter_map(|key| self.profile.rows.get(key)).collect();
-        let mut rows: Vec<RowScores> = specs.iter().map(|row| RowScores::of(row)).collect();
+        let mut rows: Vec<RowScores> =
+            specs.iter().map(|row| RowScores::of(row, &self.profile.rows)).collect();
         let mut regions: Vec<Region> = Vec::new();
         for i in 0..images.names.len() {
             let image = stage.observe(&images, i)?;

@@ -4,6 +4,7 @@ use crate::evaluate;
 use crate::experiment::{Experiment, Failure, ProfileName};
 use crate::options::RunOptions;
 use crate::outcome::TableRow;
+use crate::publish::Staged;
 use smalti_base::{Error, Result};
 use smalti_methods::Run;
 use std::path::Path;
@@ -149,6 +150,8 @@ pub fn run(
     find: impl Fn(&Experiment) -> Result<crate::data::DataSource>,
     options: &RunOptions,
 ) -> Result<Vec<TableRow>> {
+    // A folder that cannot be written is found before the work, not after it.
+    drop(Staged::beside(&options.folder)?);
     let (mut rows, mut finished) = (Vec::new(), Vec::new());
     for (label, experiment) in experiments {
         let data = find(experiment)?;

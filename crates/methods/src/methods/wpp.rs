@@ -131,18 +131,30 @@ impl Method for Wpp {
         domain: Option<Space>,
     ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())?;
-        let Some(space) = domain else { return Ok(()) };
+        let Some(image) = domain else { return Ok(()) };
         let WppSettings { blur, downscaling, .. } = WppSettings::hertrich_2022();
-        let WppMapSettings { patch_size: p, scales, .. } = *settings;
-        let pyramid = Pyramid::new(space, scales, &blur, downscaling);
+        let WppMapSettings { patch_size: p, scales, border, measure, .. } = *settings;
+        let wider = |n: i64| n + 2 * border;
+        let bordered = Space {
+            depth: image.depth.map(wider),
+            height: wider(image.height),
+            width: wider(image.width),
+            ..image
+        };
+        let pyramid = Pyramid::new(bordered, scales, &blur, downscaling);
         let fits = |space: &Space| space.axes().iter().all(|&n| n >= p);
-        if pyramid.is_ok_and(|pyramid| pyramid.spaces().iter().all(fits)) {
+        // The distance of a finished image is that of an image without its border.
+        if pyramid.is_ok_and(|pyramid| pyramid.spaces().iter().all(fits))
+            && (measure.is_none() || fits(&image))
+        {
             return Ok(());
         }
-        let size = space.axes().iter().map(i64::to_string).collect::<Vec<_>>().join(" x ");
-        let patch = vec![p.to_string(); space.axes().len()].join(" x ");
-        let problem =
-            format!("expected at least one patch of {patch} on all {scales} scales, got {size} pixels");
+        let size = image.axes().iter().map(i64::to_string).collect::<Vec<_>>().join(" x ");
+        let patch = vec![p.to_string(); image.axes().len()].join(" x ");
+        let border = if border > 0 { format!(" and a border of {border}") } else { String::new() };
+        let problem = format!(
+            "expected at least one patch of {patch} on all {scales} scales, got {size} pixels{border}"
+        );
         Err(("scales".into(), problem))
     }
 

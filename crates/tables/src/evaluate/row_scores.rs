@@ -5,6 +5,7 @@ use crate::outcome::{Figure, Figures, ScoredImage, TableRow};
 use smalti_base::Result;
 use smalti_methods::estimate::{ExtraImage, Metrics, Place};
 use smalti_methods::{Instrument, Prepared, Region};
+use std::collections::BTreeMap;
 use tch::Tensor;
 
 /// PSNR and SSIM of an image in every scored part, and its seconds.
@@ -16,6 +17,8 @@ struct Scored {
 /// What a row adds up over images.
 pub(super) struct RowScores {
     key: String,
+    /// What the keys of images beside the estimate begin with.
+    stem: String,
     scores: Vec<Scored>,
     /// The figures of every estimate.
     pub(super) figures: Vec<Metrics>,
@@ -47,10 +50,14 @@ impl Scorer<'_> {
 }
 
 impl RowScores {
-    pub(super) fn of(row: &RowSpec) -> Self {
-        let key = row.key.clone();
+    /// The scores of `row`, one of the rows `all` of a profile.
+    pub(super) fn of(row: &RowSpec, all: &BTreeMap<String, RowSpec>) -> Self {
+        // `patchnr_mean` and `map` make `patchnr_map`, unless a row `patchnr` of the same method has a map, too.
+        let taken = |stem: &&str| all.get(*stem).is_some_and(|other| other.method.key == row.method.key);
+        let stem = row.key.strip_suffix("_mean").filter(|stem| !taken(stem)).unwrap_or(&row.key);
         Self {
-            key,
+            key: row.key.clone(),
+            stem: stem.to_owned(),
             scores: Vec::new(),
             figures: Vec::new(),
             notes: Vec::new(),
@@ -85,8 +92,7 @@ impl RowScores {
     /// Scores an image beside the estimate.
     pub(super) fn other(&mut self, other: ExtraImage, judge: &Scorer<'_>) -> Result<ScoredImage> {
         let ExtraImage { key, title, image, seconds, place } = other;
-        // `patchnr_mean` and `map` make `patchnr_map`.
-        let key = format!("{}_{key}", self.key.trim_end_matches("_mean"));
+        let key = format!("{}_{key}", self.stem);
         let (scored, numbers) = judge.score(&image, seconds)?;
         if place != Place::Pictures {
             match self.others.iter_mut().find(|(known, ..)| *known == key) {

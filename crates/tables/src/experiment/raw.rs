@@ -125,7 +125,7 @@ pub(super) struct RawSet {
 
 /// A name, or one for each scored part.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a name, or a list of names")]
 pub(super) enum Names {
     One(String),
     Each(Vec<String>),

@@ -151,6 +151,19 @@ fn a_flow_for_other_patches_is_refused() {
     assert!(output.status.success() && !text.contains("training patchNR"), "{text}");
 }
 
+#[test]
+fn weights_of_a_later_row_are_looked_for_before_any_row_trains() {
+    let second = "[profile.smoke.methods.patchnr_2]\nmethod = \"patchnr\"\nweight = { mean = 0.1 }\npatches = \"all\"\n\
+                  descent = { iterations = 60, learning_rate = 0.01, schedule = \"cosine\" }\n\
+                  [profile.smoke.methods.patchnr_2.flow]\npatch_size = 4\nblocks = 2\nhidden = 8\nclamp = 1.6\n\
+                  weights = \"later.safetensors\"\ntraining = { steps = 10, batch = 8, learning_rate = 1e-3, \
+                  schedule = \"constant\", validation_every = 5 }\n";
+    let root =
+        checkout(|text| text.replacen("\"patchnr\", \"wpp\"]", "\"patchnr\", \"patchnr_2\"]", 1) + second);
+    let line = complaint(root.path());
+    assert!(line.contains("later.safetensors"), "{line}");
+}
+
 /// The training would take hours. Requests to stop are heard from the first line on that is told.
 #[test]
 fn ctrl_c_ends_a_run() {

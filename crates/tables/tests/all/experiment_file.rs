@@ -212,9 +212,9 @@ fn parts_must_fit_together() {
     shows(size, "superresolution.size = 80", "size", "a crop of 40");
     shows(
         "scales = 2\nstride = 2",
-        "scales = 5\nstride = 2",
+        "scales = 6\nstride = 2",
         "scales",
-        "6 x 6 on all 5 scales, got 120 x 120 pixels",
+        "6 x 6 on all 6 scales, got 120 x 120 pixels and a border of 8",
     );
     let small = "[profile.smoke.methods.patchnr.flow]\npatch_size = 6\nblocks = 2\nhidden = 64\nclamp = 1.6";
     let error = fault(small, &small.replace("clamp = 1.6", "clamp = 1.6\nweights = \"\""));
@@ -226,6 +226,12 @@ fn parts_must_fit_together() {
     assert!(error.to_string().contains("sinkhorn has no section methods.sinkhorn"), "{error}");
     let error = fault(smoke, &smoke.replace("\"patchnr\"", "\"fbp\""));
     assert!(error.to_string().contains("fbp makes no sense here: needs projections"), "{error}");
+    shows(
+        "published = \"example\", show = 1 }]",
+        "published = 3, show = 1 }]",
+        "3",
+        "expected a name, or a list of names",
+    );
     let (from, to) = ("published = \"example\", show = 1 }]", "published = \"exmaple\", show = 1 }]");
     let error = fault(from, to);
     assert!(error.to_string().contains("there is example, slices"), "{error}");
