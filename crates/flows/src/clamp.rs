@@ -38,6 +38,9 @@ impl FromStr for ClampForm {
 /// FrEIA's constant, about `2 / pi`, which bounds the log-scale by `alpha`.
 const TWO_OVER_PI: f64 = 0.636;
 
+/// `exp(2 alpha)` stays below the largest float32 value, 3.4e38, with a margin of 1e3 for what it multiplies.
+const LARGEST: f64 = 40.0;
+
 /// The soft clamp `s(r)` of a coupling's log-scale, `|s| < alpha`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftClamp {
@@ -46,15 +49,19 @@ pub struct SoftClamp {
 }
 
 impl SoftClamp {
-    /// A clamp to `(-alpha, alpha)`.
+    /// A clamp to `(-alpha, alpha)`, `alpha` at most 40: the scales `exp(s)` of both halves of a coupling, one after the
+    /// other, then stay within float32.
     ///
     /// # Errors
-    /// [`Error::Value`] where `alpha` is not positive and finite.
+    /// [`Error::Value`] where `alpha` is not positive or above 40.
     pub fn new(form: ClampForm, alpha: f64) -> Result<Self> {
-        if alpha > 0.0 && alpha.is_finite() {
+        if alpha > 0.0 && alpha <= LARGEST {
             Ok(Self { form, alpha })
         } else {
-            Err(Error::value("clamp", "a positive number", alpha))
+            let expected = format!(
+                "a positive number of at most {LARGEST}, beyond which scales overflow; 1 to 3 are usual"
+            );
+            Err(Error::value("clamp", expected, alpha))
         }
     }
 
@@ -90,6 +97,34 @@ impl SoftClamp {
         match self.form {
             ClampForm::AlphaAtan => (raw.square() + 1.0).reciprocal() * (TWO_OVER_PI * self.alpha),
             ClampForm::AtanOverAlpha => ((raw / self.alpha).square() + 1.0).reciprocal() * TWO_OVER_PI,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bijection, Coupling};
+    use smalti_base::Seed;
+
+    #[test]
+    fn couplings_are_finite_or_their_clamp_is_refused() {
+        for form in [ClampForm::AlphaAtan, ClampForm::AtanOverAlpha] {
+            for alpha in [f64::NAN, f64::INFINITY, -1.0, 0.0, 100.0, 40.5] {
+                let line = SoftClamp::new(form, alpha).unwrap_err().to_string();
+                assert!(line.starts_with("clamp: expected a positive number of at most 40"), "{line}");
+            }
+            let clamp = SoftClamp::new(form, 40.0).unwrap();
+            let mut coupling = Coupling::new(4, &[16], clamp, &mut Seed::new(3).at("weights", 0)).unwrap();
+            for parameter in crate::Layer::parameters_mut(&mut coupling) {
+                // Far into both ends of the clamp.
+                *parameter = &*parameter * 20.0;
+            }
+            let x = Seed::new(3).at("x", 0).normal(&[50, 4]);
+            for mapped in [coupling.to_latent(&x, None).unwrap(), coupling.to_data(&x, None).unwrap()] {
+                assert_eq!(mapped.value.isfinite().all().int64_value(&[]), 1, "{form}");
+                assert_eq!(mapped.log_det.isfinite().all().int64_value(&[]), 1, "{form}");
+            }
         }
     }
 }

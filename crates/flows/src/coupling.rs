@@ -165,7 +165,8 @@ impl Coupling {
 
     fn latent(&self, y: &Tensor, mut tape: Option<&mut Tape>) -> Result<Mapped> {
         check_vectors("input of a coupling", y, self.dim)?;
-        let (y1, y2) = self.split(y);
+        // Products and sums would be rounded in another order for other strides.
+        let (y1, y2) = self.split(&y.f_contiguous()?);
         let (x2, sum1) = self.undo(&self.net1, &y1, &y2, tape.as_deref_mut())?;
         let (x1, sum2) = self.undo(&self.net2, &x2, &y1, tape)?;
         Ok(Mapped { value: Tensor::f_cat(&[x1, x2], 1)?, log_det: -(sum1 + sum2) })
@@ -181,7 +182,7 @@ impl Bijection for Coupling {
     fn to_data(&self, z: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
         refuse_condition(cond)?;
         check_vectors("input of a coupling", z, self.dim)?;
-        let (x1, x2) = self.split(z);
+        let (x1, x2) = self.split(&z.f_contiguous()?);
         let (y1, sum2) = self.apply(&self.net2, &x2, &x1)?;
         let (y2, sum1) = self.apply(&self.net1, &y1, &x2)?;
         Ok(Mapped { value: Tensor::f_cat(&[y1, y2], 1)?, log_det: sum1 + sum2 })

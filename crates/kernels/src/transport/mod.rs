@@ -59,6 +59,7 @@ mod references;
 mod search;
 mod sinkhorn;
 mod sixteen;
+mod soft_double;
 mod soft_gradient;
 #[cfg(test)]
 mod soft_tests;

@@ -3,6 +3,7 @@
 mod acnet;
 mod adam;
 mod border;
+mod diagnostics;
 mod dip;
 mod gaussian_mixture;
 mod langevin;
