@@ -240,3 +240,31 @@ impl Layer for Coupling {
         parallel::for_each_mut(&mut [&mut self.net1, &mut self.net2], |net| net.refresh())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clamp::ClampForm;
+    use smalti_base::Seed;
+
+    #[test]
+    fn couplings_are_finite_or_their_clamp_is_refused() {
+        for form in [ClampForm::AlphaAtan, ClampForm::AtanOverAlpha] {
+            for alpha in [f64::NAN, f64::INFINITY, -1.0, 0.0, 100.0, 40.5] {
+                let line = SoftClamp::new(form, alpha).unwrap_err().to_string();
+                assert!(line.starts_with("clamp: expected a positive number of at most 40"), "{line}");
+            }
+            let clamp = SoftClamp::new(form, 40.0).unwrap();
+            let mut coupling = Coupling::new(4, &[16], clamp, &mut Seed::new(3).at("weights", 0)).unwrap();
+            for parameter in coupling.parameters_mut() {
+                // Far into both ends of the clamp.
+                *parameter = &*parameter * 20.0;
+            }
+            let x = Seed::new(3).at("x", 0).normal(&[50, 4]);
+            for mapped in [coupling.to_latent(&x, None).unwrap(), coupling.to_data(&x, None).unwrap()] {
+                assert_eq!(mapped.value.isfinite().all().int64_value(&[]), 1, "{form}");
+                assert_eq!(mapped.log_det.isfinite().all().int64_value(&[]), 1, "{form}");
+            }
+        }
+    }
+}

@@ -1,28 +1,4 @@
-//! Large arrays: whether there is memory for them, and large pages.
-
-use crate::error::KernelError;
-
-/// Refuses `what`, an array of `bytes` bytes by the rule `rule`, where it is larger than `limit`; no number of bytes stands for
-/// more than can be counted. Systems that promise more memory than they have end the process when an array is written to, so this is
-/// asked before.
-pub(crate) fn check(what: &str, rule: &str, bytes: Option<u64>, limit: u64) -> Result<(), KernelError> {
-    if bytes.is_some_and(|bytes| bytes <= limit) {
-        return Ok(());
-    }
-    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
-    let expected =
-        format!("at most the {:.1} GB of free memory; take a sample of the points", gigabytes(limit));
-    let got = bytes.map_or("more than can be counted".into(), |bytes| format!("{:.1} GB", gigabytes(bytes)));
-    Err(KernelError::new(what, expected, format!("{rule} = {got}")))
-}
-
-/// Bytes that a new array may take without anything being swapped out, as Linux estimates it; elsewhere no limit.
-pub(crate) fn available() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kilobytes.map_or(u64::MAX, |kilobytes| kilobytes.saturating_mul(1024))
-}
+//! Large arrays on large pages.
 
 /// From this size on, in bytes, an array is worth large pages: a few of theirs.
 #[cfg(target_os = "linux")]
@@ -68,23 +44,6 @@ fn on_large_pages<T>(values: &mut [T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_there_is_no_memory_for_is_refused() {
-        assert!(check("costs", "8 n^2", Some(8), 8).is_ok());
-        let line = check("costs", "8 n^2", Some(12_800_000_000), 8_000_000_000).unwrap_err().to_string();
-        assert_eq!(
-            line,
-            "costs: expected at most the 8.0 GB of free memory; take a sample of the points, got 8 n^2 = 12.8 GB"
-        );
-        assert!(
-            check("costs", "8 n^2", None, u64::MAX)
-                .unwrap_err()
-                .to_string()
-                .contains("more than can be counted")
-        );
-        assert!(available() > 1 << 20);
-    }
 
     #[test]
     fn arrays_of_all_sizes_hold_what_they_are_given() {

@@ -1,7 +1,7 @@
 //! Optimal assignment, and the exact Wasserstein distance `W_1` of two samples of equal size.
 
 use crate::error::KernelError;
-use crate::memory;
+use crate::free_memory;
 use crate::rows::Rows;
 
 /// `W_1 = min over permutations of mean_i |x_i - y_s(i)|`, with the Euclidean distance (not its square), of two sets of
@@ -13,7 +13,7 @@ use crate::rows::Rows;
 /// # Errors
 /// Sets of different sizes or dimensions, or of so many points that `8 n^2` bytes are more than the free memory.
 pub fn wasserstein1(x: &Rows, y: &Rows) -> Result<f64, KernelError> {
-    wasserstein1_within(x, y, memory::available())
+    wasserstein1_within(x, y, free_memory::available())
 }
 
 /// [`wasserstein1`] with at most so many bytes for the costs of all pairs.
@@ -27,7 +27,7 @@ fn wasserstein1_within(x: &Rows, y: &Rows, limit: u64) -> Result<f64, KernelErro
     }
     let n = x.len();
     let bytes = (n as u64).checked_mul(n as u64).and_then(|pairs| pairs.checked_mul(8));
-    memory::check("costs of all pairs of points", &format!("8 n^2 bytes for n = {n}"), bytes, limit)?;
+    free_memory::check("costs of all pairs of points", &format!("8 n^2 bytes for n = {n}"), bytes, limit)?;
     let dense = |rows: &Rows| {
         let mut all = vec![0.0; n * rows.dim()];
         all.chunks_exact_mut(rows.dim()).enumerate().for_each(|(i, row)| rows.read(i, row));
