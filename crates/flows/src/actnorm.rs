@@ -2,8 +2,9 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Tape, refuse_condition};
-use smalti_base::{Error, Result};
+use crate::layer::{Layer, refuse_condition};
+use crate::tape::Tape;
+use smalti_base::{Error, Result, parallel::Shared};
 use tch::{Kind, Tensor};
 
 /// A standard deviation below this share of the largest value is rounding.
@@ -13,14 +14,14 @@ const CONSTANT: f64 = 1e-6;
 /// `log |det J_{T^-1}| = n sum a`. (Kingma and Dhariwal 2018, section 3.1.)
 #[derive(Debug)]
 pub struct ActNorm {
-    log_scale: Tensor,
-    bias: Tensor,
+    log_scale: Shared<Tensor>,
+    bias: Shared<Tensor>,
 }
 
 impl ActNorm {
     /// The identity on `dim` channels.
     pub fn identity(dim: i64) -> Self {
-        let zeros = || Tensor::zeros([dim], (Kind::Float, tch::Device::Cpu));
+        let zeros = || Shared::new(Tensor::zeros([dim], (Kind::Float, tch::Device::Cpu)));
         Self { log_scale: zeros(), bias: zeros() }
     }
 
@@ -52,7 +53,7 @@ impl ActNorm {
                 return Err(Error::value(what, expected, got));
             }
         }
-        Ok(Self { log_scale: -std.log(), bias: -mean / std })
+        Ok(Self { log_scale: Shared::new(-std.log()), bias: Shared::new(-mean / std) })
     }
 
     fn per_channel(t: &Tensor, x: &Tensor) -> Result<Tensor> {
@@ -123,7 +124,7 @@ impl Layer for ActNorm {
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.log_scale, &mut self.bias]
+        vec![&mut *self.log_scale, &mut *self.bias]
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rays of one angle, as positions on the lines of the image that they cross.
 
-use super::geometry::{Detector, Pixels};
+use super::geometry::{Detector, ParallelBeam, Pixels};
 use std::ops::Range;
 
 /// The rays of one angle in the coordinates of Joseph's model.
@@ -34,8 +34,18 @@ pub struct View {
     pub width: usize,
 }
 
+impl ParallelBeam {
+    /// The rays of angle `k` as they cross the image.
+    ///
+    /// # Panics
+    /// If there are not that many angles.
+    pub fn view(&self, k: usize) -> View {
+        View::new(self.angle_list()[k], self.pixels(), self.detector())
+    }
+}
+
 impl View {
-    pub(super) fn new(angle: f64, pixels: Pixels, detector: Detector) -> Self {
+    fn new(angle: f64, pixels: Pixels, detector: Detector) -> Self {
         let (sin, cos) = angle.sin_cos();
         let (rows, columns) = (pixels.rows, pixels.columns);
         let middle = |n: usize| 0.5 * (n as f64 - 1.0);

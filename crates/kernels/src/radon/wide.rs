@@ -6,8 +6,9 @@
 //! distances from it.
 
 use super::plane::PAD;
-use super::{Spread, View};
-use crate::lanes::{Isa, Kernel, LANES, Lanes, dispatch};
+use super::scalar::Spread;
+use super::view::View;
+use crate::simd::{Isa, Kernel, LANES, Lanes, dispatch};
 
 /// Binary places of a position.
 const PLACES: u32 = 40;

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use super::{bounds::squared_distance, softmin::Side};
 use crate::{
     error::KernelError,
-    lanes::{Isa, Kernel, LANES, Lanes, dispatch},
     rows::Rows,
+    simd::{Isa, Kernel, LANES, Lanes, dispatch},
 };
 
 /// Queries that share one reading of the references.
