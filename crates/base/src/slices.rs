@@ -188,8 +188,9 @@ fn span(t: &Tensor) -> (usize, usize) {
 /// # Errors
 /// Those of libtorch.
 pub fn with_rows(t: &Tensor) -> Result<Tensor> {
-    match t.stride()[..] {
-        [_, 1] => Ok(t.shallow_clone()),
+    match (&t.size()[..], &t.stride()[..]) {
+        // Rows that overlap, as those of an expanded tensor do, are copied, too.
+        (&[_, m], &[stride, 1]) if stride >= m => Ok(t.shallow_clone()),
         _ => Ok(t.f_contiguous()?),
     }
 }
@@ -262,6 +263,15 @@ mod tests {
         assert!(copied::<f32>(&t.tr()).is_err() && copied_rows(&t.tr()).is_err());
         assert!(copied::<f64>(&t).unwrap_err().to_string().contains("contiguous float64 values"));
         assert_eq!(copied_rows(&with_rows(&t.tr()).unwrap()).unwrap().0[..3], [0.0, 4.0, 8.0]);
+        let twice = t.narrow(0, 1, 1).expand([2, 4], false);
+        let sliding = t.flatten(0, 1).unfold(0, 4, 1).narrow(0, 4, 2);
+        for (rows_of, all) in [
+            (twice, [4.0, 5.0, 6.0, 7.0, 4.0, 5.0, 6.0, 7.0]),
+            (sliding, [4.0, 5.0, 6.0, 7.0, 5.0, 6.0, 7.0, 8.0]),
+        ] {
+            assert!(copied_rows(&rows_of).is_err());
+            assert_eq!(copied_rows(&with_rows(&rows_of).unwrap()).unwrap(), (all.to_vec(), 4));
+        }
         let line = copied::<f32>(&t.to_kind(Kind::Double)).unwrap_err().to_string();
         assert!(line.contains("contiguous float32 values") && line.contains("Double"), "{line}");
     }

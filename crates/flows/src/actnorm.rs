@@ -7,6 +7,9 @@ use crate::tape::Tape;
 use smalti_base::{Error, Result, parallel::Shared};
 use tch::{Kind, Tensor};
 
+/// A standard deviation below this share of the largest value is rounding.
+const CONSTANT: f64 = 1e-6;
+
 /// `z = x exp(a) + b` per channel (axis 1 of `[B, d, ...]`), data to latent; with `n` positions a channel,
 /// `log |det J_{T^-1}| = n sum a`. (Kingma and Dhariwal 2018, section 3.1.)
 #[derive(Debug)]
@@ -26,7 +29,8 @@ impl ActNorm {
     /// channel: `exp(a) = 1/std`, `b = -mean/std`.
     ///
     /// # Errors
-    /// [`Error::Value`] where a channel of the batch is constant or not finite.
+    /// [`Error::Value`] where a channel of the batch is not finite, or constant: a standard deviation of at most 1e-6 of its
+    /// largest value, which is float32 rounding and no variation.
     pub fn from_batch(batch: &Tensor) -> Result<Self> {
         let dim = match batch.size()[..] {
             [_, d, ..] => d,
@@ -36,9 +40,18 @@ impl ActNorm {
         let flat = batch.f_transpose(0, 1)?.f_reshape([dim, values])?;
         let mean = flat.f_mean_dim(1i64, false, None::<Kind>)?;
         let std = flat.f_std_dim(1i64, false, false)?;
-        if (std.f_gt(0.0)?.f_logical_and(&std.f_isfinite()?)?).f_all()?.f_int64_value(&[])? == 0 {
-            let expected = "channels that vary, of finite values";
-            return Err(Error::value("batch for actnorm", expected, "a constant channel, NaN or infinity"));
+        let size = flat.f_abs()?.f_amax(1i64, false)?;
+        let numbers = |t: &Tensor| -> Result<Vec<f64>> { Ok(Vec::try_from(t.f_to_kind(Kind::Double)?)?) };
+        for (c, (std, size)) in numbers(&std)?.into_iter().zip(numbers(&size)?).enumerate() {
+            let what = format!("channel {c} of the batch for actnorm");
+            if !std.is_finite() {
+                return Err(Error::value(what, "finite values; mend the data", "NaN or infinity"));
+            }
+            if std <= CONSTANT * size {
+                let expected = "values that vary; leave this channel out, or take data in which it varies";
+                let got = format!("a constant channel (standard deviation {std:.1e}, size {size:.1e})");
+                return Err(Error::value(what, expected, got));
+            }
         }
         Ok(Self { log_scale: Shared::new(-std.log()), bias: Shared::new(-mean / std) })
     }
@@ -112,5 +125,37 @@ impl Layer for ActNorm {
 
     fn parameters_mut(&mut self) -> Vec<&mut Tensor> {
         vec![&mut *self.log_scale, &mut *self.bias]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constant_channels_are_refused_by_number() {
+        let full = |value: f64| Tensor::full([7, 1], value, (Kind::Float, tch::Device::Cpu));
+        let one_ulp = full(0.1);
+        let _ = one_ulp.get(3).fill_(0.100_000_01);
+        for constant in [full(0.1), full(0.0), full(-3e7), full(0.1).to_kind(Kind::Double), one_ulp] {
+            let varying = Tensor::arange(7, (constant.kind(), constant.device())).reshape([7, 1]);
+            let batch = Tensor::cat(&[varying, constant], 1);
+            let line = ActNorm::from_batch(&batch).unwrap_err().to_string();
+            assert!(
+                line.starts_with("channel 1 of the batch for actnorm: expected values that vary"),
+                "{line}"
+            );
+            assert!(line.contains("a constant channel"), "{line}");
+            assert!(ActNorm::from_batch(&batch.narrow(1, 0, 1)).is_ok());
+        }
+        let line = ActNorm::from_batch(&full(f64::NAN)).unwrap_err().to_string();
+        assert!(line.contains("channel 0") && line.contains("NaN or infinity"), "{line}");
+    }
+
+    #[test]
+    fn small_variation_on_a_large_mean_is_none_of_rounding() {
+        let batch = Tensor::arange(8, (Kind::Float, tch::Device::Cpu)).reshape([8, 1]) + 1000.0;
+        let z = ActNorm::from_batch(&batch).unwrap().to_latent(&batch, None).unwrap().value;
+        assert!((z.std(false).double_value(&[]) - 1.0).abs() < 1e-4);
     }
 }

@@ -38,6 +38,9 @@ impl FromStr for ClampForm {
 /// FrEIA's constant, about `2 / pi`, which bounds the log-scale by `alpha`.
 const TWO_OVER_PI: f64 = 0.636;
 
+/// `exp(2 alpha)` stays below the largest float32 value, 3.4e38, with a margin of 1e3 for what it multiplies.
+const LARGEST: f64 = 40.0;
+
 /// The soft clamp `s(r)` of a coupling's log-scale, `|s| < alpha`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftClamp {
@@ -46,15 +49,19 @@ pub struct SoftClamp {
 }
 
 impl SoftClamp {
-    /// A clamp to `(-alpha, alpha)`.
+    /// A clamp to `(-alpha, alpha)`, `alpha` at most 40: the scales `exp(s)` of both halves of a coupling, one after the
+    /// other, then stay within float32.
     ///
     /// # Errors
-    /// [`Error::Value`] where `alpha` is not positive and finite.
+    /// [`Error::Value`] where `alpha` is not positive or above 40.
     pub fn new(form: ClampForm, alpha: f64) -> Result<Self> {
-        if alpha > 0.0 && alpha.is_finite() {
+        if alpha > 0.0 && alpha <= LARGEST {
             Ok(Self { form, alpha })
         } else {
-            Err(Error::value("clamp", "a positive number", alpha))
+            let expected = format!(
+                "a positive number of at most {LARGEST}, beyond which scales overflow; 1 to 3 are usual"
+            );
+            Err(Error::value("clamp", expected, alpha))
         }
     }
 

@@ -172,7 +172,8 @@ impl Coupling {
 
     fn latent(&self, y: &Tensor, mut tape: Option<&mut Tape>) -> Result<Mapped> {
         check_vectors("input of a coupling", y, self.dim)?;
-        let (y1, y2) = self.split(y);
+        // Products and sums would be rounded in another order for other strides.
+        let (y1, y2) = self.split(&y.f_contiguous()?);
         let (x2, sum1) = self.undo(&self.net1, &y1, &y2, tape.as_deref_mut())?;
         let (x1, sum2) = self.undo(&self.net2, &x2, &y1, tape)?;
         Ok(Mapped { value: Tensor::f_cat(&[x1, x2], 1)?, log_det: -(sum1 + sum2) })
@@ -188,7 +189,7 @@ impl Bijection for Coupling {
     fn to_data(&self, z: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
         refuse_condition(cond)?;
         check_vectors("input of a coupling", z, self.dim)?;
-        let (x1, x2) = self.split(z);
+        let (x1, x2) = self.split(&z.f_contiguous()?);
         let (y1, sum2) = self.apply(&self.net2, &x2, &x1)?;
         let (y2, sum1) = self.apply(&self.net1, &y1, &x2)?;
         Ok(Mapped { value: Tensor::f_cat(&[y1, y2], 1)?, log_det: sum1 + sum2 })
@@ -244,5 +245,33 @@ impl Layer for Coupling {
 
     fn refresh(&mut self) -> Result<()> {
         parallel::for_each_mut(&mut [&mut self.net1, &mut self.net2], |net| net.refresh())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clamp::ClampForm;
+    use smalti_base::Seed;
+
+    #[test]
+    fn couplings_are_finite_or_their_clamp_is_refused() {
+        for form in [ClampForm::AlphaAtan, ClampForm::AtanOverAlpha] {
+            for alpha in [f64::NAN, f64::INFINITY, -1.0, 0.0, 100.0, 40.5] {
+                let line = SoftClamp::new(form, alpha).unwrap_err().to_string();
+                assert!(line.starts_with("clamp: expected a positive number of at most 40"), "{line}");
+            }
+            let clamp = SoftClamp::new(form, 40.0).unwrap();
+            let mut coupling = Coupling::new(4, &[16], clamp, &mut Seed::new(3).at("weights", 0)).unwrap();
+            for parameter in coupling.parameters_mut() {
+                // Far into both ends of the clamp.
+                *parameter = &*parameter * 20.0;
+            }
+            let x = Seed::new(3).at("x", 0).normal(&[50, 4]);
+            for mapped in [coupling.to_latent(&x, None).unwrap(), coupling.to_data(&x, None).unwrap()] {
+                assert_eq!(mapped.value.isfinite().all().int64_value(&[]), 1, "{form}");
+                assert_eq!(mapped.log_det.isfinite().all().int64_value(&[]), 1, "{form}");
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ pub mod bf16;
 mod elementary;
 pub mod error;
 mod fold;
+mod free_memory;
 mod huge_pages;
 pub mod mlp;
 mod prefetch;

@@ -8,7 +8,7 @@ use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Boundary, ImagingOperator};
 use smalti_solvers::PairedDataset;
 use std::path::Path;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// An instrument: simulates observations of images, poses the inverse problem of an observation, and scores estimates by the
 /// protocol of its problem.
@@ -265,7 +265,53 @@ pub struct TrainingData<'a> {
     pub folder: Option<&'a Path>,
 }
 
+/// A standard deviation below this share of the largest value is hardly a texture.
+const FLAT: f64 = 1e-3;
+
+/// Differences below this share of the largest value are rounding.
+const CONSTANT: f64 = 1e-6;
+
 impl<'a> TrainingData<'a> {
+    /// Whether there is something to learn from: warns of images that hardly vary.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where images of a kind are all constant, or one has a value that is not finite.
+    pub fn check(&self) -> Result<()> {
+        let observations: Vec<Tensor> = self.observations.iter().map(Tensor::shallow_clone).collect();
+        for (what, images) in
+            [("image to learn from", &self.references), ("observations to learn from", &observations)]
+        {
+            let mut constant = 0;
+            for (k, image) in images.iter().enumerate() {
+                let image = image.f_to_kind(Kind::Double)?;
+                let numbers =
+                    [image.f_min()?, image.f_max()?, image.f_std(false)?].map(|t| t.double_value(&[]));
+                let [least, most, deviation] = numbers;
+                let name = format!("{what}, number {}", k + 1);
+                if !numbers.iter().all(|v| v.is_finite()) {
+                    return Err(Error::value(name, "finite values; mend the file", "NaN or infinity"));
+                }
+                let size = most.abs().max(least.abs());
+                if most - least <= CONSTANT * size {
+                    constant += 1;
+                    tracing::warn!(
+                        "{name} is constant, {most:.4} everywhere: nothing can be learned from it"
+                    );
+                } else if deviation <= FLAT * size {
+                    tracing::warn!(
+                        "{name} hardly varies, by {deviation:.1e} around {:.4}: estimates will be as flat",
+                        image.f_mean(Kind::Double)?.double_value(&[])
+                    );
+                }
+            }
+            if constant > 0 && constant == images.len() {
+                let expected = "values that vary; take an image that shows the material";
+                return Err(Error::value(what, expected, "a constant image"));
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing to learn from.
     pub fn none(instrument: &'a dyn Instrument) -> Self {
         Self {

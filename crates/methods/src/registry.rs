@@ -194,6 +194,9 @@ impl<M: Method> ConfiguredMethod for OfMethod<M> {
     }
 
     fn prepare(&self, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
+        if M::LEARNS != Learns::Nothing {
+            from.check()?;
+        }
         M::prepare(&self.0, from, run)
     }
 

@@ -224,6 +224,27 @@ mod tests {
     }
 
     #[test]
+    fn reflection_goes_by_the_kernel_on_each_axis() {
+        let signal = Space::image(1, 1, 64);
+        let kernel = Tensor::from_slice(&[0.25, 0.5, 0.25]).reshape([1, 3]);
+        let a = Convolution::blur(signal, &kernel, Boundary::Reflect).unwrap();
+        assert_eq!(a.range(), signal);
+        let x = Tensor::arange(64, (Kind::Double, Device::Cpu)).reshape([1, 1, 1, 64]);
+        let y = Vec::<f64>::try_from(a.apply(&x).unwrap().flatten(0, -1)).unwrap();
+        assert_eq!((y[0], y[1], y[62], y[63]), (0.5, 1.0, 62.0, 62.5));
+        // Of a column, and of a kernel that is wider than high.
+        let column =
+            Convolution::blur(Space::image(1, 64, 1), &kernel.reshape([3, 1]), Boundary::Reflect).unwrap();
+        assert_eq!(column.range(), Space::image(1, 64, 1));
+        let wide = Convolution::blur(
+            Space::image(1, 9, 12),
+            &(Tensor::ones([2, 5], (Kind::Double, Device::Cpu)) / 10.0),
+            Boundary::Reflect,
+        );
+        assert_eq!(wide.unwrap().range(), Space::image(1, 9, 12));
+    }
+
+    #[test]
     fn constants_are_kept_and_wrong_inputs_refused() {
         let space = Space::image(2, 16, 20);
         let a = Convolution::superresolution(space, 16, 2.0, 4, Boundary::Periodic).unwrap();

@@ -71,6 +71,6 @@ fn same_shape(u: &Tensor, y: &Tensor) -> Result<()> {
 /// Summed over each image: `[B, ...] -> [B]`.
 fn per_image(values: &Tensor) -> Result<Tensor> {
     // The last axis is there for observations that are single numbers.
-    let rows = values.f_unsqueeze(-1)?.f_flatten(1, -1)?;
+    let rows = values.f_contiguous()?.f_unsqueeze(-1)?.f_flatten(1, -1)?;
     Ok(rows.f_sum_dim_intlist(1i64, false, None::<Kind>)?)
 }

@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 /// Takes `8 n^2` bytes, and up to `O(n^3)` time.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::Value`] where shapes differ or a value is not finite.
+/// [`Error::Shape`], [`Error::Value`] where shapes differ, a value is not finite, or `8 n^2` bytes are more than the free memory.
 pub fn wasserstein1(x: &Tensor, y: &Tensor) -> Result<f64> {
     let size = x.size();
     if size.len() != 2 || size[0] < 1 || size[1] < 1 || y.size() != size {

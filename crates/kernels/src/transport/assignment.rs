@@ -1,6 +1,7 @@
 //! Optimal assignment, and the exact Wasserstein distance `W_1` of two samples of equal size.
 
 use crate::error::KernelError;
+use crate::free_memory;
 use crate::rows::Rows;
 
 /// `W_1 = min over permutations of mean_i |x_i - y_s(i)|`, with the Euclidean distance (not its square), of two sets of
@@ -10,8 +11,13 @@ use crate::rows::Rows;
 /// `O(n^2)` memory, 8 bytes for each pair, and up to `O(n^3)` time.
 ///
 /// # Errors
-/// Sets of different sizes or dimensions.
+/// Sets of different sizes or dimensions, or of so many points that `8 n^2` bytes are more than the free memory.
 pub fn wasserstein1(x: &Rows, y: &Rows) -> Result<f64, KernelError> {
+    wasserstein1_within(x, y, free_memory::available())
+}
+
+/// [`wasserstein1`] with at most so many bytes for the costs of all pairs.
+fn wasserstein1_within(x: &Rows, y: &Rows, limit: u64) -> Result<f64, KernelError> {
     for (what, a, b) in
         [("points of the second set", x.len(), y.len()), ("their dimension", x.dim(), y.dim())]
     {
@@ -20,6 +26,8 @@ pub fn wasserstein1(x: &Rows, y: &Rows) -> Result<f64, KernelError> {
         }
     }
     let n = x.len();
+    let bytes = (n as u64).checked_mul(n as u64).and_then(|pairs| pairs.checked_mul(8));
+    free_memory::check("costs of all pairs of points", &format!("8 n^2 bytes for n = {n}"), bytes, limit)?;
     let dense = |rows: &Rows| {
         let mut all = vec![0.0; n * rows.dim()];
         all.chunks_exact_mut(rows.dim()).enumerate().for_each(|(i, row)| rows.read(i, row));
@@ -280,6 +288,17 @@ mod tests {
         let [x, y] = [x, y].map(|v| Rows::dense(v, 2).unwrap());
         assert!((wasserstein1(&x, &y).unwrap() - 5.0).abs() < 1e-6);
         assert!(wasserstein1(&x, &x).unwrap() == 0.0);
+    }
+
+    #[test]
+    fn costs_beyond_the_memory_are_refused_before_they_are_made() {
+        let points = Rows::dense(draw(5, 40_000).iter().map(|&v| v as f32).collect(), 1).unwrap();
+        let line = wasserstein1_within(&points, &points, 8_000_000_000).unwrap_err().to_string();
+        for said in ["8 n^2 bytes for n = 40000 = 12.8 GB", "at most the 8.0 GB of free memory"] {
+            assert!(line.contains(said), "{line}");
+        }
+        let few = Rows::dense(vec![0.0, 1.0], 1).unwrap();
+        assert!(wasserstein1_within(&few, &few, 31).is_err() && wasserstein1_within(&few, &few, 32).is_ok());
     }
 
     #[test]

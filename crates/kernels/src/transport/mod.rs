@@ -62,6 +62,7 @@ mod reference_index;
 mod references;
 mod search;
 mod sinkhorn;
+mod soft_double;
 mod soft_gradient;
 #[cfg(test)]
 mod soft_tests;

@@ -18,6 +18,11 @@
 //! transport: translation invariant Sinkhorn and 1-D Frank-Wolfe", 2022, section 3). A start without a potential begins with a large `eps` that
 //! shrinks by a factor in each iteration (Schmitzer, "Stabilized sparse scaling algorithms", 2019, section 3).
 //!
+//! # Rounding
+//! Squared distances are in float32 as long as `eps` is at least 1e-6 of the largest one that there can be; the marginal is
+//! then known up to float32 rounding of the squared distances that count, in `eps`. Below, all is in float64, at several times the cost, and the
+//! marginals are those of the plan itself: sums of its entries on both sides.
+//!
 //! ```
 //! use smalti_kernels::{rows::Rows, transport::{SinkhornMethod, SinkhornSolver}};
 //! # fn main() -> Result<(), smalti_kernels::error::KernelError> {
@@ -33,11 +38,14 @@
 use std::sync::Arc;
 
 use super::{
-    soft_gradient,
+    soft_double, soft_gradient,
     softmin::{Side, softmin},
     weights::normalised,
 };
 use crate::{error::KernelError, rows::Rows};
+
+/// Smoothing below this share of the largest cost is more than float32 can resolve.
+const RESOLVED: f64 = 1e-6;
 
 /// How entropic transport is computed. Single settings are changed by `SinkhornMethod { rho: Some(0.1),
 /// ..SinkhornMethod::new(0.01) }`.
@@ -76,7 +84,7 @@ impl SinkhornMethod {
             return Err(KernelError::new("annealing factor", "a number above 0, at most 1", self.annealing));
         }
         if self.iterations == 0 {
-            return Err(KernelError::new("SinkhornSolver iterations", "at least 1", 0));
+            return Err(KernelError::new("Sinkhorn iterations", "at least 1", 0));
         }
         if !(self.tolerance >= 0.0 && self.tolerance.is_finite()) {
             return Err(KernelError::new("tolerance of the marginal", "a number >= 0", self.tolerance));
@@ -94,11 +102,12 @@ pub struct SoftSolution {
     /// array behind the query rows, in its layout.
     pub gradient: Vec<f64>,
     /// By how much the references' marginal is off: `sum_j |(P^T 1)_j - b_j exp(-psi_j / rho)|`, in `[0, 2]` where
-    /// balanced. It is the 1-norm of the gradient of `H` in `psi`.
+    /// balanced. It is the 1-norm of the gradient of `H` in `psi`. Where `eps` is below 1e-6 of the costs it is that of the plan as
+    /// float64 has it, and `sum_i |(P 1)_i - a_i|` is added, which is 0 but for rounding.
     pub marginal_error: f64,
     /// Iterations, two soft minima of all pairs each; one more was spent on the marginal.
     pub iterations: usize,
-    /// Whether the tolerance was reached.
+    /// Whether the tolerance was reached, by [`marginal_error`](Self::marginal_error).
     pub converged: bool,
 }
 
@@ -109,6 +118,9 @@ pub struct SinkhornSolver {
     method: SinkhornMethod,
     /// The mean square of the references around their mean.
     spread: f64,
+    mean: Vec<f64>,
+    /// The largest distance of a reference from their mean.
+    radius: f64,
     psi: Option<Vec<f64>>,
 }
 
@@ -119,8 +131,9 @@ impl SinkhornSolver {
     /// A setting out of range.
     pub fn new(references: Rows, method: SinkhornMethod) -> Result<Self, KernelError> {
         let method = method.checked()?;
-        let spread = spread(&references);
-        Ok(Self { references: Arc::new(references), method, spread, psi: None })
+        let (spread, mean) = spread(&references);
+        let radius = radius(&references, &mean);
+        Ok(Self { references: Arc::new(references), method, spread, mean, radius, psi: None })
     }
 
     /// The reference rows.
@@ -156,13 +169,18 @@ impl SinkhornSolver {
         let weights = weights.as_deref();
         let mut psi = self.psi.clone().unwrap_or_else(|| vec![0.0; self.references.len()]);
         let mut smoothing = if self.psi.is_none() && annealing < 1.0 { self.spread.max(eps) } else { eps };
+        let resolved = RESOLVED * (self.radius + radius(queries, &self.mean)).powi(2);
         let mut used = 0;
         let (phi, marginal_error) = loop {
+            let softmin = if smoothing < resolved { soft_double::softmin } else { softmin };
             let phi = softmin(queries, self.side(&psi), smoothing)?;
-            let back =
-                softmin(&self.references, Side { rows: queries, weights, potential: &phi }, smoothing)?;
+            let from = Side { rows: queries, weights, potential: &phi };
+            let back = softmin(&self.references, from, smoothing)?;
             if smoothing <= eps {
-                let error = marginal_error(&psi, &back, eps, rho);
+                let mut error = marginal_error(&psi, &back, eps, rho);
+                if eps < resolved && (error <= tolerance || used >= iterations) {
+                    error = plan_error(from, self.side(&psi), eps, rho);
+                }
                 if error <= tolerance || used >= iterations {
                     break (phi, error);
                 }
@@ -209,8 +227,8 @@ fn next(mut back: Vec<f64>, eps: f64, rho: Option<f64>) -> Vec<f64> {
     back
 }
 
-/// The mean square of rows around their mean.
-fn spread(rows: &Rows) -> f64 {
+/// The mean square of rows around their mean, and that mean.
+fn spread(rows: &Rows) -> (f64, Vec<f64>) {
     let (count, mut row) = (rows.len() as f64, vec![0.0; rows.dim()]);
     let (mut sums, mut squares) = (vec![0.0_f64; rows.dim()], 0.0);
     for i in 0..rows.len() {
@@ -220,7 +238,20 @@ fn spread(rows: &Rows) -> f64 {
             squares += f64::from(*v).powi(2);
         }
     }
-    (squares / count - sums.iter().map(|s| (s / count).powi(2)).sum::<f64>()).max(0.0)
+    let spread = (squares / count - sums.iter().map(|s| (s / count).powi(2)).sum::<f64>()).max(0.0);
+    sums.iter_mut().for_each(|sum| *sum /= count);
+    (spread, sums)
+}
+
+/// The largest distance of a row from `centre`.
+fn radius(rows: &Rows, centre: &[f64]) -> f64 {
+    let mut row = vec![0.0; rows.dim()];
+    let mut largest = 0.0_f64;
+    for i in 0..rows.len() {
+        rows.read(i, &mut row);
+        largest = largest.max(row.iter().zip(centre).map(|(v, m)| (f64::from(*v) - m).powi(2)).sum());
+    }
+    largest.sqrt()
 }
 
 /// `sum_j |(P^T 1)_j - b_j exp(-psi_j / rho)|`: the marginal is `b_j exp((psi_j - back_j) / eps)`.
@@ -230,6 +261,21 @@ fn marginal_error(psi: &[f64], back: &[f64], eps: f64, rho: Option<f64>) -> f64 
         (((psi - back) / eps).exp() - wanted).abs()
     };
     psi.iter().zip(back).map(error).sum::<f64>() / psi.len() as f64
+}
+
+/// By how much both marginals of the plan are off, from its entries.
+fn plan_error(queries: Side<'_>, references: Side<'_>, eps: f64, rho: Option<f64>) -> f64 {
+    let (count, all) = (queries.rows.len() as f64, references.rows.len() as f64);
+    let sent = soft_double::masses(queries, references, eps);
+    let arrived = soft_double::masses(references, queries, eps);
+    let of_query =
+        |(i, mass): (usize, f64)| (mass - queries.weights.map_or(1.0 / count, |weights| weights[i])).abs();
+    let of_reference = |(mass, psi): (f64, &f64)| {
+        let wanted = rho.map_or(1.0, |rho| (-psi / rho).exp()) / all;
+        (mass - wanted).abs()
+    };
+    sent.into_iter().enumerate().map(of_query).sum::<f64>()
+        + arrived.into_iter().zip(references.potential).map(of_reference).sum::<f64>()
 }
 
 /// `H` from the soft minima of the queries.

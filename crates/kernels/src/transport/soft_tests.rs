@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     sinkhorn::{SinkhornMethod, SinkhornSolver},
-    soft_gradient,
+    soft_double, soft_gradient,
     softmin::{Side, softmin},
     tests::cases::{Case, KINDS, Kind, Random},
 };
@@ -213,6 +213,74 @@ fn a_warm_start_is_shorter_and_bounds_come_from_below() -> Outcome {
     let moved: Vec<f32> = case.x.iter().map(|x| x + 1e-4).collect();
     let second = sinkhorn.solve(&dense(&moved, 6)?, None)?;
     assert!(second.iterations < first.iterations, "{} {}", first.iterations, second.iterations);
+    Ok(())
+}
+
+/// Squared distances around 1e6 with an `eps` of 1e-3: float32 has steps of 60 `eps` there, and a marginal from such
+/// scores can be 0 where masses are off by any factor.
+#[test]
+fn smoothing_below_float32_converges_only_where_the_marginals_fit() -> Outcome {
+    let (t, s) = ([0.0, 1.0, 2.0, 1000.0], [0.0, 1000.0, 1001.0, 1002.0]);
+    let rows = |v: &[f64]| dense(&v.iter().map(|v| *v as f32).collect::<Vec<_>>(), 1);
+    let (eps, exact) = (1e-3, on_a_line(&t, &s));
+    let mut outcomes = Vec::new();
+    for (iterations, annealing) in [(1, 1.0), (5, 0.5), (100, 0.5), (5000, 0.99)] {
+        let method = SinkhornMethod { iterations, annealing, ..SinkhornMethod::new(eps) };
+        let mut sinkhorn = SinkhornSolver::new(rows(&s)?, method)?;
+        let found = sinkhorn.solve(&rows(&t)?, None)?;
+        let psi = sinkhorn.potential().unwrap();
+        // The plan by its formula: each query sends out its share.
+        let mut arrived = [0.0; 4];
+        for t in t {
+            let score = |j: usize| (psi[j] - (t - s[j]).powi(2)) / eps;
+            let top = (0..4).map(score).fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = (0..4).map(|j| (score(j) - top).exp()).sum();
+            (0..4).for_each(|j| arrived[j] += 0.25 * (score(j) - top).exp() / total);
+        }
+        let error: f64 = arrived.iter().map(|mass| (mass - 0.25).abs()).sum();
+        assert!((found.marginal_error - error).abs() < 1e-3, "{} {error}", found.marginal_error);
+        assert_eq!(found.converged, error <= 1e-2, "{iterations}: {error}");
+        assert!(found.value <= exact + eps * 4f64.ln());
+        if found.converged {
+            assert!((found.value - exact).abs() < 1e-5 * exact, "{} {exact}", found.value);
+        }
+        outcomes.push(found.converged);
+    }
+    assert!(!outcomes[0] && outcomes[3], "{outcomes:?}");
+    Ok(())
+}
+
+/// An `eps` that float64 cannot resolve either is never said to have converged by chance.
+#[test]
+fn smoothing_below_float64_does_not_converge_silently() -> Outcome {
+    let mut random = Random(26);
+    let case = Case::new(Kind::Noise, 12, 15, 2, &mut random);
+    let method = SinkhornMethod { annealing: 1.0, iterations: 3, ..SinkhornMethod::new(1e-25) };
+    let found = SinkhornSolver::new(dense(&case.y, 2)?, method)?.solve(&dense(&case.x, 2)?, None)?;
+    assert!(!found.converged && found.marginal_error > 1e-2, "{}", found.marginal_error);
+    Ok(())
+}
+
+#[test]
+fn both_precisions_agree_where_both_resolve_eps() -> Outcome {
+    let mut random = Random(27);
+    for dim in [1, 5, 36] {
+        let case = Case::new(Kind::Smooth, 50, 70, dim, &mut random);
+        let (x, y) = (dense(&case.x, dim)?, dense(&case.y, dim)?);
+        let psi: Vec<f64> = (0..70).map(|_| 0.1 * random.normal()).collect();
+        let mut weights: Vec<f64> =
+            (0..70).map(|j| if j % 3 == 0 { 0.0 } else { random.uniform() }).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|w| *w /= sum);
+        let to = Side { rows: &y, weights: Some(&weights), potential: &psi };
+        let (single, double) = (softmin(&x, to, 0.1)?, soft_double::softmin(&x, to, 0.1)?);
+        assert!(single.iter().zip(&double).all(|(a, b)| (a - b).abs() < 1e-5), "{dim}");
+        // Soft minima are the potential with which every query sends out its weight.
+        let from = Side { rows: &x, weights: None, potential: &double };
+        assert!(soft_double::masses(from, to, 0.1).iter().all(|mass| (mass * 50.0 - 1.0).abs() < 1e-12));
+        let arrived = soft_double::masses(to, from, 0.1);
+        assert!((arrived.iter().sum::<f64>() - 1.0).abs() < 1e-12 && arrived[0] == 0.0);
+    }
     Ok(())
 }
 

@@ -382,9 +382,12 @@ fn note(chains: &ChainSettings, found: &PosteriorSamples) -> String {
     let taken = found.acceptance.iter().sum::<f64>() / found.acceptance.len() as f64;
     let (worst, effective) = (found.worst_r_hat(), found.least_effective());
     let verdict = if found.agree() {
-        "the chains agree"
+        "the chains agree".to_owned()
     } else {
-        "WARNING: the chains disagree, so these are not yet draws of the posterior"
+        let ranked = found.worst_rank_r_hat();
+        format!(
+            "WARNING: the chains disagree (R-hat of ranks {ranked:.3}), so these are not yet draws of the posterior"
+        )
     };
     format!(
         "{method}, {count} chains, {burn_in} steps of burn-in, {draws} draws {thin} steps apart; step size {:.2e}, \

@@ -289,3 +289,43 @@ fn weights_of_total_variation_agree_in_both_conventions() {
     let apart = |a: &Tensor| (a - &half).abs().max().double_value(&[]);
     assert!(apart(&nll) < 1e-5 && apart(&other) > 1e-3, "{} {}", apart(&nll), apart(&other));
 }
+
+#[test]
+fn constant_material_is_refused_before_anything_is_learned() {
+    for method in METHODS {
+        let (_, text) = TINY_METHODS.into_iter().find(|(known, _)| *known == method.key).unwrap();
+        let settings = (method.read)(Deserializer::parse(text).unwrap()).unwrap();
+        let instrument = instrument("superresolution");
+        if (method.applies)(instrument.as_ref()).is_err() {
+            continue;
+        }
+        let flat = Tensor::full([1, 1, 96, 96], 0.1, (tch::Kind::Float, Device::Cpu));
+        let rounded = &flat + Tensor::rand([1, 1, 96, 96], (tch::Kind::Float, Device::Cpu)) * 1e-8;
+        for (references, problem) in [
+            (vec![flat.shallow_clone()], "image to learn from: expected values that vary"),
+            (vec![rounded, flat.shallow_clone()], "image to learn from: expected values that vary"),
+            (vec![flat / 0.0], "image to learn from, number 1: expected finite values"),
+        ] {
+            let material =
+                TrainingData { references, grey_step: 0.01, ..TrainingData::none(instrument.as_ref()) };
+            let prepared = settings.prepare(&material, &Run::new(Seed::new(1), Device::Cpu));
+            if method.learns == smalti_methods::Learns::Nothing {
+                assert!(prepared.is_ok(), "{}", method.key);
+                continue;
+            }
+            let line = prepared.err().unwrap_or_else(|| panic!("{} learned", method.key)).to_string();
+            assert!(line.contains(problem) && line.lines().count() == 1, "{}: {line}", method.key);
+        }
+    }
+}
+
+#[test]
+fn one_constant_image_among_others_is_no_failure() {
+    let instrument = instrument("superresolution");
+    let flat = Tensor::zeros([1, 1, 32, 32], (tch::Kind::Float, Device::Cpu));
+    let drawn = instrument.phantom(Role::Reference, Seed::new(2), 1).unwrap();
+    let of = |references| TrainingData { references, ..TrainingData::none(instrument.as_ref()) }.check();
+    assert!(of(vec![flat.shallow_clone(), drawn]).is_ok());
+    assert!(of(vec![flat.shallow_clone(), flat]).is_err());
+    assert!(of(vec![]).is_ok());
+}

@@ -1,6 +1,9 @@
 //! What a run of Langevin chains gives.
 
-use super::diagnostics::{R_HAT_LIMIT, autocorrelation, effective_sample_size, split_r_hat};
+use super::diagnostics::{
+    R_HAT_LIMIT, autocorrelation, bulk_sample_size, effective_sample_size, rank_r_hat, split_r_hat,
+    tail_sample_size,
+};
 use smalti_base::Result;
 use std::fmt;
 use tch::Tensor;
@@ -34,12 +37,20 @@ pub struct Trace {
     pub r_hat: f64,
     /// [`effective_sample_size`] of all chains together, for the mean of the quantity.
     pub effective: f64,
+    /// [`rank_r_hat`] of the chains.
+    pub rank_r_hat: f64,
+    /// [`bulk_sample_size`] of all chains together.
+    pub bulk: f64,
+    /// [`tail_sample_size`] of all chains together.
+    pub tail: f64,
 }
 
 impl Trace {
     pub(super) fn new(quantity: Quantity, chains: Vec<Vec<f64>>) -> Result<Self> {
         let (r_hat, effective) = (split_r_hat(&chains)?, effective_sample_size(&chains)?);
-        Ok(Self { quantity, chains, r_hat, effective })
+        let (rank_r_hat, bulk) = (rank_r_hat(&chains)?, bulk_sample_size(&chains)?);
+        let tail = tail_sample_size(&chains)?;
+        Ok(Self { quantity, chains, r_hat, effective, rank_r_hat, bulk, tail })
     }
 
     /// [`autocorrelation`] up to `lags` draws, for plots.
@@ -78,21 +89,37 @@ impl PosteriorSamples {
         } else {
             f64::INFINITY
         };
-        self.traces
-            .iter()
-            .map(|t| t.r_hat)
-            .fold(image, |a, b| if b.is_finite() { a.max(b) } else { f64::INFINITY })
+        self.largest(image, |t| t.r_hat)
     }
 
-    /// Whether all split R-hats are at most 1.1.
+    /// The largest rank-normalised R-hat of a traced quantity; infinite where one is undefined.
+    pub fn worst_rank_r_hat(&self) -> f64 {
+        self.largest(0.0, |t| t.rank_r_hat)
+    }
+
+    /// Whether all split R-hats and all rank-normalised ones are at most 1.1.
     pub fn agree(&self) -> bool {
-        self.worst_r_hat() <= R_HAT_LIMIT
+        self.worst_r_hat().max(self.worst_rank_r_hat()) <= R_HAT_LIMIT
     }
 
     /// The least effective sample size of a traced quantity; 0 where one is undefined.
     pub fn least_effective(&self) -> f64 {
-        let of = |t: &Trace| if t.effective.is_finite() { t.effective } else { 0.0 };
-        self.traces.iter().map(of).fold(f64::INFINITY, f64::min)
+        self.least(|t| t.effective)
+    }
+
+    /// The least effective sample size of a traced quantity in the bulk and in the tails of its distribution; 0 where one is
+    /// undefined.
+    pub fn least_bulk_and_tail(&self) -> (f64, f64) {
+        (self.least(|t| t.bulk), self.least(|t| t.tail))
+    }
+
+    fn largest(&self, start: f64, of: impl Fn(&Trace) -> f64) -> f64 {
+        self.traces.iter().map(of).fold(start, |a, b| if b.is_finite() { a.max(b) } else { f64::INFINITY })
+    }
+
+    fn least(&self, of: impl Fn(&Trace) -> f64) -> f64 {
+        let defined = |t| Some(of(t)).filter(|size| size.is_finite()).unwrap_or(0.0);
+        self.traces.iter().map(defined).fold(f64::INFINITY, f64::min)
     }
 
     /// All kept draws as one batch, `[chains keep, C, H, W]`.
@@ -103,13 +130,18 @@ impl PosteriorSamples {
     /// Says in the log how the chains did; a warning where they disagree or stand still.
     pub(super) fn report(&self) {
         let (worst, effective) = (self.worst_r_hat(), self.least_effective());
+        let (ranked, (bulk, tail)) = (self.worst_rank_r_hat(), self.least_bulk_and_tail());
+        let figures = format!(
+            "split R-hat {worst:.3}, by ranks {ranked:.3}; effective draws {effective:.0}, in the bulk {bulk:.0}, in the \
+             tails {tail:.0}"
+        );
         if !self.agree() {
             tracing::warn!(
-                "the chains disagree (split R-hat {worst:.3} > {R_HAT_LIMIT}, effective draws {effective:.0}): take a \
-                 longer burn-in and more steps, or a preconditioner"
+                "the chains disagree (an R-hat above {R_HAT_LIMIT}: {figures}): take a longer burn-in and more steps, or \
+                 a preconditioner"
             );
         } else {
-            tracing::info!("the chains agree: split R-hat {worst:.3}, effective draws {effective:.0}");
+            tracing::info!("the chains agree: {figures}");
         }
         if let Some((c, share)) = self.acceptance.iter().enumerate().find(|(_, share)| **share < 0.01) {
             tracing::warn!(

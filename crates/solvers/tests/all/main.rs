@@ -2,6 +2,7 @@
 
 mod acnet;
 mod adam;
+mod diagnostics;
 mod dip;
 mod gaussian_mixture;
 mod langevin;

@@ -9,6 +9,7 @@
 //! | [`TruncatedVjp`] | a term of the vjp left out | [`vjp`](crate::laws::vjp) |
 //! | [`MixedBatch`] | the batch mean removed | [`range`](crate::laws::range) |
 //! | [`AlwaysFloat`] | computes in float32 | [`dtype`](crate::laws::dtype) |
+//! | [`IgnoredStrides`] | takes memory for the values in it | [`views`](crate::laws::views) |
 //! | [`HalfPixelOff`] | grid half a pixel aside | [`grid`](crate::laws::grid) |
 //! | [`HalfSliceOff`] | grid half a slice aside | [`grid`](crate::laws::grid) |
 //! | [`WithoutVariance`] | gradient lacks `1/sigma^2` | [`likelihood_gradient`](crate::laws::likelihood_gradient) |
@@ -54,8 +55,8 @@ pub use kernels::{BrokenKernel, KernelMistake};
 pub use layers::{BrokenLayer, Mistake};
 pub use likelihoods::{AtOnce, OtherAtOnce, WithoutAttenuation, WithoutVariance};
 pub use operators::{
-    AlwaysFloat, Bent, HalfPixelOff, HalfSliceOff, MixedBatch, ScaledAdjoint, ScaledNormal, ShiftedAdjoint,
-    TruncatedVjp,
+    AlwaysFloat, Bent, HalfPixelOff, HalfSliceOff, IgnoredStrides, MixedBatch, ScaledAdjoint, ScaledNormal,
+    ShiftedAdjoint, TruncatedVjp,
 };
 pub use regularizers::{Amnesiac, Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
 pub use transport::{NearestRows, ScaledBound};

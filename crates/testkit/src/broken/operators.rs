@@ -18,6 +18,8 @@ pub struct TruncatedVjp(pub Box<dyn LinearOperator>);
 pub struct MixedBatch(pub Box<dyn LinearOperator>);
 /// An operator that computes and answers in float32, whatever comes.
 pub struct AlwaysFloat(pub Box<dyn LinearOperator>);
+/// An operator that takes the memory from the first value on for the values, whatever the strides.
+pub struct IgnoredStrides(pub Box<dyn LinearOperator>);
 /// An operator whose grid is half a pixel to the right of where its output lies.
 pub struct HalfPixelOff(pub Box<dyn ImagingOperator>);
 
@@ -70,6 +72,12 @@ fn float(a: &dyn LinearOperator, x: &Tensor) -> Result<Tensor> {
     a.apply(&x.to_kind(Kind::Float))
 }
 
+fn of_memory(a: &dyn LinearOperator, x: &Tensor) -> Result<Tensor> {
+    let plain = x.f_contiguous()?.stride();
+    // Where there is not that much memory, values repeat themselves, and nothing is lost.
+    a.apply(&x.f_as_strided(x.size(), plain, None).unwrap_or_else(|_| x.shallow_clone()))
+}
+
 like_the_original!(ScaledAdjoint, apply = apply, vjp = vjp);
 like_the_original!(ShiftedAdjoint, apply = apply, vjp = vjp);
 like_the_original!(ScaledNormal, apply = apply, vjp = vjp);
@@ -77,6 +85,7 @@ like_the_original!(Bent, apply = bent, vjp = bent_vjp);
 like_the_original!(TruncatedVjp, apply = bent, vjp = vjp);
 like_the_original!(MixedBatch, apply = without_mean, vjp = vjp);
 like_the_original!(AlwaysFloat, apply = float, vjp = vjp);
+like_the_original!(IgnoredStrides, apply = of_memory, vjp = vjp);
 like_the_original!(HalfPixelOff, apply = apply, vjp = vjp);
 like_the_original!(HalfSliceOff, apply = apply, vjp = vjp);
 

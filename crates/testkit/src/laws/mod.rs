@@ -5,7 +5,8 @@
 //! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`]; of Markov kernels:
 //! [`invariance`], [`detailed_balance`], [`importance_term`]; of energies: [`energy_gradient`]; of stochastic flows: [`path_weights`]; of patch
 //! densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
-//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`], [`resumption`]; of distances: [`transport_bounds`].
+//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`], [`resumption`]; of distances: [`transport_bounds`];
+//! of every map of tensors: [`views`].
 
 mod adjoint;
 mod density_gradient;
@@ -32,6 +33,7 @@ mod rows;
 mod trainable;
 mod transport_bounds;
 mod value_and_grad;
+mod views;
 mod vjp;
 
 pub use adjoint::adjoint;
@@ -58,4 +60,5 @@ pub use rows::{bijection_rows, density_rows};
 pub use trainable::trainable;
 pub use transport_bounds::{TransportBounds, transport_bounds};
 pub use value_and_grad::value_and_grad;
+pub use views::views;
 pub use vjp::vjp;

@@ -3,7 +3,8 @@
 use super::Named;
 use smalti_base::{Result, Seed};
 use smalti_flows::{
-    ActNorm, Bijection, Chain, ClampForm, Coupling, Layer, PatchNr, PatchNrShape, Permutation, SoftClamp,
+    ActNorm, Bijection, Chain, ClampForm, Coupling, Layer, Mapped, PatchNr, PatchNrShape, Permutation,
+    SoftClamp,
 };
 use tch::{Kind, Tensor};
 
@@ -13,6 +14,19 @@ pub struct LayerCase {
     pub layer: Named<dyn Layer>,
     /// Inputs, `[B, d, ...]`.
     pub batch: Tensor,
+}
+
+/// The bijection in a boxed layer.
+pub struct Plain(pub Box<dyn Layer>);
+
+impl Bijection for Plain {
+    fn to_latent(&self, x: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
+        self.0.to_latent(x, cond)
+    }
+
+    fn to_data(&self, z: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
+        self.0.to_data(z, cond)
+    }
 }
 
 fn double(mut layer: Box<dyn Layer>) -> Box<dyn Layer> {

@@ -48,6 +48,12 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
         let a = Convolution::blur(small, &free, boundary)?;
         all.push(Linear::new(format!("blur with a free 3x6 kernel, {boundary:?}"), Box::new(a)));
     }
+    let signal = Convolution::blur(
+        Space::image(1, 1, 64),
+        &free.f_narrow(0, 0, 1)?.f_narrow(1, 0, 3)?,
+        Boundary::Reflect,
+    )?;
+    all.push(Linear::new("blur of a single row with a free 1x3 kernel", Box::new(signal)));
     // Positions that leave pixels over at the bottom and right.
     let a = Convolution::new(small, &free, Boundary::ReflectBy(3), 4)?;
     all.push(Linear::new("free 3x6 kernel, stride 4, reflected", Box::new(a)));

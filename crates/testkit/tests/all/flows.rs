@@ -1,34 +1,14 @@
 //! Every flow layer and flow obeys the laws, and its broken twins are rejected.
 
 use smalti_base::Seed;
-use smalti_flows::{Bijection, Layer};
+use smalti_flows::Bijection;
 use smalti_testkit::broken::{BrokenLayer, FlippedLogDet, InexactInverse, Mistake, SummedLogDet};
-use smalti_testkit::registry::flows::{layers, patchnr, planar_flows};
+use smalti_testkit::registry::flows::{Plain, layers, patchnr, planar_flows};
 use smalti_testkit::{laws, rejected};
 use tch::Kind;
 
 fn seed() -> Seed {
     Seed::new(41)
-}
-
-/// The bijection in a boxed layer.
-struct Plain(Box<dyn Layer>);
-
-impl Bijection for Plain {
-    fn to_latent(
-        &self,
-        x: &tch::Tensor,
-        cond: Option<&tch::Tensor>,
-    ) -> smalti_base::Result<smalti_flows::Mapped> {
-        self.0.to_latent(x, cond)
-    }
-    fn to_data(
-        &self,
-        z: &tch::Tensor,
-        cond: Option<&tch::Tensor>,
-    ) -> smalti_base::Result<smalti_flows::Mapped> {
-        self.0.to_data(z, cond)
-    }
 }
 
 #[test]

@@ -8,4 +8,5 @@ mod likelihoods;
 mod operators;
 mod priors;
 mod stochastic;
+mod views;
 mod wasserstein;
