@@ -1,7 +1,8 @@
 //! Ray by ray, for every dtype and spacing: the definition of the model.
 
 use super::plane::PAD;
-use super::{Real, Spread, View};
+use super::strip;
+use super::{Footprint, Real, Spread, View};
 
 /// Where a position lies in a line with [`PAD`] zeros in front: the pixel below it, and its weight of the next one.
 #[inline(always)]
@@ -13,6 +14,9 @@ fn split<T: Real>(position: f64) -> (usize, T) {
 
 /// Adds what the rays see on a line: `rays[k] += (1 - w) line[i] + w line[i + 1]`.
 pub(super) fn project<T: Real>(view: &View, line: usize, values: &[T], rays: &mut [T]) {
+    if view.footprint == Footprint::Strip {
+        return strip::project(view, line, values, rays);
+    }
     let start = view.start(line);
     for k in view.crossing(line) {
         let (i, w) = split::<T>(start + view.per_ray * k as f64);
@@ -24,6 +28,7 @@ pub(super) fn project<T: Real>(view: &View, line: usize, values: &[T], rays: &mu
 pub(super) fn collect<T: Real>(view: &View, spread: Spread, line: usize, rays: &[T], values: &mut [T]) {
     let start = view.start(line);
     match spread {
+        Spread::Transpose if view.footprint == Footprint::Strip => strip::collect(view, line, rays, values),
         Spread::Transpose => {
             for k in view.crossing(line) {
                 let (i, w) = split::<T>(start + view.per_ray * k as f64);

@@ -6,7 +6,7 @@
 //! distances from it.
 
 use super::plane::PAD;
-use super::{Spread, View};
+use super::{Footprint, Spread, View};
 use crate::lanes::{Isa, Kernel, LANES, Lanes, dispatch};
 
 /// Binary places of a position.
@@ -37,11 +37,14 @@ fn near(view: &View) -> bool {
 
 /// Whether [`project`] can do this view: 16 neighbouring rays within 32 pixels.
 pub(super) fn projects(view: &View) -> bool {
-    view.per_ray < 2.0 && near(view)
+    view.footprint == Footprint::Line && view.per_ray < 2.0 && near(view)
 }
 
 /// Whether [`collect`] can: all rays that 16 neighbouring pixels need are at most 32.
 pub(super) fn collects(view: &View, spread: Spread) -> bool {
+    if view.footprint == Footprint::Strip && spread == Spread::Transpose {
+        return false;
+    }
     let taps = if spread == Spread::Transpose && view.per_ray < 1.0 { 4.0 } else { 2.0 };
     view.per_ray >= 0.5 && 15.0 / view.per_ray + taps <= 31.0 && near(view)
 }
