@@ -33,8 +33,10 @@
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`extension`], [`convolution`], [`fourier`],
 //! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`compose`], [`norm`], [`pseudo_inverse`], [`mod@interpolate`],
-//! [`volume`], [`radon`], [`fbp`], [`likelihood`], [`mod@low_dose`].
+//! [`volume`], [`radon`], [`fbp`], [`angles`], [`axis`], [`likelihood`], [`mod@low_dose`].
 
+pub mod angles;
+pub mod axis;
 mod check;
 pub mod compose;
 pub mod convolution;
@@ -56,6 +58,8 @@ pub mod radon;
 pub mod registered;
 pub mod volume;
 
+pub use angles::{AngleUnit, read_angles};
+pub use axis::axis_of_rotation;
 pub use compose::Compose;
 pub use convolution::Convolution;
 pub use crop::Crop;
@@ -71,6 +75,6 @@ pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, LinearOperator, Operator};
 pub use pseudo_inverse::{MinimumNorm, PseudoInverse};
-pub use radon::{Detector, ParallelBeam, Pixels, Radon};
+pub use radon::{Detector, Footprint, ParallelBeam, Pixels, Radon};
 pub use registered::estimate_kernel;
 pub use volume::VolumeConvolution;

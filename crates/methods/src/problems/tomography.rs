@@ -13,7 +13,7 @@ use smalti_base::lodopab::{self, Part};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::radon::refused;
 use smalti_operators::{
-    Detector, Fbp, Filter, Operator, ParallelBeam, Pixels, Poisson, Radon, low_dose, upsample,
+    Detector, Fbp, Filter, Footprint, Operator, ParallelBeam, Pixels, Poisson, Radon, low_dose, upsample,
 };
 use smalti_solvers::{Pair, Pairs};
 use std::cell::RefCell;
@@ -64,8 +64,8 @@ pub struct Photons {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Scan {
-    /// Side of a slice in pixels, 16 to 4096; slices of a data folder must have it, unless it is less than theirs:
-    /// then their means over pixels are taken.
+    /// Side of a slice in pixels, 16 to 4096; slices of a data folder must be square and have it, unless it is less than
+    /// theirs: then their means over pixels are taken.
     #[garde(range(min = 16, max = 4096))]
     pub size: i64,
     /// Side of a slice in metres, above 0, at most 100.
@@ -182,7 +182,8 @@ impl Scanner {
             fbp: Fbp::new(coarse.clone(), fbp.filter.into(), fbp.frequency_scaling)?,
             beam: coarse,
             likelihood: Poisson::new(noise.photons, noise.mu_max)?,
-            fine: Radon::new(beam(scan.simulation_size)?),
+            // Single rays also where the finer pixels are smaller than those of the detector, as LoDoPaB-CT was simulated.
+            fine: Radon::new(beam(scan.simulation_size)?.with_footprint(Footprint::Line)),
         })
     }
 
@@ -214,7 +215,11 @@ impl Instrument for Scanner {
         if (height, width) == (size, size) {
             return Ok(image.shallow_clone());
         }
-        if height.min(width) < size {
+        if height != width {
+            let expected = "a square slice (cut or extend it: it is not squeezed)";
+            return Err(Error::shape(name, expected, format!("{height} x {width} pixels")));
+        }
+        if height < size {
             return Err(Error::shape(name, format!("at least {size} x {size} pixels"), image.size()));
         }
         Ok(image.f_adaptive_avg_pool2d([size, size])?)

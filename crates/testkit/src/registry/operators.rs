@@ -3,8 +3,8 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Biased, Compose, Convolution, Crop, Detector, Extension, FourierDownsampling, Gradient, Identity,
-    LinearOperator, Mask, Operator, ParallelBeam, Pixels, Radon, VolumeConvolution, kernel, radon,
+    Biased, Compose, Convolution, Crop, Detector, Extension, Footprint, FourierDownsampling, Gradient,
+    Identity, LinearOperator, Mask, Operator, ParallelBeam, Pixels, Radon, VolumeConvolution, kernel, radon,
 };
 use tch::{Kind, Tensor};
 
@@ -135,10 +135,20 @@ pub fn projections() -> Result<Vec<Linear>> {
         ("rectangular", 12, 19, Detector { count: 31, spacing: 0.008, offset: 0.004 }),
         ("rectangular, coarse detector", 21, 9, Detector { count: 12, spacing: 0.027, offset: -0.01 }),
         ("rectangular, fine detector", 10, 14, Detector { count: 60, spacing: 0.0031, offset: 0.0 }),
+        ("rectangular, axis aside", 13, 18, Detector::around(4.3, 17, 0.01)),
+        ("rectangular, detector a little coarse, axis aside", 13, 18, Detector::around(4.3, 17, 0.0105)),
     ];
+    let mut beams = Vec::new();
     for (name, rows, columns, detector) in cases {
         let pixels = Pixels { rows, columns, size: 0.01 };
         let beam = ParallelBeam::new(angles.clone(), pixels, detector).map_err(radon::refused)?;
+        if beam.footprint() == Footprint::Strip {
+            let rays = beam.clone().with_footprint(Footprint::Line);
+            beams.push((format!("{name}, single rays"), rays));
+        }
+        beams.push((name.to_owned(), beam));
+    }
+    for (name, beam) in beams {
         let a = Radon::new(beam);
         all.push(Linear::new(
             format!("parallel beam, {name}, by tensors"),
