@@ -8,7 +8,8 @@ use crate::{
     tables, tidy, workspace,
 };
 use std::{
-    path::Path,
+    ffi::OsStr,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -23,7 +24,21 @@ pub(crate) fn test(root: &Path) -> Result {
 fn tests(root: &Path, libtorch: &Libtorch) -> Result<Command> {
     let mut command = cargo(root, libtorch, &["test", "--workspace", "--release"])?;
     command.env("OMP_NUM_THREADS", "1");
+    if let Some(folder) = required_data(root, std::env::var_os(REQUIRE_DATA).as_deref()) {
+        eprintln!("measured data: {}; no test is skipped for want of them", folder.display());
+        command.env(REQUIRE_DATA, "1");
+    }
     Ok(command)
+}
+
+/// The variable that makes tests fail instead of skip where measured data are missing.
+const REQUIRE_DATA: &str = "SMALTI_REQUIRE_DATA";
+
+/// The folder beside the checkout that holds all measured data, where there is one and the user has not set the variable. (`data/`
+/// of the checkout may hold a part of them.)
+fn required_data(root: &Path, set: Option<&OsStr>) -> Option<PathBuf> {
+    let folder = root.join("../shared/data");
+    (set.is_none() && folder.is_dir()).then_some(folder)
 }
 
 /// A cargo command in the root of the checkout.
@@ -157,6 +172,17 @@ mod tests {
         for (name, _) in FEWER_STEPS {
             assert!(there.iter().any(|example| example == name), "{name}");
         }
+    }
+
+    #[test]
+    fn data_beside_the_checkout_are_required_unless_the_user_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("checkout");
+        std::fs::create_dir_all(root.join("data")).unwrap();
+        assert_eq!(required_data(&root, None), None);
+        std::fs::create_dir_all(folder.path().join("shared/data")).unwrap();
+        assert_eq!(required_data(&root, None), Some(root.join("../shared/data")));
+        assert_eq!(required_data(&root, Some(OsStr::new("0"))), None);
     }
 
     #[test]

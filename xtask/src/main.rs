@@ -6,6 +6,7 @@
 mod bench;
 mod child;
 mod ci;
+mod docs;
 mod failure;
 mod fetch;
 mod libtorch;
@@ -41,6 +42,8 @@ enum Command {
     ReproduceTables(tables::Options),
     /// Fill data/ from the pinned public sources, or from a local mirror
     FetchData(fetch::Options),
+    /// Renew tables and examples in documents, from results and from the code
+    Docs(docs::Options),
     /// Set up, then run the criterion benchmarks; ARGS go to `cargo bench` as they are
     Bench {
         /// What `cargo bench` gets, e.g. `--bench flow -- --quick`
@@ -93,6 +96,7 @@ fn run(command: &Command) -> failure::Result {
         Command::Tidy => tidy::tidy(root),
         Command::ReproduceTables(options) => tables::reproduce_tables(root, options),
         Command::FetchData(options) => fetch::fetch_data(root, options),
+        Command::Docs(options) => docs::docs(root, options),
         Command::Bench { args } => bench::bench(root, args),
         Command::BenchPeers { only, data } => bench::bench_peers(root, only, data.as_deref()),
         Command::BenchTraining { args } => bench::bench_training(root, args),

@@ -1,6 +1,9 @@
 //! `cargo xtask tidy`: the rules of the house that no compiler checks.
 
+mod cycles;
 mod data;
+mod documents;
+mod finding;
 mod layers;
 mod test_files;
 mod text;
@@ -9,37 +12,8 @@ use crate::{
     failure::{Failure, Result},
     workspace,
 };
-use std::{fmt, path::Path};
-
-/// One breach of a rule.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Finding {
-    /// The file or package.
-    place: String,
-    /// The line, counted from 1, where there is one.
-    line: Option<usize>,
-    /// What is wrong, and what would be right.
-    problem: String,
-}
-
-impl Finding {
-    fn new(place: impl ToString, problem: impl Into<String>) -> Self {
-        Self { place: place.to_string(), line: None, problem: problem.into() }
-    }
-
-    fn at(place: impl ToString, line: usize, problem: impl Into<String>) -> Self {
-        Self { line: Some(line), ..Self::new(place, problem) }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.place, self.problem),
-            None => write!(f, "{}: {}", self.place, self.problem),
-        }
-    }
-}
+use finding::Finding;
+use std::path::Path;
 
 /// Checks the checkout and prints every breach.
 pub(crate) fn tidy(root: &Path) -> Result {
@@ -55,6 +29,7 @@ pub(crate) fn tidy(root: &Path) -> Result {
 
 fn findings(root: &Path) -> Result<Vec<Finding>> {
     let files = workspace::files(root)?;
+    let experiments = workspace::experiments(root)?;
     let mut findings = Vec::new();
     for file in &files {
         let path = root.join(file);
@@ -62,9 +37,12 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
         if let Ok(text) = std::str::from_utf8(&bytes) {
             findings.extend(text::check(file, text));
             findings.extend(test_files::check(&files, file, text));
+            findings.extend(documents::check(root, &experiments, file, text)?);
         }
     }
-    findings.extend(layers::check(&workspace::metadata(root)?)?);
+    let metadata = workspace::metadata(root)?;
+    findings.extend(layers::check(&metadata)?);
+    findings.extend(cycles::check(root, &metadata)?);
     findings.extend(data::check(root, &files)?);
     findings.sort();
     Ok(findings)

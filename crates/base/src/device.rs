@@ -1,8 +1,8 @@
 //! The device that a run computes on, and the process-wide settings of libtorch.
 
 use crate::error::{Error, Result};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fmt, str::FromStr};
 use tch::Device;
 
 /// The device as a user writes it: `auto`, `cpu` or `cuda:N`.
@@ -21,13 +21,23 @@ impl FromStr for DeviceChoice {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::value("--device", "auto, cpu or cuda:N", text);
+        let wrong = || Error::value("device", "auto, cpu or cuda:N", text);
         match text.split_once(':') {
             None if text == "auto" => Ok(Self::Auto),
             None if text == "cpu" => Ok(Self::Cpu),
             None if text == "cuda" => Ok(Self::Cuda(0)),
             Some(("cuda", n)) => Ok(Self::Cuda(n.parse().map_err(|_| wrong())?)),
             _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
         }
     }
 }
@@ -49,7 +59,7 @@ impl DeviceChoice {
                 |()| Device::cuda_if_available(),
             )),
             Self::Cuda(n) => {
-                let no = |problem: String| Error::Device { asked: format!("cuda:{n}"), problem };
+                let no = |problem: String| Error::Device { index: n, problem };
                 load_cuda().map_err(no)?;
                 let count = tch::Cuda::device_count();
                 if (n as i64) < count {
@@ -67,7 +77,8 @@ impl DeviceChoice {
 #[allow(unsafe_code)]
 fn has_driver() -> bool {
     use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
-    // SAFETY: the driver's public library; libtorch loads the same one.
+    // SAFETY: the driver's public library, whose initialisers expect to run in any program, as they do when libtorch
+    // loads it; never unloaded.
     unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | RTLD_LOCAL) }.map(std::mem::forget).is_ok()
 }
 
@@ -103,7 +114,8 @@ pub fn threads() -> usize {
 /// [`crate::parallel::map`].
 #[allow(unsafe_code)]
 pub fn prepare_process(threads: Option<usize>) {
-    // SAFETY: mallopt only sets numbers of the allocator. Older glibc refuses thresholds above 32 MiB.
+    // SAFETY: mallopt only sets numbers of the allocator, each a machine word that other threads read whenever they allocate
+    // (glibc's `free` changes the same thresholds while they do). Older glibc refuses thresholds above 32 MiB.
     #[cfg(target_env = "gnu")]
     unsafe {
         if libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30) == 0 {
@@ -127,9 +139,12 @@ mod tests {
         assert_eq!(read("cpu").unwrap(), DeviceChoice::Cpu);
         assert_eq!(read("cuda").unwrap(), DeviceChoice::Cuda(0));
         assert_eq!(read("cuda:3").unwrap(), DeviceChoice::Cuda(3));
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(2)] {
+            assert_eq!(read(&choice.to_string()).unwrap(), choice);
+        }
         for text in ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0"] {
             let line = read(text).unwrap_err().to_string();
-            assert_eq!(line, format!("--device: expected auto, cpu or cuda:N, got {text}"));
+            assert_eq!(line, format!("device: expected auto, cpu or cuda:N, got {text}"));
         }
     }
 
@@ -138,7 +153,7 @@ mod tests {
         // No machine has this many, and most have none at all.
         let line = DeviceChoice::Cuda(999).resolve().unwrap_err().to_string();
         assert!(line.starts_with("device cuda:999: libtorch"), "{line}");
-        assert!(line.ends_with("; use --device cpu or auto") && line.lines().count() == 1, "{line}");
+        assert!(line.ends_with("; use cpu or auto") && line.lines().count() == 1, "{line}");
     }
 
     #[test]

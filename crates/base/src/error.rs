@@ -50,6 +50,16 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
+    /// A file has a format that this build does not read or write.
+    #[error("{}: is a file of the format {format}, for which smalti-base is to be built with its feature `{feature}`", path.display())]
+    Feature {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
+        /// The feature of this crate that adds it.
+        feature: &'static str,
+    },
     /// A term became NaN or infinite.
     #[error("{term} became {value} in iteration {iteration}; lower the learning rate or look at the data")]
     NonFinite {
@@ -66,11 +76,11 @@ pub enum Error {
         /// What was kept of the work, and how to go on.
         kept: String,
     },
-    /// The device asked for is not there.
-    #[error("device {asked}: {problem}; use --device cpu or auto")]
+    /// The CUDA device asked for is not there.
+    #[error("device cuda:{index}: {problem}; use cpu or auto")]
     Device {
-        /// The device as written by the user.
-        asked: String,
+        /// Number of the device that was asked for.
+        index: usize,
         /// Why it cannot be used.
         problem: String,
     },

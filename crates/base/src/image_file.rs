@@ -1,4 +1,4 @@
-//! Image files: PNG with 8 or 16 bits, TIFF with integers or floats.
+//! Image files: PNG with 8 or 16 bits; with the feature `tiff` also TIFF with integers or floats.
 //!
 //! Which of the two a file is, its first bytes say; its name does not matter. Pixel values are taken as they
 //! are stored: no gamma, no colour profile, no stretching of the contrast.
@@ -10,25 +10,15 @@
 //! | TIFF, floats | as stored, any range |
 
 mod png;
+mod raster;
+#[cfg(feature = "tiff")]
 mod tiff;
 
 use crate::error::{Error, Result};
 use crate::files;
+use raster::{NonFinite, Raster, SAVE_AGAIN};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-
-/// A decoded image: `height x width` pixels of `channels` interleaved samples, scaled as said above.
-struct Raster {
-    height: usize,
-    width: usize,
-    channels: usize,
-    samples: Vec<f32>,
-}
-
-/// Decoded images above this size are taken for corrupt files.
-const LARGEST_DECODED_BYTES: usize = 4 << 30;
-
-const SAVE_AGAIN: &str = "save or download the file again";
 
 /// Loads one greyscale image.
 ///
@@ -41,7 +31,8 @@ const SAVE_AGAIN: &str = "save or download the file again";
 ///
 /// # Errors
 /// [`Error::File`] where the file cannot be read; [`Error::Content`] where it is empty, neither PNG nor TIFF,
-/// corrupt, of a kind that is not supported, or holds NaN or infinite pixels.
+/// corrupt, of a kind that is not supported, or holds NaN or infinite pixels; [`Error::Feature`] where it is TIFF and the
+/// feature `tiff` is off.
 ///
 /// Luma: ITU-R BT.601.
 pub fn load_gray(path: &Path) -> Result<Tensor> {
@@ -85,17 +76,6 @@ pub fn save_png16(path: &Path, image: &Tensor) -> Result<()> {
     files::write_atomically(path, &png::encode16(&raster_to_save(image, &[1])?)?)
 }
 
-/// Saves a colour image as an 8-bit PNG: `round(255 clamp(v, 0, 1))`.
-///
-/// # Shapes
-/// `[1, 3, H, W]`, red, green, blue, any float dtype and device.
-///
-/// # Errors
-/// Those of [`save_png8`].
-pub fn save_png8_rgb(path: &Path, image: &Tensor) -> Result<()> {
-    files::write_atomically(path, &png::encode8(&raster_to_save(image, &[3])?)?)
-}
-
 /// The bytes of an 8-bit PNG file, e.g. to embed in a page: `round(255 clamp(v, 0, 1))`.
 ///
 /// # Shapes
@@ -116,6 +96,7 @@ pub fn encode_png8(image: &Tensor) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::Shape`] and [`Error::File`] as [`save_png8`].
+#[cfg(feature = "tiff")]
 pub fn save_tiff_f32(path: &Path, image: &Tensor) -> Result<()> {
     files::write_atomically(path, &tiff::encode_f32(&raster_to_save(image, &[1])?)?)
 }
@@ -124,7 +105,12 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Raster> {
     match bytes {
         [] => Err(Error::content(path, "the file is empty", SAVE_AGAIN)),
         [0x89, b'P', b'N', b'G', ..] => png::decode(path, bytes),
-        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => tiff::decode(path, bytes),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
+            #[cfg(feature = "tiff")]
+            return tiff::decode(path, bytes);
+            #[cfg(not(feature = "tiff"))]
+            Err(Error::Feature { path: path.to_owned(), format: "TIFF", feature: "tiff" })
+        }
         _ => {
             let kind = image::guess_format(bytes).map_or("of an unknown kind".into(), |f| format!("{f:?}"));
             let problem = format!("is neither a PNG nor a TIFF file (its first bytes: {kind})");
@@ -170,31 +156,4 @@ fn raster_to_save(image: &Tensor, channels: &[i64]) -> Result<Raster> {
     let interleaved = interleaved.f_view([c, h, w])?.f_permute([1, 2, 0])?.f_contiguous()?.f_view([-1])?;
     let samples = Vec::<f32>::try_from(&interleaved)?;
     Ok(Raster { height: h as usize, width: w as usize, channels: c as usize, samples })
-}
-
-/// How many values are NaN or infinite, and where the first is.
-struct NonFinite {
-    count: usize,
-    row: usize,
-    column: usize,
-}
-
-impl NonFinite {
-    /// `row_length`: samples in one row.
-    fn find(samples: &[f32], row_length: usize) -> Option<Self> {
-        let first = samples.iter().position(|v| !v.is_finite())?;
-        let count = samples[first..].iter().filter(|v| !v.is_finite()).count();
-        Some(Self { count, row: first / row_length, column: first % row_length })
-    }
-}
-
-impl std::fmt::Display for NonFinite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { count, row, column } = self;
-        let pixels = if *count == 1 { "pixel" } else { "pixels" };
-        write!(
-            f,
-            "{count} NaN or infinite {pixels}, the first at row {row}, column {column} (counted from 0)"
-        )
-    }
 }

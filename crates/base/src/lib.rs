@@ -13,7 +13,18 @@
 //! ```
 //!
 //! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`image_file`],
-//! [`hdf5_file`], [`lodopab`], [`metrics`], [`checkpoint`], [`pytorch_file`], [`npz_file`], [`tensorboard`].
+//! [`hdf5_file`], `lodopab`, [`metrics`], [`checkpoint`], [`pytorch_file`], [`npz_file`], `tensorboard`.
+//!
+//! # Features
+//! None is on by default; a file of a format whose feature is off is refused by an [`Error::Feature`].
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `hdf5` | images in HDF5 files ([`hdf5_file`]), the files of LoDoPaB-CT (`lodopab`) |
+//! | `tiff` | TIFF files in [`image_file`] |
+//! | `tensorboard` | logs for TensorBoard (`tensorboard`) |
+
+#![warn(missing_debug_implementations)]
 
 pub mod checkpoint;
 pub mod device;
@@ -21,6 +32,7 @@ pub mod error;
 pub mod files;
 pub mod hdf5_file;
 pub mod image_file;
+#[cfg(feature = "hdf5")]
 pub mod lodopab;
 pub mod metrics;
 pub mod npz_file;
@@ -29,6 +41,7 @@ pub mod pytorch_file;
 pub mod seed;
 pub mod slices;
 pub mod space;
+#[cfg(feature = "tensorboard")]
 pub mod tensorboard;
 
 pub use device::DeviceChoice;

@@ -21,6 +21,7 @@
 use crate::error::{Error, Result};
 use hdf5_reader::storage::FileStorage;
 use hdf5_reader::{Dataset, Datatype, Hdf5File, SliceInfo, SliceInfoElem};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tch::Tensor;
@@ -159,7 +160,14 @@ impl Slices {
     }
 }
 
+impl fmt::Debug for Slices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slices").field("files", &self.files).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
 /// Ground truths with their observations.
+#[derive(Debug)]
 pub struct Pairs {
     ground_truths: Slices,
     observations: Slices,

@@ -46,6 +46,7 @@ impl Seed {
 }
 
 /// A stream of random numbers; tensors come as float32 (or int64) on the CPU, the same on every machine.
+#[derive(Debug)]
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {

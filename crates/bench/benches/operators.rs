@@ -4,7 +4,7 @@ use criterion::Criterion;
 use smalti_base::{Result, Space};
 use smalti_bench::{fixtures, timed};
 use smalti_operators::{
-    Border, Convolution, Extension, Fbp, Filter, LinearOperator, Operator, ParallelBeam, Radon, interpolate,
+    Boundary, Convolution, Fbp, Filter, LinearOperator, Operator, ParallelBeam, PixelGrid, Radon, interpolate,
 };
 use std::process::ExitCode;
 use tch::Kind;
@@ -16,10 +16,10 @@ fn main() -> ExitCode {
 fn operators(criterion: &mut Criterion) -> Result<()> {
     let slice = fixtures::domain();
     let photograph = Space::image(1, 320, 480);
-    let reflect = Extension::Reflect { before: 7, after: 7 };
+    let reflect = Boundary::ReflectBy(7);
     let kernel = fixtures::noise(Space::image(1, 15, 15)).reshape([15, 15]);
     let kernel = &kernel / kernel.sum(Kind::Float);
-    let sic = Convolution::superresolution(slice, 16, 2.0, 4, Extension::WrapAfter)?;
+    let sic = Convolution::superresolution(slice, 16, 2.0, 4, Boundary::Periodic)?;
     let zero_shot = Convolution::superresolution(photograph, 16, 1.0, 2, reflect)?;
     let blur = Convolution::blur(slice, &kernel, reflect)?;
 
@@ -38,7 +38,7 @@ fn operators(criterion: &mut Criterion) -> Result<()> {
     timed::time(&mut group, "radon/adjoint/362x362", || radon.adjoint(&y))?;
     timed::time(&mut group, "fbp/362x362", || fbp.apply(&y))?;
     let y = fixtures::noise(sic.range());
-    for (name, border) in [("clamp", Border::Clamp), ("periodic", Border::Periodic)] {
+    for (name, border) in [("clamp", Boundary::Valid), ("periodic", Boundary::Periodic)] {
         let id = format!("interpolate/{name}/150x150_to_600x600");
         timed::time(&mut group, &id, || interpolate(&y, sic.grid(), slice, border))?;
     }

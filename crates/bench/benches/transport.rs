@@ -4,7 +4,7 @@ use criterion::Criterion;
 use smalti_base::Result;
 use smalti_bench::timed::{group, run, time};
 use smalti_bench::transport::{Images, patches, refused, rows};
-use smalti_kernels::transport::{Dual, DualMethod, Queries, References};
+use smalti_kernels::transport::{DualMethod, DualSolver, Queries, References};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ fn transport(criterion: &mut Criterion) -> Result<()> {
     let references = Arc::new(References::new(&few(&images.reference, "references")?).map_err(refused)?);
     let mut queries = Queries::new(&references, few(&images.image, "queries")?).map_err(refused)?;
     time(&mut group, &format!("dual_cold/{FEW}x{FEW}"), || {
-        let mut dual = Dual::new(&references, DualMethod::default()).map_err(refused)?;
+        let mut dual = DualSolver::new(&references, DualMethod::default()).map_err(refused)?;
         dual.solve(&mut queries, None).map_err(refused)
     })?;
     group.finish();

@@ -9,7 +9,7 @@ use smalti_base::image_file::load_gray;
 use smalti_base::{Error, Result};
 use smalti_bench::fixtures;
 use smalti_bench::transport::{Images, patches, refused, rows};
-use smalti_kernels::transport::{Dual, DualMethod, Queries, References};
+use smalti_kernels::transport::{DualMethod, DualSolver, Queries, References};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,7 +48,7 @@ fn solve(images: &Images, (n, m): (usize, usize)) -> Result<()> {
     let references = Arc::new(References::new(&y).map_err(refused)?);
     let mut queries = Queries::new(&references, rows(&x)?).map_err(refused)?;
     let method = DualMethod::Converge { gap: 1e-3, evaluations: 400 };
-    let mut dual = Dual::new(&references, method).map_err(refused)?;
+    let mut dual = DualSolver::new(&references, method).map_err(refused)?;
     for step in 0..=STEPS {
         if step > 0 {
             x += fixtures::seed().at("steps of the image", step).normal(&x.size()) * NOISE;

@@ -8,7 +8,7 @@ use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result};
 use smalti_kernels::error::KernelError;
 use smalti_kernels::rows::Rows;
-use smalti_kernels::transport::{Dual, DualMethod, Queries, References};
+use smalti_kernels::transport::{DualMethod, DualSolver, Queries, References};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -199,7 +199,7 @@ fn distance(name: &'static str, what: &str, (x, y): (Tensor, Tensor), folder: &P
         let start = Instant::now();
         let references = Arc::new(References::new(&y).map_err(refused)?);
         let mut queries = Queries::new(&references, x.clone()).map_err(refused)?;
-        let mut dual = Dual::new(&references, DualMethod::default()).map_err(refused)?;
+        let mut dual = DualSolver::new(&references, DualMethod::default()).map_err(refused)?;
         let solution = dual.solve(&mut queries, None).map_err(refused)?;
         let seconds = start.elapsed().as_secs_f64();
         if !solution.converged {
@@ -231,14 +231,14 @@ pub(crate) fn potentials(kind: Psi, x: &Tensor, y: &Tensor, runs: u64) -> Result
     let psi = match kind {
         Psi::Early => {
             let method = DualMethod::AveragedSgd { steps: 10, step: 1.0 };
-            let mut dual = Dual::new(&references, method).map_err(refused)?;
+            let mut dual = DualSolver::new(&references, method).map_err(refused)?;
             let mut queries = Queries::new(&references, rows(x)?).map_err(refused)?;
             dual.solve(&mut queries, None).map_err(refused)?;
             dual.potential().to_vec()
         }
         Psi::Converged => {
             let method = DualMethod::Converge { gap: 1e-2, evaluations: 1000 };
-            let mut dual = Dual::new(&references, method).map_err(refused)?;
+            let mut dual = DualSolver::new(&references, method).map_err(refused)?;
             let mut queries =
                 Queries::new(&references, rows(&spread_over(x, y.size()[0])?)?).map_err(refused)?;
             let solution = dual.solve(&mut queries, None).map_err(refused)?;

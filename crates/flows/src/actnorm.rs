@@ -2,22 +2,23 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Tape, refuse_condition};
-use smalti_base::{Error, Result};
+use crate::layer::{Layer, refuse_condition};
+use crate::tape::Tape;
+use smalti_base::{Error, Result, parallel::Shared};
 use tch::{Kind, Tensor};
 
 /// `z = x exp(a) + b` per channel (axis 1 of `[B, d, ...]`), data to latent; with `n` positions a channel,
 /// `log |det J_{T^-1}| = n sum a`. (Kingma and Dhariwal 2018, section 3.1.)
 #[derive(Debug)]
 pub struct ActNorm {
-    log_scale: Tensor,
-    bias: Tensor,
+    log_scale: Shared<Tensor>,
+    bias: Shared<Tensor>,
 }
 
 impl ActNorm {
     /// The identity on `dim` channels.
     pub fn identity(dim: i64) -> Self {
-        let zeros = || Tensor::zeros([dim], (Kind::Float, tch::Device::Cpu));
+        let zeros = || Shared::new(Tensor::zeros([dim], (Kind::Float, tch::Device::Cpu)));
         Self { log_scale: zeros(), bias: zeros() }
     }
 
@@ -39,7 +40,7 @@ impl ActNorm {
             let expected = "channels that vary, of finite values";
             return Err(Error::value("batch for actnorm", expected, "a constant channel, NaN or infinity"));
         }
-        Ok(Self { log_scale: -std.log(), bias: -mean / std })
+        Ok(Self { log_scale: Shared::new(-std.log()), bias: Shared::new(-mean / std) })
     }
 
     fn per_channel(t: &Tensor, x: &Tensor) -> Result<Tensor> {
@@ -110,6 +111,6 @@ impl Layer for ActNorm {
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.log_scale, &mut self.bias]
+        vec![&mut *self.log_scale, &mut *self.bias]
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Precision, Tape};
+use crate::layer::Layer;
 use crate::mlp::Mlp;
+use crate::precision::Precision;
+use crate::tape::Tape;
 use smalti_base::{Result, parallel};
 use tch::Tensor;
 

@@ -3,12 +3,15 @@
 use crate::bijection::{Bijection, Mapped};
 use crate::clamp::SoftClamp;
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Precision, Tape, check_vectors, refuse_condition};
+use crate::layer::{Layer, check_vectors, refuse_condition};
 use crate::mlp::Mlp;
-use smalti_base::{Error, Result, parallel, seed::Stream, slices};
+use crate::precision::Precision;
+use crate::tape::Tape;
+use smalti_base::slices::{self, Buffer};
+use smalti_base::{Error, Result, parallel, seed::Stream};
 use smalti_kernels::affine::{self, Undone};
 use smalti_kernels::mlp::Matrix;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// The double affine coupling of GLOW as FrEIA builds it, on vectors `[B, d]`.
 ///
@@ -103,28 +106,27 @@ impl Coupling {
     }
 
     /// The same in one pass over memory.
+    #[allow(unsafe_code)]
     fn undo_fused(&self, out: &Tensor, y: &Tensor, tape: Option<&mut Tape>) -> Result<(Tensor, Tensor)> {
         let [rows, n] = [y.size()[0], y.size()[1]];
-        let options = (Kind::Float, Device::Cpu);
-        let [mut x, mut scale, mut derivative] = [0; 3].map(|_| Tensor::empty([rows, n], options));
-        let mut log_det = Tensor::empty([rows], options);
-        let to = Undone {
-            x: slices::values_mut(&mut x)?,
-            scale: slices::values_mut(&mut scale)?,
-            derivative: slices::values_mut(&mut derivative)?,
-            log_det: slices::values_mut(&mut log_det)?,
-        };
+        let new = || Buffer::zeros(&[rows, n]);
+        let (mut x, mut scale, mut derivative) = (new()?, new()?, new()?);
+        let mut log_det = Buffer::zeros(&[rows])?;
+        let to = Undone { x: &mut x, scale: &mut scale, derivative: &mut derivative, log_det: &mut log_det };
         let y = slices::with_rows(y)?;
-        let (values, stride) = slices::rows(&y)?;
+        // SAFETY: until `undo` is done, which is the last use of the slices, this thread writes into new memory only; and
+        // no other thread writes into tensors that it has lent (decision 013).
+        let (out, (values, stride)) = unsafe { (slices::values(out)?, slices::rows(&y)?) };
         let (bound, slope) = self.clamp.factors();
         let clamp = affine::Clamp { bound: bound as f32, slope: slope as f32 };
-        affine::undo(slices::values(out)?, Matrix { values, stride }, n as usize, clamp, to);
+        affine::undo(out, Matrix { values, stride }, n as usize, clamp, to);
+        let x = x.into_tensor();
         if let Some(tape) = tape {
-            tape.push(scale);
+            tape.push(scale.into_tensor());
             tape.push(x.shallow_clone());
-            tape.push(derivative);
+            tape.push(derivative.into_tensor());
         }
-        Ok((x, log_det))
+        Ok((x, log_det.into_tensor()))
     }
 
     /// `y = x exp(s) + t`, `(s, t) = net(given)`: the new half and `sum s`.
@@ -137,6 +139,7 @@ impl Coupling {
     }
 
     /// The way back through [`Coupling::undo`]: from the gradient in its result to those in `given` and `y`.
+    #[allow(unsafe_code)]
     pub(crate) fn undo_back(
         &self,
         net: &Mlp,
@@ -148,14 +151,18 @@ impl Coupling {
         let (slope, x, scale) = (tape.pop()?, tape.pop()?, tape.pop()?);
         if [&slope, &x, &scale].into_iter().all(slices::readable) {
             let n = x.size()[1];
-            let mut grad_out = Tensor::empty([x.size()[0], 2 * n], (Kind::Float, Device::Cpu));
-            let mut grad_y = x.empty_like();
+            let mut grad_out = Buffer::zeros(&[x.size()[0], 2 * n])?;
+            let mut grad_y = Buffer::zeros(&x.size())?;
             let grad = slices::with_rows(grad)?;
-            let (values, stride) = slices::rows(&grad)?;
-            let given = [slices::values(&x)?, slices::values(&scale)?, slices::values(&slope)?];
-            let to = (slices::values_mut(&mut grad_out)?, slices::values_mut(&mut grad_y)?);
-            affine::undo_back(Matrix { values, stride }, grad_log_det as f32, n as usize, given, to.0, to.1);
-            return Ok((net.pull_back(&grad_out, tape, weights)?, grad_y));
+            // SAFETY: as in `undo_fused`.
+            let (grad, given) = unsafe {
+                let (values, stride) = slices::rows(&grad)?;
+                let given = [slices::values(&x)?, slices::values(&scale)?, slices::values(&slope)?];
+                (Matrix { values, stride }, given)
+            };
+            affine::undo_back(grad, grad_log_det as f32, n as usize, given, &mut grad_out, &mut grad_y);
+            let grad_in = net.pull_back(&grad_out.into_tensor(), tape, weights)?;
+            return Ok((grad_in, grad_y.into_tensor()));
         }
         let grad_y = grad * scale;
         let grad_raw = ((grad * x) + grad_log_det) * slope;

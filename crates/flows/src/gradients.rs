@@ -1,6 +1,7 @@
 //! Gradients of the parameters, from the parts of a batch that different threads took.
 
-use smalti_base::{Error, Result, parallel, slices};
+use smalti_base::parallel::{Shared, map};
+use smalti_base::{Error, Result, slices::Buffer};
 use smalti_kernels::mlp::{Outer, sum_of_products};
 use tch::{Kind, Tensor};
 
@@ -11,7 +12,7 @@ pub struct Gradients(pub(crate) Vec<Gradient>);
 /// The gradient in one parameter.
 #[derive(Debug)]
 pub(crate) enum Gradient {
-    Ready(Tensor),
+    Ready(Shared<Tensor>),
     /// The product of two matrices, `[out, N] [N, in]`, still to be computed: over all parts of a batch at once.
     Product(Outer, [i64; 2]),
 }
@@ -19,7 +20,7 @@ pub(crate) enum Gradient {
 impl Gradients {
     /// Appends the gradient in the next parameter.
     pub fn push(&mut self, gradient: Tensor) {
-        self.0.push(Gradient::Ready(gradient));
+        self.0.push(Gradient::Ready(Shared::new(gradient)));
     }
 
     pub(crate) fn push_product(&mut self, factors: Outer, shape: [i64; 2]) {
@@ -50,22 +51,21 @@ impl Gradients {
         if let Some(other) = parts.iter().find(|p| p.len() != n) {
             return Err(Error::shape("gradients of a part of the batch", n, other.len()));
         }
-        parallel::map(n, |k| {
+        map(n, |k| {
             let (mut ready, mut factors, mut shape) = (Vec::new(), Vec::new(), None);
             for part in parts {
                 match &part.0[k] {
-                    Gradient::Ready(t) => ready.push(t),
+                    Gradient::Ready(t) => ready.push(&**t),
                     Gradient::Product(outer, of) => {
                         factors.push(outer);
                         shape = Some(*of);
                     }
                 }
             }
-            let mut total = match shape {
-                None => return Self::plain_sum(&ready),
-                Some(shape) => Tensor::empty(shape, tch::kind::FLOAT_CPU),
-            };
-            sum_of_products(&factors, slices::values_mut(&mut total)?);
+            let Some(shape) = shape else { return Self::plain_sum(&ready) };
+            let mut total = Buffer::zeros(&shape)?;
+            sum_of_products(&factors, &mut total);
+            let mut total = total.into_tensor();
             for t in ready {
                 total = total.f_add(t)?;
             }

@@ -3,60 +3,18 @@
 use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
 use crate::mlp::Mlp;
+use crate::precision::Precision;
+use crate::tape::Tape;
 use smalti_base::{Error, Result};
-use smalti_kernels::bf16::Engine;
-use smalti_kernels::mlp::Pass;
-use tch::{Device, Tensor};
-
-/// What a pass towards the latent space leaves behind for the way back: a stack of tensors, and one of the passes of
-/// subnets that do without libtorch.
-///
-/// Every layer takes off exactly what it put on.
-#[derive(Debug, Default)]
-pub struct Tape {
-    tensors: Vec<Tensor>,
-    passes: Vec<Pass>,
-}
-
-impl Tape {
-    /// Puts a tensor on.
-    pub fn push(&mut self, t: Tensor) {
-        self.tensors.push(t);
-    }
-
-    /// Takes the latest tensor off.
-    ///
-    /// # Errors
-    /// [`Error::Value`] where the tape is empty: the pass before did not fit this one.
-    pub fn pop(&mut self) -> Result<Tensor> {
-        self.tensors.pop().ok_or_else(Self::misfit)
-    }
-
-    /// Puts a pass on.
-    pub(crate) fn push_pass(&mut self, pass: Pass) {
-        self.passes.push(pass);
-    }
-
-    /// Takes the latest pass off.
-    pub(crate) fn pop_pass(&mut self) -> Result<Pass> {
-        self.passes.pop().ok_or_else(Self::misfit)
-    }
-
-    fn misfit() -> Error {
-        Error::value("tape of a flow", "what one pass has left on it", "nothing left")
-    }
-
-    /// Whether everything has been taken off.
-    pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty() && self.passes.is_empty()
-    }
-}
+use tch::Tensor;
 
 /// A flow layer whose gradients are known in closed form in the direction that training and densities use.
 ///
 /// For `z, l = to_latent(x)` and a loss `L(z, l)`, [`Layer::pull_back`] takes `dL/dz` and `dL/dl` to `dL/dx`,
 /// without autograd; a law compares it with autograd in float64.
-pub trait Layer: Bijection + Send {
+///
+/// Several threads use a layer at the same time: its tensors are [`Shared`](smalti_base::parallel::Shared).
+pub trait Layer: Bijection + Send + Sync {
     /// [`Bijection::to_latent`] without a condition, putting on `tape` what the way back needs.
     ///
     /// # Errors
@@ -107,28 +65,6 @@ pub trait Layer: Bijection + Send {
     /// Those of libtorch.
     fn refresh(&mut self) -> Result<()> {
         Ok(())
-    }
-}
-
-/// The dtype of matrix products. Parameters, sums over patches and gradients in the patches stay in the
-/// dtype of the parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// That of the parameters (float32, or float64 in the laws).
-    #[default]
-    Full,
-    /// bfloat16 operands with float32 accumulation between hidden layers; [`Precision::Full`] elsewhere.
-    Bf16,
-}
-
-impl Precision {
-    /// bfloat16 where products in it are known to be faster than those in float32: on GPUs, and on CPUs with a matrix
-    /// unit (AMX).
-    ///
-    /// The dot products of AVX-512 BF16 alone are not enough: on an Intel Xeon without AMX, patchNR takes about twice and a WPPNet
-    /// 1.4 times as long in bfloat16 as in float32 (`docs/performance.md`, "Precision without a matrix unit").
-    pub fn fastest(device: Device) -> Self {
-        if Engine::best() == Engine::Amx || device.is_cuda() { Self::Bf16 } else { Self::Full }
     }
 }
 

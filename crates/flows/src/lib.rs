@@ -16,9 +16,9 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`bijection`], [`layer`], [`mlp`], [`clamp`], [`coupling`], [`permutation`], [`actnorm`],
-//! [`chain`], [`patchnr`], [`patchnr_file`]; for images [`image`], [`wppflow_shape`], [`wppflow`],
-//! [`wppflow_gradient`], [`wppflow_file`], [`consistency`]; [`stochastic`].
+//! Reading order: [`bijection`], [`precision`], [`tape`], [`layer`], [`mlp`], [`clamp`], [`coupling`],
+//! [`permutation`], [`actnorm`], [`chain`], [`patchnr`], [`patchnr_file`]; for images [`image`], [`wppflow_shape`],
+//! [`wppflow`], [`wppflow_gradient`], [`wppflow_file`], [`consistency`]; [`stochastic`].
 
 pub mod actnorm;
 pub mod bijection;
@@ -33,7 +33,9 @@ pub mod mlp;
 pub mod patchnr;
 pub mod patchnr_file;
 pub mod permutation;
+pub mod precision;
 pub mod stochastic;
+pub mod tape;
 pub mod wppflow;
 pub mod wppflow_file;
 pub mod wppflow_gradient;
@@ -50,9 +52,11 @@ pub use image::{
     ConditionalAffine, ConvCoupling, ConvNet, ConvShape, ImageLayer, ImageNorm, PulledBack, Squeeze,
     Unsqueeze,
 };
-pub use layer::{Layer, Precision, Tape};
+pub use layer::Layer;
 pub use patchnr::{PatchNr, PatchNrShape};
 pub use permutation::Permutation;
+pub use precision::Precision;
+pub use tape::Tape;
 pub use wppflow::WppFlow;
 pub use wppflow_gradient::{FlowGradient, Passed};
 pub use wppflow_shape::WppFlowShape;

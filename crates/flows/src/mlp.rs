@@ -1,24 +1,29 @@
 //! Fully connected subnets with ReLU between layers, and their analytic gradients.
 
 use crate::gradients::{Gradient, Gradients};
-use crate::layer::{Precision, Tape};
-use smalti_base::{Result, seed::Stream, slices};
+use crate::precision::Precision;
+use crate::tape::Tape;
+use smalti_base::slices::{self, Buffer};
+use smalti_base::{Result, parallel::Shared, seed::Stream};
 use smalti_kernels::adam::{self, Update};
-use smalti_kernels::mlp::{Matrix, Mlp as Fused};
+use smalti_kernels::mlp::{Bf16Mlp, Matrix};
 use tch::{Device, Kind, Tensor};
 
 /// `x W^T + b`, with `W: [out, in]`, `b: [out]`.
 #[derive(Debug)]
 struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Shared<Tensor>,
+    bias: Shared<Tensor>,
     /// The same in bfloat16, where products run in it.
-    cast: Option<(Tensor, Tensor)>,
+    cast: Option<Shared<(Tensor, Tensor)>>,
 }
 
 impl Linear {
     fn operands(&self) -> (&Tensor, &Tensor) {
-        self.cast.as_ref().map_or((&self.weight, &self.bias), |(w, b)| (w, b))
+        match self.cast.as_deref() {
+            Some((weight, bias)) => (weight, bias),
+            None => (&self.weight, &self.bias),
+        }
     }
 }
 
@@ -30,7 +35,7 @@ pub type Moments = [Tensor; 2];
 pub struct Mlp {
     layers: Vec<Linear>,
     /// The same net without libtorch, where a CPU multiplies in bfloat16.
-    fused: Option<Fused>,
+    fused: Option<Bf16Mlp>,
 }
 
 impl Mlp {
@@ -39,8 +44,8 @@ impl Mlp {
     pub fn new(widths: &[i64], stream: &mut Stream) -> Self {
         let mut draw = |shape: &[i64], fan_in: i64| (stream.uniform(shape) * 2 - 1) / (fan_in as f64).sqrt();
         let layers = widths.windows(2).map(|w| Linear {
-            weight: draw(&[w[1], w[0]], w[0]),
-            bias: draw(&[w[1]], w[0]),
+            weight: Shared::new(draw(&[w[1], w[0]], w[0])),
+            bias: Shared::new(draw(&[w[1]], w[0])),
             cast: None,
         });
         Self { layers: layers.collect(), fused: None }
@@ -104,34 +109,37 @@ impl Mlp {
         Ok(g.f_to_kind(grad.kind())?)
     }
 
-    fn fused_forward(&self, fused: &Fused, x: &Tensor, tape: Option<&mut Tape>) -> Result<Tensor> {
+    #[allow(unsafe_code)]
+    fn fused_forward(&self, fused: &Bf16Mlp, x: &Tensor, tape: Option<&mut Tape>) -> Result<Tensor> {
         let outputs = self.layers.last().map_or(0, |l| l.bias.numel() as i64);
-        let mut out = Tensor::empty([x.size()[0], outputs], (x.kind(), x.device()));
+        let mut out = Buffer::zeros(&[x.size()[0], outputs])?;
         let x = slices::with_rows(x)?;
-        let (values, stride) = slices::rows(&x)?;
-        let pass =
-            fused.forward(Matrix { values, stride }, x.size()[0] as usize, slices::values_mut(&mut out)?);
+        // SAFETY: until `forward` is done, which is the last use of the slice, this thread writes into new memory only; and
+        // no other thread writes into tensors that it has lent (decision 013).
+        let (values, stride) = unsafe { slices::rows(&x) }?;
+        let pass = fused.forward(Matrix { values, stride }, x.size()[0] as usize, &mut out);
         if let Some(tape) = tape {
             tape.push_pass(pass);
         }
-        Ok(out)
+        Ok(out.into_tensor())
     }
 
+    #[allow(unsafe_code)]
     fn fused_pull_back(
         &self,
-        fused: &Fused,
+        fused: &Bf16Mlp,
         grad: &Tensor,
         tape: &mut Tape,
         weights: Option<&mut Gradients>,
     ) -> Result<Tensor> {
         let inputs = self.layers.first().map_or(0, |l| l.weight.size()[1]);
-        let mut grad_x = Tensor::empty([grad.size()[0], inputs], (grad.kind(), grad.device()));
+        let mut grad_x = Buffer::zeros(&[grad.size()[0], inputs])?;
         let grad = slices::with_rows(grad)?;
-        let (values, stride) = slices::rows(&grad)?;
+        // SAFETY: as in `fused_forward`.
+        let (values, stride) = unsafe { slices::rows(&grad) }?;
         let rows = grad.size()[0] as usize;
         let grad = Matrix { values, stride };
-        let grad_in = slices::values_mut(&mut grad_x)?;
-        let of_layers = fused.pull_back(tape.pop_pass()?, grad, rows, grad_in, weights.is_some());
+        let of_layers = fused.pull_back(tape.pop_pass()?, grad, rows, &mut grad_x, weights.is_some());
         if let Some(weights) = weights {
             for (of_layer, layer) in of_layers.into_iter().zip(&self.layers) {
                 let size = layer.weight.size();
@@ -139,7 +147,7 @@ impl Mlp {
                 weights.push(Tensor::from_slice(&of_layer.bias));
             }
         }
-        Ok(grad_x)
+        Ok(grad_x.into_tensor())
     }
 
     /// Weights and biases with the names that PyTorch gives them in a `Sequential` with ReLU between.
@@ -147,14 +155,14 @@ impl Mlp {
         let named = |(k, l)| {
             let l: &Linear = l;
             let name = format!("{prefix}.{}", 2 * k);
-            [(format!("{name}.weight"), &l.weight), (format!("{name}.bias"), &l.bias)]
+            [(format!("{name}.weight"), &*l.weight), (format!("{name}.bias"), &*l.bias)]
         };
         self.layers.iter().enumerate().flat_map(named).collect()
     }
 
     /// The same tensors in the same order.
     pub fn parameters_mut(&mut self) -> Vec<&mut Tensor> {
-        self.layers.iter_mut().flat_map(|l| [&mut l.weight, &mut l.bias]).collect()
+        self.layers.iter_mut().flat_map(|l| [&mut *l.weight, &mut *l.bias]).collect()
     }
 
     /// Chooses the dtype of matrix products.
@@ -166,13 +174,13 @@ impl Mlp {
     /// Those of libtorch.
     pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
         let on_cpu = self.layers.iter().all(|l| slices::readable(&l.weight) && slices::readable(&l.bias));
-        self.fused = (on_cpu && precision == Precision::Bf16).then(|| Fused::new(&self.widths()));
+        self.fused = (on_cpu && precision == Precision::Bf16).then(|| Bf16Mlp::new(&self.widths()));
         let last = self.layers.len().saturating_sub(1);
         for (k, layer) in self.layers.iter_mut().enumerate() {
             let bf16 = |t: &Tensor| t.detach().to_kind(Kind::BFloat16);
             let hidden = k > 0 && k < last && layer.weight.device() != Device::Cpu;
-            layer.cast =
-                (hidden && precision == Precision::Bf16).then(|| (bf16(&layer.weight), bf16(&layer.bias)));
+            layer.cast = (hidden && precision == Precision::Bf16)
+                .then(|| Shared::new((bf16(&layer.weight), bf16(&layer.bias))));
         }
         self.refresh()
     }
@@ -194,7 +202,12 @@ impl Mlp {
 
     /// One step of Adam on all parameters, whose gradients are the sums of `parts` and whose moments are changed, and
     /// [`Mlp::refresh`], in one pass over memory.
-    pub(crate) fn descend(
+    ///
+    /// # Safety
+    /// Nobody else reads or writes the parameters and moments meanwhile, or writes the gradients; no two of parameters and
+    /// moments share memory, nor does one of them with a gradient.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn descend(
         &mut self,
         parts: &[&[Gradient]],
         moments: &[Moments],
@@ -207,16 +220,24 @@ impl Mlp {
             for part in parts {
                 if let [Gradient::Product(factor, _), Gradient::Ready(bias)] = &part[2 * k..2 * k + 2] {
                     factors.push(factor);
-                    biases.push(adam::Gradient::F32(slices::values(bias)?));
+                    // SAFETY: promised by the caller.
+                    biases.push(adam::GradientTerm::F32(unsafe { slices::values(bias) }?));
                 }
             }
             let [mut first, mut second] = of_weight;
-            let of_weight = [slices::values_mut(&mut first)?, slices::values_mut(&mut second)?];
-            fused.descend(k, &factors, slices::values_mut(&mut layer.weight)?, of_weight, update);
+            // SAFETY: promised by the caller.
+            let (weight, m, v) = unsafe {
+                let moments = (slices::values_mut(&mut first)?, slices::values_mut(&mut second)?);
+                (slices::values_mut(&mut layer.weight)?, moments.0, moments.1)
+            };
+            fused.descend(k, &factors, weight, [m, v], update);
             let [mut first, mut second] = of_bias;
-            let bias = slices::values_mut(&mut layer.bias)?;
-            let of_bias = (slices::values_mut(&mut first)?, slices::values_mut(&mut second)?);
-            adam::adam(bias, of_bias.0, of_bias.1, &biases, update);
+            // SAFETY: the same.
+            let (bias, m, v) = unsafe {
+                let moments = (slices::values_mut(&mut first)?, slices::values_mut(&mut second)?);
+                (slices::values_mut(&mut layer.bias)?, moments.0, moments.1)
+            };
+            adam::adam(bias, m, v, &biases, update);
             fused.set_bias(k, bias);
         }
         Ok(())
@@ -226,14 +247,18 @@ impl Mlp {
     ///
     /// # Errors
     /// Those of libtorch.
+    #[allow(unsafe_code)]
     pub fn refresh(&mut self) -> Result<()> {
-        for (k, layer) in self.layers.iter().enumerate() {
+        for (k, layer) in self.layers.iter_mut().enumerate() {
             if let Some(fused) = &mut self.fused {
-                fused.set(k, slices::values(&layer.weight)?, slices::values(&layer.bias)?);
+                // SAFETY: nothing is written into the parameters before `set` has copied them; they are borrowed mutably.
+                let (weight, bias) =
+                    unsafe { (slices::values(&layer.weight)?, slices::values(&layer.bias)?) };
+                fused.set(k, weight, bias);
             }
-            if let Some((weight, bias)) = &layer.cast {
-                weight.shallow_clone().copy_(&layer.weight.detach());
-                bias.shallow_clone().copy_(&layer.bias.detach());
+            if let Some((weight, bias)) = layer.cast.as_deref_mut() {
+                weight.f_copy_(&layer.weight.detach())?;
+                bias.f_copy_(&layer.bias.detach())?;
             }
         }
         Ok(())

@@ -5,10 +5,13 @@ use crate::chain::Chain;
 use crate::clamp::{ClampForm, SoftClamp};
 use crate::coupling::Coupling;
 use crate::gradients::{Gradient, Gradients};
-use crate::layer::{Layer, Precision, Tape, check_vectors};
+use crate::layer::{Layer, check_vectors};
 use crate::mlp::{Mlp, Moments};
 use crate::permutation::Permutation;
-use smalti_base::{Error, Result, Seed, parallel, seed::Stream};
+use crate::precision::Precision;
+use crate::tape::Tape;
+use smalti_base::parallel::{self, Shared};
+use smalti_base::{Error, Result, Seed, seed::Stream, slices};
 use smalti_kernels::adam::Update;
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
@@ -66,7 +69,7 @@ pub struct PatchNr {
     shape: PatchNrShape,
     chain: Chain,
     permutations: Vec<Vec<i64>>,
-    flat: Tensor,
+    flat: Shared<Tensor>,
     precision: Precision,
     chunk: Option<i64>,
     /// Where the flow comes from: value range, hash of the training data, settings; goes into its file.
@@ -118,7 +121,7 @@ impl PatchNr {
             shape,
             chain: Chain::new(layers),
             permutations,
-            flat: Tensor::new(),
+            flat: Shared::new(Tensor::new()),
             precision: Precision::Full,
             chunk: None,
             provenance: BTreeMap::new(),
@@ -136,7 +139,7 @@ impl PatchNr {
         }
         let parts: Vec<Tensor> =
             self.chain.parameters().iter().map(|(_, t)| t.detach().reshape([-1])).collect();
-        self.flat = Tensor::f_cat(&parts, 0)?.f_to_kind(kind)?.f_to_device(device)?;
+        self.flat = Shared::new(Tensor::f_cat(&parts, 0)?.f_to_kind(kind)?.f_to_device(device)?);
         let mut at = 0;
         for parameter in self.chain.parameters_mut() {
             let n = parameter.numel() as i64;
@@ -240,11 +243,10 @@ impl PatchNr {
         check_vectors("patches", patches, self.shape.dim())?;
         let n = patches.size()[0];
         let nll = Tensor::empty([n], (patches.kind(), patches.device()));
-        let chunks = self.chunks(n);
-        parallel::map(chunks.len(), |k| {
-            let (at, m) = chunks[k];
-            let mapped = self.chain.to_latent(&patches.narrow(0, at, m), None)?;
-            nll.narrow(0, at, m).copy_(&Self::nll_of(&mapped));
+        let mut chunks = parallel::cut([patches, &nll], &self.chunks(n))?;
+        parallel::for_each_mut(&mut chunks, |[patches, nll]| {
+            let mapped = self.chain.to_latent(patches, None)?;
+            nll.copy_(&Self::nll_of(&mapped));
             Ok(())
         })?;
         Ok(nll)
@@ -262,14 +264,13 @@ impl PatchNr {
         let n = patches.size()[0];
         let nll = Tensor::empty([n], (patches.kind(), patches.device()));
         let grad = Tensor::empty([n, self.shape.dim()], (patches.kind(), patches.device()));
-        let chunks = self.chunks(n);
-        parallel::map(chunks.len(), |k| {
-            let (at, m) = chunks[k];
+        let mut chunks = parallel::cut([patches, &nll, &grad], &self.chunks(n))?;
+        parallel::for_each_mut(&mut chunks, |[patches, nll, grad]| {
             let mut tape = Tape::default();
-            let mapped = self.chain.to_latent_taped(&patches.narrow(0, at, m), &mut tape)?;
-            nll.narrow(0, at, m).copy_(&Self::nll_of(&mapped));
+            let mapped = self.chain.to_latent_taped(patches, &mut tape)?;
+            nll.copy_(&Self::nll_of(&mapped));
             let back = self.chain.pull_back(&mapped.value, -1.0, &mut tape, None)?;
-            grad.narrow(0, at, m).copy_(&back);
+            grad.copy_(&back);
             Ok(())
         })?;
         Ok((nll, grad))
@@ -289,11 +290,11 @@ impl PatchNr {
         }
         let parts = if self.device().is_cuda() { 1 } else { parallel::workers() as i64 };
         let size = (n + parts - 1) / parts.max(1);
-        let starts: Vec<i64> = (0..n).step_by(size.max(1) as usize).collect();
-        let parts = parallel::map(starts.len(), |k| {
-            let part = patches.narrow(0, starts[k], size.min(n - starts[k]));
+        let starts = (0..n).step_by(size.max(1) as usize);
+        let pieces: Vec<(i64, i64)> = starts.map(|at| (at, size.min(n - at))).collect();
+        let parts = parallel::map_mut(&mut parallel::cut([patches], &pieces)?, |[part]| {
             let mut tape = Tape::default();
-            let mapped = self.chain.to_latent_taped(&part, &mut tape)?;
+            let mapped = self.chain.to_latent_taped(part, &mut tape)?;
             let mut grads = Gradients::default();
             let latent = &mapped.value / n as f64;
             let _in_patches = self.chain.pull_back(&latent, -1.0 / n as f64, &mut tape, Some(&mut grads))?;
@@ -308,11 +309,22 @@ impl PatchNr {
     /// not support it: other precisions and devices.
     ///
     /// # Errors
-    /// [`Error::Shape`] where gradients or moments do not belong to this flow.
+    /// [`Error::Shape`] where gradients or moments do not belong to this flow; [`Error::Value`] where moments share memory
+    /// with each other, parameters or gradients.
+    #[allow(unsafe_code)]
     pub fn descend(&mut self, gradients: &[Gradients], moments: &[Moments], update: Update) -> Result<bool> {
         let all = self.chain.parameters().len();
         if let Some(other) = gradients.iter().map(Gradients::len).chain([moments.len()]).find(|n| *n != all) {
             return Err(Error::shape("gradients or moments of a flow", all, other));
+        }
+        let written = self.chain.parameters().into_iter().map(|(_, t)| t).chain(moments.iter().flatten());
+        let read = gradients.iter().flat_map(|part| &part.0).filter_map(|gradient| match gradient {
+            Gradient::Ready(t) => Some(&**t),
+            Gradient::Product(..) => None,
+        });
+        if !slices::are_apart(written, read) {
+            let expected = "tensors with memory to themselves";
+            return Err(Error::value("moments of a flow", expected, "some that share memory"));
         }
         let nets = self.chain.subnets_mut();
         if nets.iter().map(|net| net.count()).sum::<usize>() != all || !nets.iter().all(|net| net.is_fused())
@@ -326,10 +338,13 @@ impl PatchNr {
             at += net.count();
             jobs.push((net, from));
         }
+        let moments = Shared::new(moments);
         parallel::for_each_mut(&mut jobs, |(net, from)| {
             let range = *from..*from + net.count();
             let parts: Vec<&[Gradient]> = gradients.iter().map(|part| &part.0[range.clone()]).collect();
-            net.descend(&parts, &moments[range], update)
+            // SAFETY: all memory is apart, as checked; each net is the job of one thread, which alone has its
+            // parameters and moments, and nobody writes gradients.
+            unsafe { net.descend(&parts, &moments[range], update) }
         })?;
         Ok(true)
     }

@@ -2,15 +2,16 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Tape, refuse_condition};
-use smalti_base::{Error, Result, seed::Stream};
+use crate::layer::{Layer, refuse_condition};
+use crate::tape::Tape;
+use smalti_base::{Error, Result, parallel::Shared, seed::Stream};
 use tch::{Kind, Tensor};
 
 /// `x = z[:, perm]` on axis 1 of `[B, d, ...]`; `log |det| = 0`.
 #[derive(Debug)]
 pub struct Permutation {
-    perm: Tensor,
-    inverse: Tensor,
+    perm: Shared<Tensor>,
+    inverse: Shared<Tensor>,
 }
 
 impl Permutation {
@@ -26,7 +27,8 @@ impl Permutation {
                 _ => return Err(Error::value("permutation", "each of 0..length once", format!("{perm:?}"))),
             }
         }
-        Ok(Self { perm: Tensor::from_slice(perm), inverse: Tensor::from_slice(&inverse) })
+        let [perm, inverse] = [perm, &inverse].map(|indices| Shared::new(Tensor::from_slice(indices)));
+        Ok(Self { perm, inverse })
     }
 
     /// A random permutation of `dim` channels.
@@ -95,6 +97,6 @@ impl Layer for Permutation {
     }
 
     fn buffers_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.perm, &mut self.inverse]
+        vec![&mut *self.perm, &mut *self.inverse]
     }
 }

@@ -3,8 +3,9 @@
 use crate::bijection::{Bijection, Mapped};
 use crate::image::layer::check_images;
 use crate::wppflow_shape::{Placed, WppFlowShape};
-use smalti_base::{Error, Result, Seed, Space, parallel, seed::Stream};
-use smalti_operators::{Border, Grid, interpolate};
+use smalti_base::parallel::{Shared, in_operations};
+use smalti_base::{Error, Result, Seed, Space, seed::Stream};
+use smalti_operators::{Boundary, Grid, interpolate};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
@@ -50,7 +51,7 @@ pub struct WppFlow {
     shape: WppFlowShape,
     pub(crate) layers: Vec<Placed>,
     permutations: Vec<Vec<i64>>,
-    flat: Tensor,
+    flat: Shared<Tensor>,
     pub(crate) initialised: bool,
     /// Where the flow comes from: value range, hash of the training data, settings; goes into its file.
     pub provenance: BTreeMap<String, String>,
@@ -71,7 +72,7 @@ impl WppFlow {
     /// [`Error::Value`] where a number or a permutation is not valid.
     pub fn with_permutations(shape: WppFlowShape, permutations: Vec<Vec<i64>>, seed: Seed) -> Result<Self> {
         let layers = shape.layers(&permutations, seed)?;
-        let (flat, initialised, provenance) = (Tensor::new(), false, BTreeMap::new());
+        let (flat, initialised, provenance) = (Shared::new(Tensor::new()), false, BTreeMap::new());
         let mut flow = Self { shape, layers, permutations, flat, initialised, provenance };
         flow.to(Device::Cpu, Kind::Float)?;
         Ok(flow)
@@ -96,7 +97,7 @@ impl WppFlow {
                 parts.push(t.f_detach()?.f_reshape([-1])?.f_to_kind(kind)?.f_to_device(device)?);
             }
         }
-        self.flat = Tensor::f_cat(&parts, 0)?;
+        self.flat = Shared::new(Tensor::f_cat(&parts, 0)?);
         let mut at = 0;
         for parameter in self.layers.iter_mut().flat_map(|placed| placed.layer.parameters_mut()) {
             let n = parameter.numel() as i64;
@@ -191,7 +192,7 @@ impl WppFlow {
             let m = at_once.min(n - start);
             let z = stream.normal(&space.batch(m)).f_to_kind(self.kind())?.f_to_device(self.device())?;
             let y = y.f_expand([m, 1, size[2], size[3]], false)?;
-            let x = parallel::in_operations(|| self.to_data(&z, Some(&y)))?.value;
+            let x = in_operations(|| self.to_data(&z, Some(&y)))?.value;
             samples.f_narrow(0, start, m)?.f_copy_(&x)?;
         }
         Ok(samples)
@@ -226,7 +227,7 @@ impl WppFlow {
                     spacing: (finer as f64, finer as f64),
                     ..Grid::IDENTITY
                 };
-                interpolate(y, grid, Space::image(1, finer * h, finer * w), Border::Clamp)
+                interpolate(y, grid, Space::image(1, finer * h, finer * w), Boundary::Valid)
             })
             .collect()
     }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Instant};
 use smalti_kernels::{
     error::KernelError,
     rows::Rows,
-    transport::{Dual, DualMethod, Queries, References},
+    transport::{DualMethod, DualSolver, Queries, References},
 };
 
 const SIDE: usize = 600;
@@ -57,7 +57,7 @@ fn run(name: &str, y: &Rows, x: Rows) -> Result<(), KernelError> {
     }
     times.sort();
     println!("{name}: one evaluation {:.1?}, mean of the first {:.6}", times[5], first.mean());
-    let mut dual = Dual::new(&references, DualMethod::AveragedSgd { steps: STEPS, step: 1.0 })?;
+    let mut dual = DualSolver::new(&references, DualMethod::AveragedSgd { steps: STEPS, step: 1.0 })?;
     let mut times = Vec::new();
     for _ in 0..5 {
         let clock = Instant::now();

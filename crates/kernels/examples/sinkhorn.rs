@@ -3,14 +3,14 @@
 //! `cargo run --release -p smalti-kernels --example sinkhorn -- [SIDE]`; threads by `RAYON_NUM_THREADS`.
 //!
 //! Images have `SIDE` x `SIDE` pixels (35 unless told, at least 6), so `(SIDE - 5)^2` windows of 6 x 6: 105 gives the 10,000 of
-//! docs/performance.md.
+//! docs/benchmarks.md.
 
 use std::time::Instant;
 
 use smalti_kernels::{
     error::KernelError,
     rows::Rows,
-    transport::{Side, Sinkhorn, SinkhornMethod, softmin},
+    transport::{Side, SinkhornMethod, SinkhornSolver, softmin},
 };
 
 const WINDOW: usize = 6;
@@ -37,7 +37,8 @@ fn main() -> Result<(), KernelError> {
         );
     }
     for rho in [None, Some(5e-5)] {
-        let mut sinkhorn = Sinkhorn::new(y.clone(), SinkhornMethod { rho, ..SinkhornMethod::new(2e-4) })?;
+        let mut sinkhorn =
+            SinkhornSolver::new(y.clone(), SinkhornMethod { rho, ..SinkhornMethod::new(2e-4) })?;
         for start in ["cold", "warm"] {
             let clock = Instant::now();
             let found = sinkhorn.solve(&x, None)?;

@@ -2,7 +2,7 @@
 
 /// One summand of a gradient.
 #[derive(Debug, Clone, Copy)]
-pub enum Gradient<'a> {
+pub enum GradientTerm<'a> {
     /// float32 values.
     F32(&'a [f32]),
     /// The bits of bfloat16 values.
@@ -34,7 +34,7 @@ const BLOCK: usize = 1024;
 ///
 /// Moments below 1e-32 are set to zero. Next to `eps` they move no float32 parameter, but the moments of weights that
 /// receive no gradient would otherwise decay into subnormal numbers, on which processors are many times slower.
-pub fn adam(p: &mut [f32], m: &mut [f32], v: &mut [f32], parts: &[Gradient<'_>], update: Update) {
+pub fn adam(p: &mut [f32], m: &mut [f32], v: &mut [f32], parts: &[GradientTerm<'_>], update: Update) {
     let arch = pulp::Arch::new();
     let numbers = Numbers::of(update);
     let mut sum = [0.0_f32; BLOCK];
@@ -64,14 +64,14 @@ fn flushed(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn add(sum: &mut [f32], part: &Gradient<'_>, at: usize) {
+fn add(sum: &mut [f32], part: &GradientTerm<'_>, at: usize) {
     match part {
-        Gradient::F32(g) => {
+        GradientTerm::F32(g) => {
             for (s, g) in sum.iter_mut().zip(g.get(at..).unwrap_or_default()) {
                 *s += g;
             }
         }
-        Gradient::Bf16(g) => {
+        GradientTerm::Bf16(g) => {
             for (s, &g) in sum.iter_mut().zip(g.get(at..).unwrap_or_default()) {
                 *s += f32::from_bits(u32::from(g) << 16);
             }
@@ -137,7 +137,7 @@ mod tests {
             let first: Vec<f32> = (0..n).map(|i| value(i, step as usize)).collect();
             // Values that bfloat16 holds exactly.
             let second: Vec<u16> = (0..n).map(|i| (value(i, 50).to_bits() >> 16) as u16).collect();
-            adam(&mut p, &mut m, &mut v, &[Gradient::F32(&first), Gradient::Bf16(&second)], update);
+            adam(&mut p, &mut m, &mut v, &[GradientTerm::F32(&first), GradientTerm::Bf16(&second)], update);
             for (i, [p, m, v]) in exact.iter_mut().enumerate() {
                 let g = first[i] + f32::from_bits(u32::from(second[i]) << 16);
                 plain(p, m, v, f64::from(g), update);
@@ -153,7 +153,7 @@ mod tests {
         for step in 1..2000 {
             let g = if step == 1 { [1e-3_f32; 8] } else { [0.0; 8] };
             let update = Update { betas: (0.9, 0.9), rate: 0.1, eps: 1e-8, step };
-            adam(&mut p, &mut m, &mut v, &[Gradient::F32(&g)], update);
+            adam(&mut p, &mut m, &mut v, &[GradientTerm::F32(&g)], update);
             assert!(m.iter().chain(&v).all(|x| !x.is_subnormal()), "step {step}");
         }
         assert_eq!((m, v), ([0.0; 8], [0.0; 8]));

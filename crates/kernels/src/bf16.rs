@@ -1,11 +1,12 @@
 //! Matrix products of bfloat16 operands with float32 sums, on the processor's matrix unit where it has one.
 //!
 //! A float32 matrix is held as one bfloat16 matrix (8 bits of precision) or as the sum of two (16 bits); see
-//! [`Precision`]. [`product`] multiplies [`Rows`] by [`Panels`] and hands over the result block by block, so that a
-//! bias, an activation and the rounding to bfloat16 need no further pass over memory.
+//! [`OperandPrecision`]. [`product`] multiplies [`Bf16Rows`] by [`Bf16Panels`] and hands over the result block by
+//! block, so that a bias, an activation and the rounding to bfloat16 need no further pass over memory.
 
 mod amx;
 mod avx512;
+mod block;
 mod buffer;
 mod layout;
 mod portable;
@@ -13,8 +14,9 @@ mod product;
 mod rounding;
 mod transpose;
 
-pub use layout::{Panels, Precision, Rows};
-pub use product::{BLOCK, Block, Engine, product, sum, sum_rows};
+pub use block::{BLOCK, Block};
+pub use layout::{Bf16Panels, Bf16Rows, OperandPrecision};
+pub use product::{Engine, product, sum, sum_rows};
 
 /// `x` rounded to the nearest bfloat16 (ties to even), as its bits. NaN stays NaN.
 #[inline(always)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::{memory::zeros, rows::Rows};
+use crate::{huge_pages::zeros, rows::Rows};
 
 /// Parts that are summed up at once: a fixed number, so that threads change no bit.
 const PARTS: usize = 16;

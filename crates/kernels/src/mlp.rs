@@ -1,7 +1,7 @@
 //! Fully connected networks with ReLU: values and analytic gradients, in bfloat16 with float32 sums.
 
-use crate::adam::{Gradient, Update, adam};
-use crate::bf16::{BLOCK, Engine, Panels, Precision, Rows, product, sum, sum_rows};
+use crate::adam::{GradientTerm, Update, adam};
+use crate::bf16::{BLOCK, Bf16Panels, Bf16Rows, Engine, OperandPrecision, product, sum, sum_rows};
 use crate::prefetch::prefetch;
 
 /// `W_K relu(... relu(W_1 x + b_1) ...) + b_K` for `x` in rows.
@@ -10,7 +10,7 @@ use crate::prefetch::prefetch;
 /// two hidden layers. Inputs, outputs, and the weights of the first and the last layer are held as sums of two
 /// bfloat16 numbers (2^-17): these layers are small, and errors in them would reach the result directly.
 #[derive(Debug, Clone)]
-pub struct Mlp {
+pub struct Bf16Mlp {
     layers: Vec<Layer>,
     engine: Engine,
 }
@@ -18,17 +18,17 @@ pub struct Mlp {
 #[derive(Debug, Clone)]
 struct Layer {
     inputs: usize,
-    precision: Precision,
+    precision: OperandPrecision,
     /// `W^T`, what inputs are multiplied by.
-    forth: Panels,
+    forth: Bf16Panels,
     /// `W`, what gradients are multiplied by.
-    back: Panels,
+    back: Bf16Panels,
     bias: Vec<f32>,
 }
 
 /// The inputs of all layers in one pass, which the way back needs.
 #[derive(Debug)]
-pub struct Pass(Vec<Rows>);
+pub struct Pass(Vec<Bf16Rows>);
 
 /// The gradients of one layer: `dL/dW: [out, in]` as the factors of a product, and `dL/db: [out]`.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ pub struct LayerGradients {
 /// The factors of `G^T X: [out, in]`, `G: [rows, out]` gradients and `X: [rows, in]` inputs: a sum of outer products.
 #[derive(Debug)]
 pub struct Outer {
-    gradients: Rows,
-    inputs: Panels,
+    gradients: Bf16Rows,
+    inputs: Bf16Panels,
     engine: Engine,
 }
 
@@ -52,7 +52,7 @@ pub struct Outer {
 pub fn sum_of_products(parts: &[&Outer], out: &mut [f32]) {
     let Some(first) = parts.first() else { return };
     let shape = (first.gradients.rows(), first.inputs.columns());
-    let factors: Vec<(&Rows, &Panels)> = parts.iter().map(|p| (&p.gradients, &p.inputs)).collect();
+    let factors: Vec<(&Bf16Rows, &Bf16Panels)> = parts.iter().map(|p| (&p.gradients, &p.inputs)).collect();
     sum(first.engine, &factors, |row, column, block| {
         copy(block, (row, column), shape, out, |_, value| value)
     });
@@ -67,8 +67,8 @@ pub struct Matrix<'a> {
     pub stride: usize,
 }
 
-impl Mlp {
-    /// A net with layers of the given widths, `[in, hidden, ..., out]`, whose weights are zero until [`Mlp::set`].
+impl Bf16Mlp {
+    /// A net with layers of the given widths, `[in, hidden, ..., out]`, whose weights are zero until [`Bf16Mlp::set`].
     pub fn new(widths: &[usize]) -> Self {
         Self::with_engine(widths, Engine::best())
     }
@@ -77,7 +77,8 @@ impl Mlp {
     pub fn with_engine(widths: &[usize], engine: Engine) -> Self {
         let last = widths.len().saturating_sub(2);
         let layer = |(k, w): (usize, &[usize])| {
-            let precision = if k == 0 || k == last { Precision::Double } else { Precision::Single };
+            let precision =
+                if k == 0 || k == last { OperandPrecision::Double } else { OperandPrecision::Single };
             Layer::new(w[0], w[1], precision)
         };
         Self { layers: widths.windows(2).enumerate().map(layer).collect(), engine }
@@ -87,7 +88,7 @@ impl Mlp {
     pub fn set(&mut self, k: usize, weight: &[f32], bias: &[f32]) {
         let layer = &mut self.layers[k];
         layer.bias.copy_from_slice(bias);
-        layer.pack(&Rows::new(weight, bias.len(), layer.inputs, layer.inputs, layer.precision));
+        layer.pack(&Bf16Rows::new(weight, bias.len(), layer.inputs, layer.inputs, layer.precision));
     }
 
     /// One step of Adam (see [`adam()`]) on weight `[out, in]` of layer `k`, with moments of the same shape, for the
@@ -103,7 +104,8 @@ impl Mlp {
     ) {
         let (engine, layer) = (self.engine, &mut self.layers[k]);
         let (inputs, size) = (layer.inputs, BLOCK * layer.inputs);
-        let factors: Vec<(&Rows, &Panels)> = gradient.iter().map(|p| (&p.gradients, &p.inputs)).collect();
+        let factors: Vec<(&Bf16Rows, &Bf16Panels)> =
+            gradient.iter().map(|p| (&p.gradients, &p.inputs)).collect();
         let mut of_stripe = vec![0.0; size];
         let [first, second] = moments;
         for row in (0..layer.bias.len()).step_by(BLOCK) {
@@ -118,9 +120,9 @@ impl Mlp {
                 copy(block, (0, column), (rows, inputs), of_stripe, |_, value| value);
             });
             let stripe = &mut weight[from..to];
-            let gradient = [Gradient::F32(of_stripe)];
+            let gradient = [GradientTerm::F32(of_stripe)];
             adam(stripe, &mut first[from..to], &mut second[from..to], &gradient, update);
-            let packed = Rows::new(stripe, rows, inputs, inputs, layer.precision);
+            let packed = Bf16Rows::new(stripe, rows, inputs, inputs, layer.precision);
             layer.forth.replace_columns(row, &packed.transposed_panels());
             layer.back.replace_rows(row, &packed.panels());
         }
@@ -135,11 +137,11 @@ impl Mlp {
     pub fn forward(&self, x: Matrix<'_>, rows: usize, out: &mut [f32]) -> Pass {
         let mut inputs = Vec::with_capacity(self.layers.len());
         let Some(first) = self.layers.first() else { return Pass(inputs) };
-        let mut h = Rows::new(x.values, rows, first.inputs, x.stride, Precision::Double);
+        let mut h = Bf16Rows::new(x.values, rows, first.inputs, x.stride, OperandPrecision::Double);
         for (k, layer) in self.layers.iter().enumerate() {
             let width = layer.bias.len();
             if k + 1 < self.layers.len() {
-                let mut next = Rows::stale((rows, width), 1);
+                let mut next = Bf16Rows::stale((rows, width), 1);
                 product(self.engine, &h, &layer.forth, |row, column, block| {
                     let mut bias = [0.0; BLOCK];
                     let there = &layer.bias[column..width.min(column + BLOCK)];
@@ -169,7 +171,7 @@ impl Mlp {
     ) -> Vec<LayerGradients> {
         let mut gradients = Vec::new();
         let Some(last) = self.layers.last() else { return gradients };
-        let mut g = Rows::new(grad.values, rows, last.bias.len(), grad.stride, Precision::Double);
+        let mut g = Bf16Rows::new(grad.values, rows, last.bias.len(), grad.stride, OperandPrecision::Double);
         for (k, (layer, input)) in self.layers.iter().zip(pass.0).enumerate().rev() {
             let inputs = layer.inputs;
             if weights {
@@ -181,7 +183,7 @@ impl Mlp {
                     copy(block, (row, column), (rows, inputs), grad_x, |_, value| value);
                 });
             } else {
-                let mut next = Rows::stale((rows, inputs), 1);
+                let mut next = Bf16Rows::stale((rows, inputs), 1);
                 product(self.engine, &g, &layer.back, |row, column, block| {
                     next.put_where(row, column, block, &input);
                 });
@@ -194,13 +196,13 @@ impl Mlp {
 }
 
 impl Layer {
-    fn new(inputs: usize, outputs: usize, precision: Precision) -> Self {
-        let zero = Rows::zeros(outputs, inputs, precision);
+    fn new(inputs: usize, outputs: usize, precision: OperandPrecision) -> Self {
+        let zero = Bf16Rows::zeros(outputs, inputs, precision);
         let (forth, back) = (zero.transposed_panels(), zero.panels());
         Self { inputs, precision, forth, back, bias: vec![0.0; outputs] }
     }
 
-    fn pack(&mut self, weight: &Rows) {
+    fn pack(&mut self, weight: &Bf16Rows) {
         self.forth = weight.transposed_panels();
         self.back = weight.panels();
     }

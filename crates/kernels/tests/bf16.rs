@@ -1,7 +1,9 @@
 //! Products in bfloat16 and nets made of them, against float64, on every engine that this processor has.
 
-use smalti_kernels::bf16::{BLOCK, Engine, Panels, Precision, Rows, product, round, sum, widen};
-use smalti_kernels::mlp::{Matrix, Mlp, sum_of_products};
+use smalti_kernels::bf16::{
+    BLOCK, Bf16Panels, Bf16Rows, Engine, OperandPrecision, product, round, sum, widen,
+};
+use smalti_kernels::mlp::{Bf16Mlp, Matrix, sum_of_products};
 
 /// Numbers in [-1, 1) that look random.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -78,7 +80,7 @@ fn rounding_is_to_the_nearest_even() {
 
 #[test]
 fn products_equal_float64_to_the_precision_of_their_operands() {
-    use Precision::{Double, Single};
+    use OperandPrecision::{Double, Single};
     for ([m, k, n], a_in, b_in, tolerance) in [
         ([70, 50, 40], Double, Double, 3e-5),
         ([33, 512, 36], Single, Double, 3e-3),
@@ -89,7 +91,7 @@ fn products_equal_float64_to_the_precision_of_their_operands() {
         let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
         let columns: Vec<f64> = transposed(&wide(&b), n, k);
         let truth = exact(&wide(&a), &columns, [m, k, n]);
-        let (a, b) = (Rows::new(&a, m, k, k, a_in), Rows::new(&b, n, k, k, b_in));
+        let (a, b) = (Bf16Rows::new(&a, m, k, k, a_in), Bf16Rows::new(&b, n, k, k, b_in));
         // Two ways to the same panels.
         for b in [b.transposed_panels(), b.transpose().panels()] {
             for engine in engines() {
@@ -104,8 +106,9 @@ fn products_equal_float64_to_the_precision_of_their_operands() {
 #[test]
 fn engines_agree_far_below_the_rounding_of_operands() {
     let [m, k, n] = [40, 300, 50];
-    let a = Rows::new(&numbers(m * k, 3), m, k, k, Precision::Single);
-    let b: Panels = Rows::new(&numbers(n * k, 4), n, k, k, Precision::Single).transposed_panels();
+    let a = Bf16Rows::new(&numbers(m * k, 3), m, k, k, OperandPrecision::Single);
+    let b: Bf16Panels =
+        Bf16Rows::new(&numbers(n * k, 4), n, k, k, OperandPrecision::Single).transposed_panels();
     let reference = wide(&collected([m, n], |take| product(Engine::Portable, &a, &b, take)));
     for engine in engines() {
         let got = collected([m, n], |take| product(engine, &a, &b, take));
@@ -116,17 +119,17 @@ fn engines_agree_far_below_the_rounding_of_operands() {
 #[test]
 fn sums_of_products_add_up() {
     let [m, n] = [20, 70];
-    let parts: Vec<(Rows, Panels)> = [40, 7]
+    let parts: Vec<(Bf16Rows, Bf16Panels)> = [40, 7]
         .map(|k| {
-            let a = Rows::new(&numbers(m * k, 5), m, k, k, Precision::Double);
-            (a, Rows::new(&numbers(n * k, 6), n, k, k, Precision::Single).transposed_panels())
+            let a = Bf16Rows::new(&numbers(m * k, 5), m, k, k, OperandPrecision::Double);
+            (a, Bf16Rows::new(&numbers(n * k, 6), n, k, k, OperandPrecision::Single).transposed_panels())
         })
         .into();
     for engine in engines() {
         let each = parts.iter().map(|(a, b)| collected([m, n], |take| product(engine, a, b, take)));
         let each: Vec<Vec<f32>> = each.collect();
         let by_hand: Vec<f64> = each[0].iter().zip(&each[1]).map(|(a, b)| f64::from(a + b)).collect();
-        let pairs: Vec<(&Rows, &Panels)> = parts.iter().map(|(a, b)| (a, b)).collect();
+        let pairs: Vec<(&Bf16Rows, &Bf16Panels)> = parts.iter().map(|(a, b)| (a, b)).collect();
         assert!(
             distance(&collected([m, n], |take| sum(engine, &pairs, take)), &by_hand) < 1e-6,
             "{engine:?}"
@@ -138,10 +141,10 @@ fn sums_of_products_add_up() {
 fn strides_are_honoured_and_nothing_old_shines_through() {
     // Memory is used again: what a larger matrix full of NaN leaves behind must not be seen.
     for _ in 0..3 {
-        drop(Rows::new(&[f32::NAN; 64 * 64], 64, 64, 64, Precision::Double));
+        drop(Bf16Rows::new(&[f32::NAN; 64 * 64], 64, 64, 64, OperandPrecision::Double));
         let (a, b) = (numbers(50 * 11, 7), numbers(45 * 11, 8));
-        let a = Rows::new(&a[2..], 49, 9, 11, Precision::Double);
-        let b = Rows::new(&b, 45, 9, 11, Precision::Double).transposed_panels();
+        let a = Bf16Rows::new(&a[2..], 49, 9, 11, OperandPrecision::Double);
+        let b = Bf16Rows::new(&b, 45, 9, 11, OperandPrecision::Double).transposed_panels();
         let (x, y) = (numbers(50 * 11, 7), numbers(45 * 11, 8));
         let got = collected([49, 45], |take| product(Engine::best(), &a, &b, take));
         let by_hand = |r: usize, c: usize| -> f64 {
@@ -220,7 +223,7 @@ fn nets_and_their_gradients_equal_float64() {
         let (x, grad) = (numbers(rows * from, 50), numbers(rows * to, 51));
         let truth = truth(&widths, &parameters, &x, &grad, rows);
         for engine in engines() {
-            let mut net = Mlp::with_engine(&widths, engine);
+            let mut net = Bf16Mlp::with_engine(&widths, engine);
             for (k, (weight, bias)) in parameters.iter().enumerate() {
                 net.set(k, weight, bias);
             }
@@ -247,7 +250,7 @@ fn nets_and_their_gradients_equal_float64() {
 
 #[test]
 fn infinities_and_nan_are_not_hidden() {
-    let mut net = Mlp::new(&[2, 32, 32, 1]);
+    let mut net = Bf16Mlp::new(&[2, 32, 32, 1]);
     net.set(0, &[1.0; 64], &[0.0; 32]);
     net.set(1, &[0.1; 1024], &[0.0; 32]);
     net.set(2, &[0.1; 32], &[0.0]);

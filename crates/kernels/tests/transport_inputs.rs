@@ -10,7 +10,7 @@ use proptest::{
 };
 use smalti_kernels::{
     rows::Rows,
-    transport::{Dual, DualMethod, Queries, References, Side, Sinkhorn, SinkhornMethod, softmin},
+    transport::{DualMethod, DualSolver, Queries, References, Side, SinkhornMethod, SinkhornSolver, softmin},
 };
 
 const CASES: u32 = 300;
@@ -140,7 +140,7 @@ fn transport_is_solved_or_refused() {
             DualMethod::AveragedSgd { steps, step } => (steps, step),
             DualMethod::Converge { evaluations, gap } => (evaluations, gap),
         };
-        let dual = Dual::new(&references, method);
+        let dual = DualSolver::new(&references, method);
         prop_assert_eq!(dual.is_ok(), count > 0 && size > 0.0);
         if let Ok(mut dual) = dual {
             let started = dual.set_potential(&psi);
@@ -160,7 +160,7 @@ fn transport_is_solved_or_refused() {
         }
 
         let method = SinkhornMethod { iterations: count, ..SinkhornMethod::new(eps) };
-        let sinkhorn = Sinkhorn::new(y.clone(), method);
+        let sinkhorn = SinkhornSolver::new(y.clone(), method);
         prop_assert_eq!(sinkhorn.is_ok(), count > 0 && eps > 0.0);
         let Ok(mut sinkhorn) = sinkhorn else { return Ok(()) };
         prop_assert_eq!(sinkhorn.set_potential(&psi).is_ok(), psi_below(1e30));

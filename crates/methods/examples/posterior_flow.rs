@@ -11,7 +11,7 @@ use smalti_base::{Result, Seed, Space, device};
 use smalti_flows::stochastic::{ConditionalEnergy, ConditionalSnf, FlowShape, Mala, MarkovKernel};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_methods::synthetic::microstructure;
-use smalti_operators::{Convolution, Extension, Gaussian, Operator};
+use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 use smalti_priors::{PatchPrior, Patches, Sampling};
 use smalti_solvers::calibration::calibration;
 use smalti_solvers::{
@@ -31,7 +31,7 @@ fn domain() -> Space {
 }
 
 fn operator() -> Result<Convolution> {
-    Convolution::superresolution(domain(), 3, 1.0, 2, Extension::WrapAfter)
+    Convolution::superresolution(domain(), 3, 1.0, 2, Boundary::Periodic)
 }
 
 /// `n` images, as rows, with what is observed of them.

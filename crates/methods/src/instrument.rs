@@ -2,10 +2,10 @@
 
 use crate::estimate::Figures;
 use crate::problem::{InverseProblem, Noise, ProblemKey, Range};
-use crate::settings::{Form, Misfit, Settings};
+use crate::settings::{Misfit, Settings};
 use smalti_base::metrics::{blur_effect, psnr, ssim};
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::LinearOperator;
+use smalti_operators::{Boundary, ImagingOperator};
 use smalti_solvers::Pairs;
 use std::path::Path;
 use tch::Tensor;
@@ -83,7 +83,7 @@ pub trait Instrument {
     ///
     /// # Errors
     /// [`Error::Value`] where observations are no images; those of the operator.
-    fn on_crops(&self, crops: &Tensor, form: Form) -> Result<(Tensor, Box<dyn LinearOperator>)> {
+    fn on_crops(&self, crops: &Tensor, form: Boundary) -> Result<(Tensor, Box<dyn ImagingOperator>)> {
         let _ = form;
         let got = format!("{:?} of {:?}", crops.size(), self.key());
         Err(Error::value("observed crops", "observations that are images on a coarser grid", got))

@@ -6,7 +6,7 @@ use crate::settings::Descent;
 use smalti_base::{Result, Seed};
 use smalti_operators::LinearOperator;
 use smalti_priors::Regularizer;
-use smalti_solvers::{Bordered, Map, Problem};
+use smalti_solvers::{Map, Margin, Problem};
 use tch::Tensor;
 
 /// Minimises `J(x) = 1/n nll(A x, y) + weight R(x)` by Adam from the problem's start, over `x >= 0` where negative values make no
@@ -32,13 +32,13 @@ pub(crate) fn map(
     iterate(objective, &problem.start.image, problem.range.nonnegative, descent, run)
 }
 
-/// The same on an image with a border that the operator does not see, which `bordered` was made with; the border starts from
+/// The same on an image with a margin that the operator does not see, which `margin` was made with; the margin starts from
 /// noise and is cut off at the end.
 ///
 /// # Errors
 /// Those of [`map`].
 pub(crate) fn map_within(
-    bordered: &Bordered<&dyn LinearOperator>,
+    margin: &Margin<&dyn LinearOperator>,
     problem: &InverseProblem,
     prior: &mut dyn Regularizer,
     weight: f64,
@@ -47,14 +47,14 @@ pub(crate) fn map_within(
 ) -> Result<Tensor> {
     let likelihood = problem.likelihood()?;
     let objective = Problem {
-        operator: bordered.operator(),
+        operator: margin.operator(),
         likelihood: likelihood.as_ref(),
         observation: &problem.observation,
         prior,
         weight,
     };
-    let start = bordered.start(&problem.start.image, seed)?;
-    bordered.cut(&iterate(objective, &start, problem.range.nonnegative, descent, run)?)
+    let start = margin.start(&problem.start.image, seed)?;
+    margin.cut(&iterate(objective, &start, problem.range.nonnegative, descent, run)?)
 }
 
 fn iterate(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result, Space};
-use smalti_operators::{Gaussian, Likelihood, LinearOperator, Poisson};
+use smalti_operators::{Gaussian, Grid, Likelihood, LinearOperator, Poisson};
 use tch::Tensor;
 
 /// A kind of problem.
@@ -27,6 +27,8 @@ pub struct InverseProblem {
     pub name: String,
     /// The forward operator `A`.
     pub operator: Box<dyn LinearOperator>,
+    /// Where observed pixels lie in the image, where the observation is an image.
+    pub grid: Option<Grid>,
     /// What was added to `A x`, or how photons were counted.
     pub noise: Noise,
     /// The observation `y`, `[1, C', H', W']` or, of a volume, `[1, C', D', H', W']`.

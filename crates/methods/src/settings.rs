@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result};
 use smalti_flows::Precision;
-use smalti_operators::Extension;
+use smalti_operators::Boundary;
 use smalti_priors::{Sampling, weight};
 use smalti_solvers::AdamSettings;
 use tch::Device;
@@ -254,42 +254,16 @@ pub struct Converge {
     pub evaluations: usize,
 }
 
-/// How the image is extended where the blur kernel looks beyond it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Form {
-    /// Periodically, on the right and at the bottom only.
-    WrapAfter,
-    /// Not at all: only where the whole kernel lies within the image.
-    Valid,
-    /// By reflection on all sides, so that what is seen is as large as the image.
-    Reflect,
-    /// By reflection by so many pixels on all sides, 0 to 31.
-    ReflectBy(i64),
-}
-
-impl Form {
-    /// Whether it is in its range, under the key `form`.
-    ///
-    /// # Errors
-    /// The key and the problem.
-    pub fn check(self) -> std::result::Result<(), Misfit> {
-        match self {
-            Self::ReflectBy(pixels) if !(0..=31).contains(&pixels) => {
-                Err(("form.reflect-by".into(), format!("not 0 to 31 pixels, got {pixels}")))
-            }
-            _ => Ok(()),
+/// Whether the boundary of a blur is in its range, under the key `form`: reflected by 0 to 31 pixels.
+///
+/// # Errors
+/// The key and the problem.
+pub fn check_form(form: Boundary) -> std::result::Result<(), Misfit> {
+    match form {
+        Boundary::ReflectBy(pixels) if !(0..=31).contains(&pixels) => {
+            Err(("form.reflect-by".into(), format!("not 0 to 31 pixels, got {pixels}")))
         }
-    }
-
-    /// The extension for a kernel of `kernel` pixels a side.
-    pub fn extension(self, kernel: i64) -> Extension {
-        match self {
-            Self::WrapAfter => Extension::WrapAfter,
-            Self::Valid => Extension::Valid,
-            Self::Reflect => Extension::Reflect { before: (kernel - 1) / 2, after: kernel / 2 },
-            Self::ReflectBy(pixels) => Extension::Reflect { before: pixels, after: pixels },
-        }
+        _ => Ok(()),
     }
 }
 

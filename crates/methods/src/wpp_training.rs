@@ -2,13 +2,12 @@
 
 use crate::instrument::{Coarse, Instrument, Material};
 use crate::run::Run;
-use crate::settings::Form;
-use crate::settings::{Misfit, Schedule};
+use crate::settings::{Misfit, Schedule, check_form};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::LinearOperator;
+use smalti_operators::{Boundary, ImagingOperator};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{WppNetData, WppNetSettings};
@@ -29,7 +28,7 @@ pub struct WppTraining {
     pub batch: usize,
     /// How the operator continues what is made of a crop; nothing is known beyond its edges.
     #[garde(skip)]
-    pub form: Form,
+    pub form: Boundary,
     /// Weight of the squared Wasserstein distance, 0 to 1e6: against the mean squared residual for a WPPNet, against half of the
     /// summed squared residual of a crop for a WPPFlow.
     #[garde(range(min = 0.0, max = 1e6))]
@@ -83,7 +82,7 @@ impl WppTraining {
     /// # Errors
     /// The key that does not fit, and the problem.
     pub(crate) fn check(&self) -> std::result::Result<(), Misfit> {
-        self.form.check().map_err(|(key, problem)| (format!("training.{key}"), problem))?;
+        check_form(self.form).map_err(|(key, problem)| (format!("training.{key}"), problem))?;
         let steps = match self.length {
             Length::Steps(steps) => steps,
             Length::Epochs(_) => u64::MAX,
@@ -129,13 +128,11 @@ impl WppTraining {
             crops,
             reference: reference.shallow_clone(),
             operator,
-            prior: WppSettings {
-                patch_size: self.patch_size,
-                stride: self.patch_stride,
-                references: ReferencePatches::Random(self.reference_patches),
-                dual: DualMethod::AveragedSgd { steps: self.psi_steps, step: 1.0 },
-                ..WppNetSettings::prior(self.centred)
-            },
+            prior: WppNetSettings::prior(self.centred)
+                .with_patch_size(self.patch_size)
+                .with_stride(self.patch_stride)
+                .with_references(ReferencePatches::Random(self.reference_patches))
+                .with_dual(DualMethod::AveragedSgd { steps: self.psi_steps, step: 1.0 }),
             steps: match self.length {
                 Length::Steps(steps) => steps,
                 Length::Epochs(epochs) => epochs * (count / batch) as u64,
@@ -168,7 +165,7 @@ pub(crate) struct Inputs {
     crops: Tensor,
     validation: Option<Tensor>,
     reference: Tensor,
-    pub(crate) operator: Box<dyn LinearOperator>,
+    pub(crate) operator: Box<dyn ImagingOperator>,
     prior: WppSettings,
     pub(crate) steps: u64,
     pub(crate) batch: usize,

@@ -4,7 +4,7 @@
 
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Border, Convolution, Extension, Gaussian, Grid, Likelihood, LinearOperator, Operator, PowerIteration,
+    Boundary, Convolution, Gaussian, Grid, Likelihood, LinearOperator, Operator, PixelGrid, PowerIteration,
     interpolate,
 };
 use tch::{Device, Kind, Tensor};
@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     };
     let x = (wave(120, 20.0).unsqueeze(1) + wave(180, 30.0).unsqueeze(0) + 0.5).reshape(image.batch(1));
 
-    let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter)?;
+    let a = Convolution::superresolution(image, 16, 2.0, 4, Boundary::Periodic)?;
     let clean = a.apply(&x)?;
     let noise = Seed::new(1).at("noise", 0).normal(&clean.size());
     let y = &clean + noise * 0.01;
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     // Half a period of the grid decides whether an initial image is usable.
     let torch = Grid { origin: (1.5, 1.5), ..a.grid() };
     for (name, grid) in [("the operator's own grid", a.grid()), ("a grid that ignores the kernel", torch)] {
-        let start = interpolate(&y, grid, image, Border::Periodic)?;
+        let start = interpolate(&y, grid, image, Boundary::Periodic)?;
         let rms = (&start - &x).square().mean(Kind::Double).sqrt().double_value(&[]);
         println!("bicubic interpolation on {name}: rms error {rms:.3}");
     }

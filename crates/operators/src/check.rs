@@ -1,4 +1,4 @@
-//! Checks that every operator makes on what it is given.
+//! What every operator checks of what it is given, and what all linear ones answer alike.
 
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
@@ -20,3 +20,24 @@ pub(crate) fn domain(space: Space) -> Result<()> {
     let expected = "at least one channel, row and column, and slice of volumes";
     Err(Error::value("domain", expected, format!("{space:?}")))
 }
+
+/// The methods of [`Operator`](crate::Operator) that linear operators have in common: the spaces, from fields, and the
+/// vector-Jacobian product, which is the adjoint for every `x` in the domain.
+macro_rules! linear {
+    ($domain:ident => $range:ident) => {
+        fn domain(&self) -> smalti_base::Space {
+            self.$domain
+        }
+
+        fn range(&self) -> smalti_base::Space {
+            self.$range
+        }
+
+        fn vjp(&self, x: &tch::Tensor, v: &tch::Tensor) -> smalti_base::Result<tch::Tensor> {
+            $crate::check::element("image", x, self.$domain)?;
+            self.adjoint(v)
+        }
+    };
+}
+
+pub(crate) use linear;

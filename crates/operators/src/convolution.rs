@@ -1,7 +1,8 @@
 //! Blur and downsampling: extension, correlation with a kernel, stride.
 
-use crate::extension::{Axis, Extension};
-use crate::{Grid, LinearOperator, Operator, check, kernel};
+use crate::boundary::{Axis, Boundary};
+use crate::check::{self, linear};
+use crate::{Grid, LinearOperator, Operator, PixelGrid, kernel};
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
 
@@ -17,6 +18,7 @@ use tch::Tensor;
 ///
 /// # Grid
 /// Output pixel `(i, j)` lies at the centre of the kernel: origin `(k - 1)/2 - before`, spacing `s`.
+#[derive(Debug)]
 pub struct Convolution {
     domain: Space,
     range: Space,
@@ -33,20 +35,20 @@ impl Convolution {
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Value`] where the kernel is not `[kh, kw]` and finite, the stride is not
-    /// positive, or the image is too small for the kernel or (for [`Extension::WrapAfter`]) not divisible by
+    /// positive, or the image is too small for the kernel or (for [`Boundary::Periodic`]) not divisible by
     /// the stride.
-    pub fn new(domain: Space, kernel: &Tensor, extension: Extension, stride: i64) -> Result<Self> {
+    pub fn new(domain: Space, kernel: &Tensor, boundary: Boundary, stride: i64) -> Result<Self> {
         check::domain(domain)?;
         let [height, width] = domain.plane("domain of a convolution of images (volumes have another)")?;
         let (kh, kw) = kernel::check(kernel)?;
         if stride < 1 {
             return Err(Error::value("stride", "a positive number of pixels", stride));
         }
-        let rows = extension.axis("height", height, kh, stride)?;
-        let columns = extension.axis("width", width, kw, stride)?;
+        let rows = boundary.axis("height", height, kh, stride)?;
+        let columns = boundary.axis("width", width, kw, stride)?;
         let positions = |axis: &Axis, kernel: i64| (axis.extended() - kernel) / stride + 1;
         let range = Space::image(domain.channels, positions(&rows, kh), positions(&columns, kw));
-        let centre = |kernel: i64| (kernel - 1) as f64 / 2.0 - extension.amounts(kernel).0 as f64;
+        let centre = |kernel: i64| (kernel - 1) as f64 / 2.0 - boundary.amounts(kernel).0 as f64;
         let grid =
             Grid { origin: (centre(kh), centre(kw)), spacing: (stride as f64, stride as f64), depth: None };
         let kernel = kernel.detach().to_kind(tch::Kind::Double).reshape([1, 1, kh, kw]).copy();
@@ -56,9 +58,9 @@ impl Convolution {
     /// The superresolution operator of the patchNR and WPP papers: a `size` x `size` Gaussian kernel of
     /// standard deviation `sigma`, normalised to sum 1, at every `stride`-th pixel.
     ///
-    /// - SiC x4 (and x6, x8): size 16, sigma 2 (3, 4), stride 4 (6, 8), [`Extension::WrapAfter`]: a 600 x 600
+    /// - SiC x4 (and x6, x8): size 16, sigma 2 (3, 4), stride 4 (6, 8), [`Boundary::Periodic`]: a 600 x 600
     ///   image becomes 150 x 150 and output pixel `i` lies at `4 i + 7.5`.
-    /// - WPP: the same with [`Extension::Valid`].
+    /// - WPP: the same with [`Boundary::Valid`].
     /// - Zero-shot: x2 of BSD68 with size 16, sigma 1, stride 2, reflected by 7 pixels; x4 of SiC by 6.
     ///
     /// # Errors
@@ -73,17 +75,17 @@ impl Convolution {
         size: i64,
         sigma: f64,
         stride: i64,
-        form: Extension,
+        boundary: Boundary,
     ) -> Result<Self> {
-        Self::new(domain, &kernel::gaussian(size, sigma)?, form, stride)
+        Self::new(domain, &kernel::gaussian(size, sigma)?, boundary, stride)
     }
 
     /// Blur without downsampling.
     ///
     /// # Errors
     /// Those of [`Convolution::new`].
-    pub fn blur(domain: Space, kernel: &Tensor, extension: Extension) -> Result<Self> {
-        Self::new(domain, kernel, extension, 1)
+    pub fn blur(domain: Space, kernel: &Tensor, boundary: Boundary) -> Result<Self> {
+        Self::new(domain, kernel, boundary, 1)
     }
 
     /// The adjoint of correlation with stride: `e[r] = sum_i k[r - s i] v[i]`, `[N, 1, H', W']` to the extended
@@ -136,13 +138,7 @@ fn correlate(x: &Tensor, kernel: &Tensor, stride: i64, zeros: [i64; 2]) -> Resul
 }
 
 impl Operator for Convolution {
-    fn domain(&self) -> Space {
-        self.domain
-    }
-
-    fn range(&self) -> Space {
-        self.range
-    }
+    linear!(domain => range);
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("image", x, self.domain)?;
@@ -151,15 +147,6 @@ impl Operator for Convolution {
         let extended = self.columns.apply(&self.rows.apply(&planes, 2)?, 3)?;
         let y = correlate(&extended, &self.kernel_like(x)?, self.stride, [0, 0])?;
         Ok(y.f_reshape(self.range.batch(b))?)
-    }
-
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        check::element("image", x, self.domain)?;
-        self.adjoint(v)
-    }
-
-    fn grid(&self) -> Grid {
-        self.grid
     }
 }
 
@@ -171,6 +158,12 @@ impl LinearOperator for Convolution {
         let spread = self.spread(&planes)?;
         let x = self.rows.adjoint(&self.columns.adjoint(&spread, 3)?, 2)?;
         Ok(x.f_reshape(self.domain.batch(b))?)
+    }
+}
+
+impl PixelGrid for Convolution {
+    fn grid(&self) -> Grid {
+        self.grid
     }
 }
 
@@ -208,23 +201,23 @@ mod tests {
     fn it_is_the_correlation_of_its_definition() {
         let space = Space::image(1, 8, 12);
         let k = Tensor::from_slice(&[0.1, 0.5, -0.2, 0.3, 0.7, 0.05]).reshape([2, 3]);
-        for (form, stride) in [(Extension::WrapAfter, 4), (Extension::WrapAfter, 1), (Extension::Valid, 2)] {
-            let a = Convolution::new(space, &k, form, stride).unwrap();
+        for (boundary, stride) in [(Boundary::Periodic, 4), (Boundary::Periodic, 1), (Boundary::Valid, 2)] {
+            let a = Convolution::new(space, &k, boundary, stride).unwrap();
             let difference =
                 a.apply(&ramp(space)).unwrap() - by_definition(&ramp(space), &k, stride, a.range());
-            assert!(difference.abs().max().double_value(&[]) < 1e-14, "{form:?} {stride}");
+            assert!(difference.abs().max().double_value(&[]) < 1e-14, "{boundary:?} {stride}");
         }
     }
 
     #[test]
     fn the_published_operators_have_their_sizes_and_centres() {
         let image = Space::image(1, 600, 600);
-        let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter).unwrap();
+        let a = Convolution::superresolution(image, 16, 2.0, 4, Boundary::Periodic).unwrap();
         assert_eq!(a.range(), Space::image(1, 150, 150));
         assert_eq!(a.grid(), Grid { origin: (7.5, 7.5), spacing: (4.0, 4.0), depth: None });
-        let valid = Convolution::superresolution(image, 16, 2.0, 4, Extension::Valid).unwrap();
+        let valid = Convolution::superresolution(image, 16, 2.0, 4, Boundary::Valid).unwrap();
         assert_eq!(valid.range(), Space::image(1, 147, 147));
-        let reflect = Extension::Reflect { before: 7, after: 7 };
+        let reflect = Boundary::ReflectBy(7);
         let zero_shot = Convolution::superresolution(Space::image(1, 320, 480), 16, 1.0, 2, reflect).unwrap();
         assert_eq!(zero_shot.range(), Space::image(1, 160, 240));
         assert_eq!(zero_shot.grid().origin, (0.5, 0.5));
@@ -233,18 +226,18 @@ mod tests {
     #[test]
     fn constants_are_kept_and_wrong_inputs_refused() {
         let space = Space::image(2, 16, 20);
-        let a = Convolution::superresolution(space, 16, 2.0, 4, Extension::WrapAfter).unwrap();
+        let a = Convolution::superresolution(space, 16, 2.0, 4, Boundary::Periodic).unwrap();
         let y = a.apply(&Tensor::full(space.batch(1), 0.3, (Kind::Double, Device::Cpu))).unwrap();
         assert!((y - 0.3).abs().max().double_value(&[]) < 1e-14);
         let wrong = Tensor::zeros([1, 2, 16, 21], (Kind::Double, Device::Cpu));
         assert!(a.apply(&wrong).is_err() && a.adjoint(&wrong).is_err() && a.vjp(&wrong, &wrong).is_err());
         assert!(a.apply(&Tensor::zeros(space.batch(1), (Kind::Uint8, Device::Cpu))).is_err());
-        assert!(Convolution::new(space, &kernel::gaussian(3, 1.0).unwrap(), Extension::Valid, 0).is_err());
-        assert!(Convolution::superresolution(space, 17, 2.0, 4, Extension::Valid).is_err());
+        assert!(Convolution::new(space, &kernel::gaussian(3, 1.0).unwrap(), Boundary::Valid, 0).is_err());
+        assert!(Convolution::superresolution(space, 17, 2.0, 4, Boundary::Valid).is_err());
         let volume = Space::volume(2, 9, 16, 20);
         let line =
-            Convolution::superresolution(volume, 4, 1.0, 2, Extension::Valid).err().unwrap().to_string();
+            Convolution::superresolution(volume, 4, 1.0, 2, Boundary::Valid).err().unwrap().to_string();
         assert!(line.contains("convolution of images"), "{line}");
-        assert!(Convolution::superresolution(space, 8, 2.0, 3, Extension::WrapAfter).is_err());
+        assert!(Convolution::superresolution(space, 8, 2.0, 3, Boundary::Periodic).is_err());
     }
 }

@@ -1,84 +1,76 @@
 //! Crop: what an instrument sees of a larger image or volume.
 
-use crate::{Grid, LinearOperator, Operator, check};
+use crate::check::{self, linear};
+use crate::{Grid, LinearOperator, Operator, PixelGrid};
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
 
-/// `A x`: the image without a border of so many pixels on all sides, of volumes on all six. The adjoint puts zeros around.
+/// `A x`: the image without a margin of so many pixels on all sides, of volumes on all six. The adjoint puts zeros around.
 ///
-/// Output pixel `(i, j)` is input pixel `(border + i, border + j)`. Composed with an operator,
-/// [`Compose`](crate::Compose), it gives the image a border that the operator never sees.
+/// Output pixel `(i, j)` is input pixel `(margin + i, margin + j)`. Composed with an operator,
+/// [`Composition`](crate::Composition), it gives the image a margin that the operator never sees.
 ///
 /// # Shapes
-/// `[B, C, H + 2 border, W + 2 border]` to `[B, C, H, W]`; for volumes `[B, C, D + 2 border, H + 2 border, W + 2 border]`
+/// `[B, C, H + 2 margin, W + 2 margin]` to `[B, C, H, W]`; for volumes `[B, C, D + 2 margin, H + 2 margin, W + 2 margin]`
 /// to `[B, C, D, H, W]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Crop {
     domain: Space,
     range: Space,
     /// Pixels cut on every side.
-    border: i64,
+    margin: i64,
 }
 
 impl Crop {
-    /// The crop whose result is `interior`, of images with `border` pixels more on all sides.
+    /// The crop whose result is `interior`, of images with `margin` pixels more on all sides.
     ///
     /// # Errors
-    /// [`Error::Value`] where `interior` is empty or `border` is negative or too large for any image.
-    pub fn to(interior: Space, border: i64) -> Result<Self> {
+    /// [`Error::Value`] where `interior` is empty or `margin` is negative or too large for any image.
+    pub fn to(interior: Space, margin: i64) -> Result<Self> {
         check::domain(interior)?;
-        let fits = |n: &i64| border.checked_mul(2).and_then(|both| both.checked_add(*n)).is_some();
-        if border < 0 || !interior.axes().iter().all(fits) {
+        let fits = |n: &i64| margin.checked_mul(2).and_then(|both| both.checked_add(*n)).is_some();
+        if margin < 0 || !interior.axes().iter().all(fits) {
             return Err(Error::value(
-                "border around the image",
+                "margin around the image",
                 "0 or more pixels, and not too many",
-                border,
+                margin,
             ));
         }
-        Ok(Self { domain: interior.map_axes(|n| n + 2 * border), range: interior, border })
+        Ok(Self { domain: interior.map_axes(|n| n + 2 * margin), range: interior, margin })
     }
 }
 
 impl Operator for Crop {
-    fn domain(&self) -> Space {
-        self.domain
-    }
-
-    fn range(&self) -> Space {
-        self.range
-    }
+    linear!(domain => range);
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("image", x, self.domain)?;
         let mut inner = x.shallow_clone();
         for (axis, n) in (2..).zip(self.range.axes()) {
-            inner = inner.f_narrow(axis, self.border, n)?;
+            inner = inner.f_narrow(axis, self.margin, n)?;
         }
         Ok(inner.f_contiguous()?)
-    }
-
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        check::element("image", x, self.domain)?;
-        self.adjoint(v)
-    }
-
-    fn grid(&self) -> Grid {
-        let origin = self.border as f64;
-        Grid { origin: (origin, origin), depth: self.range.depth.map(|_| (origin, 1.0)), ..Grid::IDENTITY }
     }
 }
 
 impl LinearOperator for Crop {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         check::element("interior", v, self.range())?;
-        Ok(v.f_constant_pad_nd(vec![self.border; 2 * self.range.axes().len()])?)
+        Ok(v.f_constant_pad_nd(vec![self.margin; 2 * self.range.axes().len()])?)
+    }
+}
+
+impl PixelGrid for Crop {
+    fn grid(&self) -> Grid {
+        let origin = self.margin as f64;
+        Grid { origin: (origin, origin), depth: self.range.depth.map(|_| (origin, 1.0)), ..Grid::IDENTITY }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Compose, Convolution, Extension};
+    use crate::{Boundary, Composition, Convolution};
     use tch::{Device, Kind};
 
     #[test]
@@ -111,15 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn no_border_is_the_identity_and_the_grid_follows() {
+    fn no_margin_is_the_identity_and_the_grid_follows() {
         let space = Space::image(1, 24, 20);
         let x = Tensor::arange(480, (Kind::Float, Device::Cpu)).reshape(space.batch(1));
         assert_eq!(Crop::to(space, 0).unwrap().apply(&x).unwrap(), x);
-        let blur = Convolution::superresolution(space, 16, 2.0, 4, Extension::WrapAfter).unwrap();
-        let seen = Compose::new(Crop::to(space, 20).unwrap(), blur).unwrap();
+        let blur = Convolution::superresolution(space, 16, 2.0, 4, Boundary::Periodic).unwrap();
+        let seen = Composition::new(Crop::to(space, 20).unwrap(), blur).unwrap();
         assert_eq!(seen.grid().origin, (27.5, 27.5));
-        for border in [-1, i64::MAX / 2] {
-            assert!(Crop::to(space, border).is_err() && Crop::to(Space::volume(1, 3, 4, 5), border).is_err());
+        for margin in [-1, i64::MAX / 2] {
+            assert!(Crop::to(space, margin).is_err() && Crop::to(Space::volume(1, 3, 4, 5), margin).is_err());
         }
         assert!(
             Crop::to(Space::image(1, 0, 4), 2).is_err() && Crop::to(Space::volume(1, 0, 4, 4), 2).is_err()

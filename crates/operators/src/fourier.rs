@@ -1,6 +1,7 @@
 //! Blur and downsampling in Fourier space, with kernels that were estimated from a registered pair of images.
 
-use crate::{Grid, LinearOperator, Operator, check, kernel};
+use crate::check::{self, linear};
+use crate::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid, kernel};
 use smalti_base::pytorch_file::load_state_dict;
 use smalti_base::{Error, Result, Space};
 use std::path::Path;
@@ -22,6 +23,7 @@ use tch::{Kind, Tensor};
 /// # Reference
 /// Altekrueger and Hertrich, "WPPNets and WPPFlows: the power of Wasserstein patch priors for superresolution", SIAM
 /// Journal on Imaging Sciences 16 (2023), section on unknown operators.
+#[derive(Debug)]
 pub struct FourierDownsampling {
     domain: Space,
     range: Space,
@@ -88,13 +90,7 @@ impl FourierDownsampling {
 const NO_SIZE: Option<&[i64]> = None;
 
 impl Operator for FourierDownsampling {
-    fn domain(&self) -> Space {
-        self.domain
-    }
-
-    fn range(&self) -> Space {
-        self.range
-    }
+    linear!(domain => range);
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("image", x, self.domain)?;
@@ -104,15 +100,6 @@ impl Operator for FourierDownsampling {
         let scale =
             (self.range.height * self.range.width) as f64 / (self.domain.height * self.domain.width) as f64;
         Ok(low.f_fft_ifft2(NO_SIZE, [2, 3], "backward")?.f_real()?.f_mul_scalar(scale)?)
-    }
-
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        check::element("image", x, self.domain)?;
-        self.adjoint(v)
-    }
-
-    fn grid(&self) -> Grid {
-        self.grid
     }
 }
 
@@ -133,7 +120,14 @@ impl LinearOperator for FourierDownsampling {
     }
 }
 
+impl PixelGrid for FourierDownsampling {
+    fn grid(&self) -> Grid {
+        self.grid
+    }
+}
+
 /// `F(x) = A x + b` with one number `b` for all pixels: what an estimation gives where the kernel does not keep constants.
+#[derive(Debug)]
 pub struct Biased<A> {
     linear: A,
     bias: f64,
@@ -168,9 +162,9 @@ impl<A: LinearOperator> Biased<A> {
     }
 
     /// `A x + b` with the linear part behind a pointer.
-    pub fn boxed(self) -> Biased<Box<dyn LinearOperator>>
+    pub fn boxed(self) -> Biased<Box<dyn ImagingOperator>>
     where
-        A: 'static,
+        A: PixelGrid + 'static,
     {
         Biased { linear: Box::new(self.linear), bias: self.bias }
     }
@@ -217,7 +211,9 @@ impl<A: LinearOperator> Operator for Biased<A> {
         check::element("image", x, self.domain())?;
         self.linear.adjoint(v)
     }
+}
 
+impl<A: LinearOperator + PixelGrid> PixelGrid for Biased<A> {
     fn grid(&self) -> Grid {
         self.linear.grid()
     }

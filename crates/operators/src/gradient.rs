@@ -1,6 +1,6 @@
 //! The discrete gradient of images and volumes.
 
-use crate::{Grid, LinearOperator, Operator, check};
+use crate::{Grid, LinearOperator, Operator, PixelGrid, check};
 use smalti_base::{Result, Space};
 use tch::Tensor;
 
@@ -73,10 +73,6 @@ impl Operator for Gradient {
         check::element("image", x, self.domain)?;
         self.adjoint(v)
     }
-
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
-    }
 }
 
 impl LinearOperator for Gradient {
@@ -85,6 +81,12 @@ impl LinearOperator for Gradient {
         let c = self.domain.channels;
         let part = |axis: i64| difference_adjoint(&v.f_narrow(1, (axis - 2) * c, c)?, axis);
         self.axes().skip(1).try_fold(part(2)?, |sum, axis| Ok(sum + part(axis)?))
+    }
+}
+
+impl PixelGrid for Gradient {
+    fn grid(&self) -> Grid {
+        Grid::IDENTITY
     }
 }
 
@@ -107,8 +109,7 @@ mod tests {
         // Eigenvalues of D^T D are 4 sin^2(pi k / 2H) + 4 sin^2(pi l / 2W).
         for (space, bound) in [(Space::image(1, 24, 40), 8.0), (Space::volume(1, 10, 14, 12), 12.0)] {
             let d = Gradient::new(space);
-            let found =
-                PowerIteration { max_iterations: 5000, ..Default::default() }.norm(&d, Seed::new(1)).unwrap();
+            let found = PowerIteration::default().with_max_iterations(5000).norm(&d, Seed::new(1)).unwrap();
             let largest = |n: i64| {
                 let n = n as f64;
                 4.0 * (std::f64::consts::PI * (n - 1.0) / (2.0 * n)).sin().powi(2)

@@ -1,6 +1,7 @@
 //! The identity: denoising.
 
-use crate::{Grid, LinearOperator, Operator, check};
+use crate::check::{self, linear};
+use crate::{Grid, LinearOperator, Operator, PixelGrid};
 use smalti_base::{Result, Space};
 use tch::Tensor;
 
@@ -18,26 +19,11 @@ impl Identity {
 }
 
 impl Operator for Identity {
-    fn domain(&self) -> Space {
-        self.space
-    }
-
-    fn range(&self) -> Space {
-        self.space
-    }
+    linear!(space => space);
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("image", x, self.space)?;
         Ok(x.shallow_clone())
-    }
-
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        check::element("image", x, self.space)?;
-        self.adjoint(v)
-    }
-
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
     }
 }
 
@@ -45,5 +31,11 @@ impl LinearOperator for Identity {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         check::element("observation", v, self.space)?;
         Ok(v.shallow_clone())
+    }
+}
+
+impl PixelGrid for Identity {
+    fn grid(&self) -> Grid {
+        Grid::IDENTITY
     }
 }

@@ -1,18 +1,9 @@
 //! Bicubic (of volumes tricubic) interpolation of an observation onto the image grid: initial images and the bicubic
 //! baseline.
 
-use crate::Grid;
+use crate::{Boundary, Grid};
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
-
-/// What lies beyond the outermost pixels of the observation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Border {
-    /// The outermost pixel, repeated.
-    Clamp,
-    /// The observation again: right for operators that wrap ([`crate::Extension::WrapAfter`]).
-    Periodic,
-}
 
 /// Keys' parameter, as torch has it.
 const A: f64 = -0.75;
@@ -21,8 +12,11 @@ const A: f64 = -0.75;
 ///
 /// `x[u] = sum_i w((u - origin)/spacing - i) y[i]`, rows, columns and the slices of volumes alike.
 ///
+/// Beyond its outermost pixels `y` is continued as its operator continues the image, where that is [`Boundary::Periodic`]:
+/// the observation follows again. With every other boundary the outermost pixels are repeated.
+///
 /// The grid of the operator that made `y` puts the result in its place: with torch's centres (origin
-/// `(spacing - 1)/2`) and [`Border::Clamp`] this is torch's `upsample_bicubic2d(align_corners=false)`; an image
+/// `(spacing - 1)/2`) and repeated pixels this is torch's `upsample_bicubic2d(align_corners=false)`; an image
 /// made with another grid is shifted against that by whole pixels, which costs 7 dB on the SiC slices.
 ///
 /// Constants are reproduced exactly. Ramps are not, since a is not -1/2: a ramp `y[i] = i` becomes
@@ -35,11 +29,11 @@ const A: f64 = -0.75;
 /// # Errors
 /// [`Error::Shape`] where `y` has not the channels of `domain`, or is an image and `domain` one of volumes;
 /// [`Error::Value`] where the spacing is not positive, or the observation's period `h spacing` is not the image's height
-/// (width, depth) with [`Border::Periodic`].
+/// (width, depth) with [`Boundary::Periodic`].
 ///
 /// # Reference
 /// R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981).
-pub fn interpolate(y: &Tensor, grid: Grid, domain: Space, border: Border) -> Result<Tensor> {
+pub fn interpolate(y: &Tensor, grid: Grid, domain: Space, boundary: Boundary) -> Result<Tensor> {
     let observed = Space::of("observation", y)?;
     let expected = match (domain.depth, observed.depth) {
         (None, Some(_)) => Space { depth: None, ..observed },
@@ -47,28 +41,28 @@ pub fn interpolate(y: &Tensor, grid: Grid, domain: Space, border: Border) -> Res
         _ => observed,
     };
     crate::check::element("observation", y, Space { channels: domain.channels, ..expected })?;
-    let rows = weights("height", domain.height, observed.height, grid.origin.0, grid.spacing.0, border)?;
-    let columns = weights("width", domain.width, observed.width, grid.origin.1, grid.spacing.1, border)?;
+    let rows = weights("height", domain.height, observed.height, grid.origin.0, grid.spacing.0, boundary)?;
+    let columns = weights("width", domain.width, observed.width, grid.origin.1, grid.spacing.1, boundary)?;
     let like = |m: Tensor| m.f_to_device(y.device()).and_then(|m| m.f_to_kind(y.kind()));
     let planes = like(rows)?.f_matmul(y)?.f_matmul(&like(columns)?.transpose(0, 1))?;
     let (Some(depth), Some(observed)) = (domain.depth, observed.depth) else { return Ok(planes) };
     let (origin, spacing) = grid.depth.unwrap_or((0.0, 1.0));
-    let slices = weights("depth", depth, observed, origin, spacing, border)?;
+    let slices = weights("depth", depth, observed, origin, spacing, boundary)?;
     // Slices in the place of rows.
     let turned = like(slices)?.f_matmul(&planes.f_transpose(2, 3)?)?;
     Ok(turned.f_transpose(2, 3)?.f_contiguous()?)
 }
 
 /// The matrix `[n, m]` that interpolates `m` samples at `n` positions.
-fn weights(what: &str, n: i64, m: i64, origin: f64, spacing: f64, border: Border) -> Result<Tensor> {
+fn weights(what: &str, n: i64, m: i64, origin: f64, spacing: f64, boundary: Boundary) -> Result<Tensor> {
     if !(spacing > 0.0 && spacing.is_finite() && origin.is_finite()) {
         return Err(Error::value("grid spacing", "a positive number of pixels", spacing));
     }
     if n < 1 || m < 1 {
         return Err(Error::value(format!("{what} to interpolate"), "at least one pixel", n.min(m)));
     }
-    if border == Border::Periodic && (m as f64 * spacing - n as f64).abs() > 1e-6 {
-        let needed = format!("{n} pixels, the period of the image (or use Border::Clamp)");
+    if boundary == Boundary::Periodic && (m as f64 * spacing - n as f64).abs() > 1e-6 {
+        let needed = format!("{n} pixels, the period of the image (or use Boundary::Valid)");
         return Err(Error::value(format!("period of the observation's {what}"), needed, m as f64 * spacing));
     }
     let mut matrix = vec![0.0; (n * m) as usize];
@@ -76,10 +70,7 @@ fn weights(what: &str, n: i64, m: i64, origin: f64, spacing: f64, border: Border
         let t = (u as f64 - origin) / spacing;
         let left = t.floor() as i64;
         for i in left - 1..=left + 2 {
-            let source = match border {
-                Border::Clamp => i.clamp(0, m - 1),
-                Border::Periodic => i.rem_euclid(m),
-            };
+            let source = if boundary == Boundary::Periodic { i.rem_euclid(m) } else { i.clamp(0, m - 1) };
             matrix[(u * m + source) as usize] += keys(t - i as f64);
         }
     }
@@ -122,7 +113,7 @@ mod tests {
             let y = observation(9, 12);
             let (h, w) = (9 * s, 12 * s);
             let torch = y.upsample_bicubic2d([h, w], false, None, None);
-            let ours = interpolate(&y, torch_grid(s as f64), Space::image(3, h, w), Border::Clamp).unwrap();
+            let ours = interpolate(&y, torch_grid(s as f64), Space::image(3, h, w), Boundary::Valid).unwrap();
             assert!(largest(&(ours - torch)) < 1e-12, "factor {s}");
         }
     }
@@ -135,19 +126,19 @@ mod tests {
             let rolled = y.upsample_bicubic2d([h, w], false, None, None).roll([shift, shift], [2, 3]);
             let domain = Space::image(3, h, w);
             let a =
-                crate::Convolution::superresolution(domain, 16, 2.0, s, crate::Extension::WrapAfter).unwrap();
-            use crate::Operator;
+                crate::Convolution::superresolution(domain, 16, 2.0, s, crate::Boundary::Periodic).unwrap();
+            use crate::PixelGrid;
             let cut = |x: &Tensor| {
                 let margin = 2 * s + shift;
                 x.narrow(2, margin, h - 2 * margin).narrow(3, margin, w - 2 * margin)
             };
-            for border in [Border::Clamp, Border::Periodic] {
-                let ours = interpolate(&y, a.grid(), domain, border).unwrap();
+            for boundary in [Boundary::Valid, Boundary::Periodic] {
+                let ours = interpolate(&y, a.grid(), domain, boundary).unwrap();
                 assert!(largest(&(cut(&ours) - cut(&rolled))) < 1e-12, "factor {s}");
             }
             // Not rolled it is something else.
             let plain = y.upsample_bicubic2d([h, w], false, None, None);
-            let ours = interpolate(&y, a.grid(), domain, Border::Periodic).unwrap();
+            let ours = interpolate(&y, a.grid(), domain, Boundary::Periodic).unwrap();
             assert!(largest(&(cut(&ours) - cut(&plain))) > 0.1);
         }
     }
@@ -167,20 +158,20 @@ mod tests {
         let index = |n: i64| Tensor::arange(n, (Kind::Double, Device::Cpu));
         let y = plane(index(12), index(20));
         let x = plane(ramp(48, 7.5, 4.0), ramp(50, 1.25, 2.5));
-        let ours = interpolate(&y, grid, Space::image(1, 48, 50), Border::Clamp).unwrap();
+        let ours = interpolate(&y, grid, Space::image(1, 48, 50), Boundary::Valid).unwrap();
         let cut = |x: &Tensor| x.narrow(2, 12, 30).narrow(3, 4, 38);
         assert!(largest(&(cut(&ours) - cut(&x))) < 1e-12);
-        let flat = interpolate(&y.ones_like(), grid, Space::image(1, 48, 50), Border::Clamp).unwrap();
+        let flat = interpolate(&y.ones_like(), grid, Space::image(1, 48, 50), Boundary::Valid).unwrap();
         assert!(largest(&(flat - 1.0)) < 1e-14);
     }
 
     #[test]
-    fn the_periodic_border_moves_with_the_observation() {
+    fn a_periodic_interpolation_moves_with_the_observation() {
         let y = observation(6, 7);
         let grid = Grid { origin: (7.5, 7.5), spacing: (4.0, 4.0), depth: None };
-        let x = interpolate(&y, grid, Space::image(3, 24, 28), Border::Periodic).unwrap();
+        let x = interpolate(&y, grid, Space::image(3, 24, 28), Boundary::Periodic).unwrap();
         let moved =
-            interpolate(&y.roll([1, 2], [2, 3]), grid, Space::image(3, 24, 28), Border::Periodic).unwrap();
+            interpolate(&y.roll([1, 2], [2, 3]), grid, Space::image(3, 24, 28), Boundary::Periodic).unwrap();
         assert!(largest(&(moved - x.roll([4, 8], [2, 3]))) < 1e-12);
     }
 
@@ -192,13 +183,13 @@ mod tests {
         let grid = Grid { origin: (1.5, 0.5), spacing: (3.0, 2.0), depth: Some((0.75, 2.5)) };
         let alone = |y: &Tensor, n, origin, spacing| {
             let along = Grid { origin: (origin, 0.0), spacing: (spacing, 1.0), depth: None };
-            interpolate(y, along, Space::image(1, n, 1), Border::Clamp).unwrap().reshape([-1])
+            interpolate(y, along, Space::image(1, n, 1), Boundary::Valid).unwrap().reshape([-1])
         };
         let product = |d: &Tensor, h: &Tensor, w: &Tensor| {
             d.reshape([1, 1, -1, 1, 1]) * h.reshape([1, 1, 1, -1, 1]) * w.reshape([1, 1, 1, 1, -1])
         };
         let space = Space::volume(1, 13, 18, 14);
-        let ours = interpolate(&product(&depth, &rows, &columns), grid, space, Border::Clamp).unwrap();
+        let ours = interpolate(&product(&depth, &rows, &columns), grid, space, Boundary::Valid).unwrap();
         let expected = product(
             &alone(&depth, 13, 0.75, 2.5),
             &alone(&rows, 18, 1.5, 3.0),
@@ -211,14 +202,14 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let y = observation(6, 7);
         let space = Space::image(3, 24, 28);
-        assert!(interpolate(&y, torch_grid(4.0), Space::image(1, 24, 28), Border::Clamp).is_err());
-        assert!(interpolate(&y, torch_grid(3.0), space, Border::Periodic).is_err());
-        assert!(interpolate(&y, torch_grid(0.0), space, Border::Clamp).is_err());
-        assert!(interpolate(&y.get(0), torch_grid(4.0), space, Border::Clamp).is_err());
+        assert!(interpolate(&y, torch_grid(4.0), Space::image(1, 24, 28), Boundary::Valid).is_err());
+        assert!(interpolate(&y, torch_grid(3.0), space, Boundary::Periodic).is_err());
+        assert!(interpolate(&y, torch_grid(0.0), space, Boundary::Valid).is_err());
+        assert!(interpolate(&y.get(0), torch_grid(4.0), space, Boundary::Valid).is_err());
         let volume = Space::volume(3, 2, 24, 28);
-        assert!(interpolate(&y, torch_grid(4.0), volume, Border::Clamp).is_err());
+        assert!(interpolate(&y, torch_grid(4.0), volume, Boundary::Valid).is_err());
         let thick = y.unsqueeze(2);
-        assert!(interpolate(&thick, torch_grid(4.0), space, Border::Clamp).is_err());
-        assert!(interpolate(&thick, torch_grid(4.0), volume, Border::Periodic).is_err(), "1 slice for 2");
+        assert!(interpolate(&thick, torch_grid(4.0), space, Boundary::Valid).is_err());
+        assert!(interpolate(&thick, torch_grid(4.0), volume, Boundary::Periodic).is_err(), "1 slice for 2");
     }
 }

@@ -1,15 +1,25 @@
 //! Likelihoods: how probable an observation is, given the noise-free one. They know no operator.
 
+mod algebra;
 mod gaussian;
 mod poisson;
+mod scaled;
+mod sum;
 
+pub use algebra::LikelihoodAlgebra;
 pub use gaussian::Gaussian;
 pub use poisson::Poisson;
+pub use scaled::ScaledLikelihood;
+pub use sum::LikelihoodSum;
 
 use smalti_base::{Error, Result};
+use std::{rc::Rc, sync::Arc};
 use tch::{Kind, Tensor};
 
 /// The negative log-likelihood of an observation `y` given the noise-free `u = F(x)`.
+///
+/// References, boxes and counted pointers to likelihoods are likelihoods, too; [`LikelihoodAlgebra`] makes likelihoods of
+/// likelihoods.
 pub trait Likelihood {
     /// `-log p(y | u) + const`, summed over each image: `[B, ...] -> [B]`.
     ///
@@ -31,6 +41,25 @@ pub trait Likelihood {
         Ok(self.value_and_grad(u, y)?.1)
     }
 }
+
+/// Passes every method on to what the pointer points to.
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<T: Likelihood + ?Sized> Likelihood for $pointer {
+            fn nll(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
+                (**self).nll(u, y)
+            }
+            fn value_and_grad(&self, u: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor)> {
+                (**self).value_and_grad(u, y)
+            }
+            fn grad(&self, u: &Tensor, y: &Tensor) -> Result<Tensor> {
+                (**self).grad(u, y)
+            }
+        }
+    )*};
+}
+
+forward!(&T, Box<T>, Rc<T>, Arc<T>);
 
 fn same_shape(u: &Tensor, y: &Tensor) -> Result<()> {
     if u.dim() == 0 || u.size() != y.size() {

@@ -1,11 +1,13 @@
 //! Masks: inpainting.
 
-use crate::{Grid, LinearOperator, Operator, check};
+use crate::check::{self, linear};
+use crate::{Grid, LinearOperator, Operator, PixelGrid};
 use smalti_base::{Error, Result, Space};
 use tch::{Kind, Tensor};
 
 /// `A x = m x` with a mask `m` of zeros (unseen) and ones (seen), the same for all channels: a projection, its
 /// own adjoint. Unseen pixels of the observation are 0.
+#[derive(Debug)]
 pub struct Mask {
     space: Space,
     /// `[H, W]` or `[D, H, W]`, float64.
@@ -40,31 +42,22 @@ impl Mask {
 }
 
 impl Operator for Mask {
-    fn domain(&self) -> Space {
-        self.space
-    }
-
-    fn range(&self) -> Space {
-        self.space
-    }
+    linear!(space => space);
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         self.times("image", x)
-    }
-
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        check::element("image", x, self.space)?;
-        self.adjoint(v)
-    }
-
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
     }
 }
 
 impl LinearOperator for Mask {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         self.times("observation", v)
+    }
+}
+
+impl PixelGrid for Mask {
+    fn grid(&self) -> Grid {
+        Grid::IDENTITY
     }
 }
 

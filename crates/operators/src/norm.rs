@@ -10,6 +10,7 @@ use tch::{Device, Kind, Tensor};
 /// The estimate is a lower bound, and the last digits come slowly where the largest singular values lie close
 /// together (as for [`crate::Gradient`]): multiply by a little more than 1 where an upper bound is needed.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct PowerIteration {
     /// Stop when the estimate grows by less than this share of itself in one iteration. Default `1e-6`.
     pub tolerance: f64,
@@ -39,6 +40,34 @@ pub struct OperatorNorm {
 }
 
 impl PowerIteration {
+    /// The same with another tolerance.
+    #[must_use]
+    pub fn with_tolerance(mut self, tolerance: f64) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// The same with other iterations at most.
+    #[must_use]
+    pub fn with_max_iterations(mut self, max_iterations: u32) -> Self {
+        self.max_iterations = max_iterations;
+        self
+    }
+
+    /// The same in another dtype.
+    #[must_use]
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The same on another device.
+    #[must_use]
+    pub fn with_device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
     /// The norm of `a`, started from a random image drawn from `seed`.
     ///
     /// # Errors
@@ -89,7 +118,7 @@ fn length(x: &Tensor) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Convolution, Extension, Identity, Mask, kernel};
+    use crate::{Boundary, Convolution, Identity, Mask, kernel};
     use smalti_base::Space;
 
     fn norm(a: &dyn LinearOperator) -> OperatorNorm {
@@ -102,7 +131,7 @@ mod tests {
         assert!((norm(&Identity::new(space)).norm - 1.0).abs() < 1e-12);
         // Periodic correlation: the largest modulus of the kernel's Fourier transform, here its sum.
         let k = kernel::gaussian(5, 1.0).unwrap() * 3.0;
-        let found = norm(&Convolution::blur(space, &k, Extension::WrapAfter).unwrap());
+        let found = norm(&Convolution::blur(space, &k, Boundary::Periodic).unwrap());
         assert!(found.converged && (found.norm - 3.0).abs() < 1e-4, "{found:?}");
         let nothing = Mask::new(1, &Tensor::zeros([16, 20], (Kind::Double, Device::Cpu))).unwrap();
         assert_eq!(norm(&nothing).norm, 0.0);
@@ -111,10 +140,10 @@ mod tests {
     #[test]
     fn not_converging_is_said() {
         let d = crate::Gradient::new(Space::image(1, 30, 40));
-        let short = PowerIteration { tolerance: 1e-12, max_iterations: 5, ..Default::default() };
+        let short = PowerIteration::default().with_tolerance(1e-12).with_max_iterations(5);
         let found = short.norm(&d, Seed::new(3)).unwrap();
         assert!(!found.converged && found.iterations == 5, "{found:?}");
-        assert!(PowerIteration { tolerance: f64::NAN, ..short }.norm(&d, Seed::new(3)).is_err());
-        assert!(PowerIteration { kind: Kind::Int, ..short }.norm(&d, Seed::new(3)).is_err());
+        assert!(short.with_tolerance(f64::NAN).norm(&d, Seed::new(3)).is_err());
+        assert!(short.with_kind(Kind::Int).norm(&d, Seed::new(3)).is_err());
     }
 }

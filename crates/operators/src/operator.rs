@@ -1,6 +1,7 @@
 //! The contracts that forward operators keep.
 
 use smalti_base::{Result, Space};
+use std::{rc::Rc, sync::Arc};
 use tch::Tensor;
 
 /// Where the output pixels of an operator lie, in input pixels.
@@ -41,6 +42,9 @@ impl Grid {
 /// # Shapes
 /// `apply`: `[B, C, H, W]` (of volumes `[B, C, D, H, W]`) in the domain to `[B, C', H', W']` (`[B, C', D', H', W']`) in
 /// the range, any `B`, in the dtype and on the device of its input.
+///
+/// References, boxes and counted pointers to operators are operators, too; [`OperatorAlgebra`](crate::OperatorAlgebra) makes
+/// operators of operators.
 pub trait Operator {
     /// The space of inputs.
     fn domain(&self) -> Space;
@@ -56,8 +60,6 @@ pub trait Operator {
     /// # Errors
     /// [`smalti_base::Error::Shape`] where `x` is not in the domain or `v` not in the range.
     fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor>;
-    /// Where the output pixels lie.
-    fn grid(&self) -> Grid;
 }
 
 /// A linear operator `A`: its vector-Jacobian product is the adjoint, for every `x`.
@@ -77,6 +79,18 @@ pub trait LinearOperator: Operator {
     }
 }
 
+/// An operator whose output is an image of the same scene as its input, each pixel at a place of it. Projections and patches
+/// have no such places.
+pub trait PixelGrid: Operator {
+    /// Where the output pixels lie.
+    fn grid(&self) -> Grid;
+}
+
+/// A linear operator whose output pixels have places: what cameras are, behind one pointer.
+pub trait ImagingOperator: LinearOperator + PixelGrid {}
+
+impl<A: LinearOperator + PixelGrid + ?Sized> ImagingOperator for A {}
+
 /// Passes every method on to what the pointer points to.
 macro_rules! forward {
     ($($pointer:ty),*) => {$(
@@ -93,9 +107,6 @@ macro_rules! forward {
             fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
                 (**self).vjp(x, v)
             }
-            fn grid(&self) -> Grid {
-                (**self).grid()
-            }
         }
 
         impl<T: LinearOperator + ?Sized> LinearOperator for $pointer {
@@ -106,7 +117,13 @@ macro_rules! forward {
                 (**self).normal(x)
             }
         }
+
+        impl<T: PixelGrid + ?Sized> PixelGrid for $pointer {
+            fn grid(&self) -> Grid {
+                (**self).grid()
+            }
+        }
     )*};
 }
 
-forward!(&T, Box<T>);
+forward!(&T, Box<T>, Rc<T>, Arc<T>);

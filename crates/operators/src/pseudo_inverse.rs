@@ -105,7 +105,7 @@ fn ratio(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Convolution, Extension, Mask, Operator, VolumeConvolution};
+    use crate::{Boundary, Convolution, Mask, Operator, VolumeConvolution};
     use smalti_base::{Seed, Space};
 
     fn largest(x: &Tensor) -> f64 {
@@ -119,8 +119,8 @@ mod tests {
         let exact = PseudoInverse { tolerance: 1e-13, ..Default::default() };
         let image = |form| Convolution::superresolution(domain, 8, 1.5, 4, form).unwrap();
         let operators: [Box<dyn LinearOperator>; 3] = [
-            Box::new(image(Extension::WrapAfter)),
-            Box::new(image(Extension::Valid)),
+            Box::new(image(Boundary::Periodic)),
+            Box::new(image(Boundary::Valid)),
             Box::new(VolumeConvolution::superresolution(volume, 4, 0.8, 2).unwrap()),
         ];
         for a in operators {
@@ -141,8 +141,7 @@ mod tests {
     /// Elements of different sizes, one of them zero, do not disturb each other.
     #[test]
     fn elements_are_solved_by_themselves() {
-        let a =
-            Convolution::superresolution(Space::image(1, 16, 16), 4, 1.0, 2, Extension::WrapAfter).unwrap();
+        let a = Convolution::superresolution(Space::image(1, 16, 16), 4, 1.0, 2, Boundary::Periodic).unwrap();
         let v = Seed::new(3).at("v", 0).normal(&a.range().batch(1)).to_kind(Kind::Double);
         let together = Tensor::cat(&[&v, &(&v * 0.0), &(&v * 1e6)], 0);
         let exact = PseudoInverse { tolerance: 1e-12, ..Default::default() };
@@ -157,7 +156,7 @@ mod tests {
     #[test]
     fn rounding_does_not_pass_for_convergence() {
         let domain = Space::image(1, 32, 32);
-        let a = Convolution::superresolution(domain, 16, 2.0, 2, Extension::WrapAfter).unwrap();
+        let a = Convolution::superresolution(domain, 16, 2.0, 2, Boundary::Periodic).unwrap();
         let v = Seed::new(4).at("v", 0).normal(&a.range().batch(1));
         let norm = |x: Tensor| x.to_kind(Kind::Double).norm().double_value(&[]);
         let mut reached = Vec::new();
@@ -172,8 +171,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_none_is_solved() {
-        let a =
-            Convolution::superresolution(Space::image(1, 16, 16), 4, 1.0, 2, Extension::WrapAfter).unwrap();
+        let a = Convolution::superresolution(Space::image(1, 16, 16), 4, 1.0, 2, Boundary::Periodic).unwrap();
         let none = Tensor::zeros(a.range().batch(0), (Kind::Float, tch::Device::Cpu));
         let found = PseudoInverse::default().apply(&a, &none).unwrap();
         assert!(found.converged && found.x.size() == a.domain().batch(0));

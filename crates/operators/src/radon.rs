@@ -2,8 +2,10 @@
 
 mod tensors;
 
-use crate::{Grid, LinearOperator, Operator, check};
-use smalti_base::{Error, Result, Space, parallel::install, slices};
+use crate::check::{self, linear};
+use crate::{LinearOperator, Operator};
+use smalti_base::slices::{self, Buffer};
+use smalti_base::{Error, Result, Space, parallel::install};
 use smalti_kernels::error::KernelError;
 use smalti_kernels::radon::Real;
 pub use smalti_kernels::radon::{Detector, Footprint, ParallelBeam, Pixels};
@@ -131,6 +133,7 @@ pub(crate) fn map(beam: &ParallelBeam, way: Way, x: &Tensor, tensors: bool) -> R
     Ok(output.f_to_kind(x.kind())?)
 }
 
+#[allow(unsafe_code)]
 fn by_kernel<T: Real + slices::Float>(
     beam: &ParallelBeam,
     way: Way,
@@ -139,8 +142,11 @@ fn by_kernel<T: Real + slices::Float>(
 ) -> Result<Tensor> {
     let from = if way == Way::Forward { spaces(beam).0 } else { spaces(beam).1 };
     let input = x.detach().f_contiguous()?;
-    let mut output = Tensor::f_zeros(to.batch(x.size()[0]), (x.kind(), Device::Cpu))?;
-    let (values, results) = (slices::values::<T>(&input)?, slices::values_mut::<T>(&mut output)?);
+    let mut output = Buffer::<T>::zeros(&to.batch(x.size()[0]))?;
+    let results = &mut *output;
+    // SAFETY: until all elements are done, which is the last use of the slice, only new memory is written; and no other
+    // thread writes into tensors that it has lent (decision 013).
+    let values = unsafe { slices::values::<T>(&input) }?;
     install(|| {
         let elements = values.chunks_exact(from.len() as usize);
         elements.zip(results.chunks_exact_mut(to.len() as usize)).try_for_each(|(x, y)| match way {
@@ -150,32 +156,15 @@ fn by_kernel<T: Real + slices::Float>(
         })
     })?
     .map_err(refused)?;
-    Ok(output)
+    Ok(output.into_tensor())
 }
 
 impl Operator for Radon {
-    fn domain(&self) -> Space {
-        self.domain
-    }
-
-    fn range(&self) -> Space {
-        self.range
-    }
+    linear!(domain => range);
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("image", x, self.domain)?;
         map(&self.beam, Way::Forward, x, self.tensors)
-    }
-
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        check::element("image", x, self.domain)?;
-        self.adjoint(v)
-    }
-
-    /// Projections lie on no pixels of the image: the identity, which means nothing here. Initial images come from
-    /// filtered back projection, not from interpolation.
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
     }
 }
 

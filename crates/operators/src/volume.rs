@@ -1,6 +1,7 @@
 //! Volumes: blur and downsampling along three axes.
 
-use crate::{Grid, LinearOperator, Operator, check};
+use crate::check::{self, linear};
+use crate::{Grid, LinearOperator, Operator, PixelGrid};
 use smalti_base::{Error, Result, Space};
 use tch::{Kind, Tensor};
 
@@ -12,6 +13,7 @@ use tch::{Kind, Tensor};
 ///
 /// # Grid
 /// Output voxel `(l, i, j)` lies at the centre of the kernel: origin `(k - 1) / 2`, spacing `s`, along every axis.
+#[derive(Debug)]
 pub struct VolumeConvolution {
     domain: Space,
     range: Space,
@@ -95,32 +97,11 @@ pub fn gaussian(size: i64, sigma: f64) -> Result<Tensor> {
 }
 
 impl Operator for VolumeConvolution {
-    fn domain(&self) -> Space {
-        self.domain
-    }
-
-    fn range(&self) -> Space {
-        self.range
-    }
+    linear!(domain => range);
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         check::element("volume", x, self.domain)?;
         self.correlate(x, None, self.range)
-    }
-
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        check::element("volume", x, self.domain)?;
-        self.adjoint(v)
-    }
-
-    fn grid(&self) -> Grid {
-        let origin = |axis: usize| (self.kernel.size()[axis] - 1) as f64 / 2.0;
-        let spacing = self.stride as f64;
-        Grid {
-            origin: (origin(3), origin(4)),
-            spacing: (spacing, spacing),
-            depth: Some((origin(2), spacing)),
-        }
     }
 }
 
@@ -134,10 +115,22 @@ impl LinearOperator for VolumeConvolution {
     }
 }
 
+impl PixelGrid for VolumeConvolution {
+    fn grid(&self) -> Grid {
+        let origin = |axis: usize| (self.kernel.size()[axis] - 1) as f64 / 2.0;
+        let spacing = self.stride as f64;
+        Grid {
+            origin: (origin(3), origin(4)),
+            spacing: (spacing, spacing),
+            depth: Some((origin(2), spacing)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Border, interpolate};
+    use crate::{Boundary, interpolate};
     use smalti_base::Seed;
 
     #[test]
@@ -166,7 +159,7 @@ mod tests {
         };
         let x = (axis(24, 2) * 2.0).sin() + axis(26, 3).cos() + (axis(22, 4) * 1.5).sin();
         let a = VolumeConvolution::superresolution(domain, 2, 0.5, 2).unwrap();
-        let back = interpolate(&a.apply(&x).unwrap(), a.grid(), domain, Border::Clamp).unwrap();
+        let back = interpolate(&a.apply(&x).unwrap(), a.grid(), domain, Boundary::Valid).unwrap();
         let inner = |t: &Tensor| t.narrow(2, 4, 16).narrow(3, 4, 18).narrow(4, 4, 14);
         let error = |t: &Tensor| (inner(t) - inner(&x)).abs().max().double_value(&[]);
         assert!(error(&back) < 0.08, "{}", error(&back));

@@ -5,30 +5,22 @@
 use smalti_base::image_file::load_gray;
 use smalti_base::metrics::{crop, psnr, ssim};
 use smalti_base::{Result, Seed, Space};
-use smalti_operators::{Border, Convolution, Extension, Grid, Operator, interpolate};
-use std::path::{Path, PathBuf};
+use smalti_operators::{Boundary, Convolution, Grid, Operator, PixelGrid, interpolate};
+use smalti_testkit::measured;
 use tch::Tensor;
-
-/// The data folder: `SMALTI_DATA`, `data/` in the checkout, `../shared/data` beside it.
-fn data() -> Option<PathBuf> {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let named = std::env::var_os("SMALTI_DATA").map(PathBuf::from);
-    let folders = [named, Some(checkout.join("data")), Some(checkout.join("../shared/data"))];
-    folders.into_iter().flatten().find(|folder| folder.join("sic/testset").is_dir())
-}
 
 /// The bicubic interpolation of a noisy observation of `x`, cropped: PSNR and SSIM of the aligned one, and PSNR
 /// of the one with torch's centres.
 fn scores(x: &Tensor, seed: Seed) -> Result<[f64; 3]> {
     let image = Space::of("image", x)?;
-    let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter)?;
+    let a = Convolution::superresolution(image, 16, 2.0, 4, Boundary::Periodic)?;
     let y = a.apply(x)?;
     let y = &y + seed.at("noise", 0).normal(&y.size()) * 0.01;
     let unshifted = Grid { origin: (1.5, 1.5), ..a.grid() };
     let truth = crop(x, 40)?;
     let bicubic = |grid, border| crop(&interpolate(&y, grid, image, border)?, 40);
-    let aligned = bicubic(a.grid(), Border::Periodic)?;
-    let wrong = bicubic(unshifted, Border::Clamp)?;
+    let aligned = bicubic(a.grid(), Boundary::Periodic)?;
+    let wrong = bicubic(unshifted, Boundary::Valid)?;
     Ok([psnr(&aligned, &truth, 1.0)?, ssim(&aligned, &truth, 1.0)?, psnr(&wrong, &truth, 1.0)?])
 }
 
@@ -40,10 +32,7 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 
 #[test]
 fn the_aligned_baseline_on_the_sic_slices_is_the_measured_one() -> Result<()> {
-    let Some(data) = data() else {
-        println!("skipped: no sic/testset in SMALTI_DATA, data/ or ../shared/data");
-        return Ok(());
-    };
+    let Some(data) = measured(&["sic/testset"]) else { return Ok(()) };
     // Small images: threads that wait for each other on a busy machine cost more than they gain.
     tch::set_num_threads(1);
     let mut columns: [Vec<f64>; 3] = Default::default();
@@ -69,7 +58,7 @@ fn alignment_decides_on_a_synthetic_texture_too() -> Result<()> {
     // Noise blurred by a Gaussian of 3 pixels: structure that the operator can still see.
     let image = Space::image(1, 240, 280);
     let noise = Seed::new(7).at("texture", 0).normal(&image.batch(1));
-    let reflect = Extension::Reflect { before: 9, after: 9 };
+    let reflect = Boundary::ReflectBy(9);
     let blur = Convolution::superresolution(image, 19, 3.0, 1, reflect)?;
     let texture = blur.apply(&noise)? * 1.5 + 0.5;
     let [aligned, _, unshifted] = scores(&texture, Seed::new(8))?;

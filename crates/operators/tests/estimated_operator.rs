@@ -3,22 +3,15 @@
 
 use smalti_base::{Space, hdf5_file::load_crops};
 use smalti_operators::{Biased, FourierDownsampling, Operator};
-use std::path::{Path, PathBuf};
+use smalti_testkit::measured;
+use std::path::Path;
 use tch::Kind;
 
-fn data() -> Option<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places = ["../../data", "../../../shared/data"].map(|p| here.join(p));
-    let given = std::env::var_os("SMALTI_DATA").map(PathBuf::from);
-    given.into_iter().chain(places).map(|d| d.join("wppnets")).find(|d| d.is_dir())
-}
-
+/// Without data: the tests of `registered.rs`.
 #[test]
 fn the_published_operator_explains_the_registered_scans() {
-    let Some(folder) = data() else {
-        println!("skipped: no data folder (set SMALTI_DATA)");
-        return;
-    };
+    let Some(data) = measured(&["wppnets/estimated_operator.pt"]) else { return };
+    let folder = data.join("wppnets");
     let pairs = folder.join("training_img/val_FS_registered.h5");
     let (high, low) = (load_crops(&pairs, Some("gt")).unwrap(), load_crops(&pairs, Some("obs")).unwrap());
     let space = Space::of("scan", &high).unwrap();

@@ -52,11 +52,8 @@ fn main() -> Result<()> {
     println!("c-transform                       {time:.5} s, {rate:.0} GFLOP/s");
 
     let size = [1, 1, positions + 5, positions + 5];
-    let settings = WppSettings {
-        references: ReferencePatches::Random(count as usize),
-        scales: 1,
-        ..WppSettings::hertrich_2022()
-    };
+    let settings =
+        WppSettings::hertrich_2022().with_references(ReferencePatches::Random(count as usize)).with_scales(1);
     let reference = draw("reference", &[1, 1, 2 * positions, 2 * positions]);
     let prior = WassersteinPatchPrior::new(&size, &[&reference], &settings, Seed::new(2))?;
     let mut prior = prior.with_tensor_search();

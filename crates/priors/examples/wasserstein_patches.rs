@@ -40,13 +40,12 @@ fn sharpened(prior: &mut dyn Regularizer, image: &Tensor, steps: u64) -> Result<
 fn main() -> Result<()> {
     smalti_base::device::prepare_process(None);
     for size in [vec![1, 1, 60, 70], vec![1, 1, 16, 18, 20]] {
-        let settings = WppSettings {
-            patch_size: 4,
-            references: ReferencePatches::Random(if size.len() == 4 { 800 } else { 300 }),
-            // 4x4x4 pixels blurred to one leave little of a small volume.
-            scales: if size.len() == 4 { 2 } else { 1 },
-            ..WppSettings::default()
-        };
+        // 4x4x4 pixels blurred to one leave little of a small volume.
+        let (count, scales) = if size.len() == 4 { (800, 2) } else { (300, 1) };
+        let settings = WppSettings::default()
+            .with_patch_size(4)
+            .with_references(ReferencePatches::Random(count))
+            .with_scales(scales);
         let reference = stripes(&size, 0.0, 0.4);
         let mut prior = WassersteinPatchPrior::new(&size, &[&reference], &settings, Seed::new(2))?;
         println!("images of {size:?}");

@@ -23,22 +23,3 @@ impl PatchDensity for PatchNr {
         PatchNr::nll_and_grad(self, patches)
     }
 }
-
-/// A shared density, e.g. one flow used for several images.
-impl<D: PatchDensity + ?Sized> PatchDensity for &D {
-    fn dim(&self) -> i64 {
-        (**self).dim()
-    }
-
-    fn axes(&self) -> Option<usize> {
-        (**self).axes()
-    }
-
-    fn nll(&self, patches: &Tensor) -> Result<Tensor> {
-        (**self).nll(patches)
-    }
-
-    fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)> {
-        (**self).nll_and_grad(patches)
-    }
-}

@@ -219,31 +219,27 @@ impl PatchDensity for GaussianMixture {
 
     fn nll(&self, patches: &Tensor) -> Result<Tensor> {
         let (factors, patches) = (self.factors(patches)?, patches.detach());
-        let pieces = self.pieces(patches.size()[0]);
         let nll = Tensor::f_empty(&patches.size()[..1], (patches.kind(), patches.device()))?;
-        parallel::map(pieces.len(), |i| {
-            let (at, n) = pieces[i];
-            let joint = factors.log_joint(&patches.f_narrow(0, at, n)?)?;
-            nll.f_narrow(0, at, n)?.f_copy_(&joint.f_logsumexp(0i64, false)?.f_neg()?)?;
-            Ok(())
+        let mut pieces = parallel::cut([&patches, &nll], &self.pieces(patches.size()[0]))?;
+        parallel::for_each_mut(&mut pieces, |[x, nll]| {
+            let joint = factors.log_joint(x)?;
+            Ok(nll.f_copy_(&joint.f_logsumexp(0i64, false)?.f_neg()?)?)
         })?;
         Ok(nll)
     }
 
     fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)> {
         let (factors, patches) = (self.factors(patches)?, patches.detach());
-        let pieces = self.pieces(patches.size()[0]);
         let nll = Tensor::f_empty(&patches.size()[..1], (patches.kind(), patches.device()))?;
         let grad = Tensor::f_zeros(patches.size(), (patches.kind(), patches.device()))?;
         let negligible = Self::negligible(patches.kind());
-        parallel::map(pieces.len(), |i| {
-            let (at, n) = pieces[i];
-            let x = patches.f_narrow(0, at, n)?;
-            let (log_density, shares) = shares(&factors.log_joint(&x)?)?;
-            nll.f_narrow(0, at, n)?.f_copy_(&log_density.f_neg()?)?;
+        let mut pieces = parallel::cut([&patches, &nll, &grad], &self.pieces(patches.size()[0]))?;
+        parallel::for_each_mut(&mut pieces, |[x, nll, grad]| {
+            let (log_density, shares) = shares(&factors.log_joint(x)?)?;
+            nll.f_copy_(&log_density.f_neg()?)?;
             let members = Members::of_shares(&shares, negligible)?;
-            let pulls = members.filtered(&x, &factors.means, &factors.precisions)?;
-            let _ = grad.f_narrow(0, at, n)?.f_index_add_(0, &members.rows, &pulls)?;
+            let pulls = members.filtered(x, &factors.means, &factors.precisions)?;
+            let _ = grad.f_index_add_(0, &members.rows, &pulls)?;
             Ok(())
         })?;
         Ok((nll, grad))

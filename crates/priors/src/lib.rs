@@ -21,25 +21,33 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
-//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`weight`].
+//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`algebra`], [`sum`], [`scaled`], [`weight`].
 
+#![warn(missing_debug_implementations)]
+
+pub mod algebra;
 pub mod flow_density;
 pub mod gaussian_mixture;
 pub mod patch_prior;
 pub mod patches;
 pub mod reflected;
 pub mod regularizer;
+pub mod scaled;
 pub mod sinkhorn;
+pub mod sum;
 pub mod total_variation;
 pub mod weight;
 mod windows;
 pub mod wpp;
 
+pub use algebra::RegularizerAlgebra;
 pub use gaussian_mixture::GaussianMixture;
 pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
 pub use reflected::Reflected;
 pub use regularizer::{PatchDensity, Regularizer};
+pub use scaled::ScaledRegularizer;
 pub use sinkhorn::{SinkhornPatchPrior, SinkhornSettings};
+pub use sum::RegularizerSum;
 pub use total_variation::TotalVariation;
 pub use wpp::{WassersteinPatchPrior, WppSettings};

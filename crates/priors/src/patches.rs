@@ -2,7 +2,7 @@
 
 use crate::windows::{windows, windows_adjoint};
 use smalti_base::{Error, Result, Space, seed::Stream};
-use smalti_operators::{Grid, LinearOperator, Operator};
+use smalti_operators::{LinearOperator, Operator};
 use tch::Tensor;
 
 /// Which patches of an image are taken.
@@ -204,11 +204,6 @@ impl Operator for Patches {
 
     fn vjp(&self, _x: &Tensor, v: &Tensor) -> Result<Tensor> {
         self.adjoint(v)
-    }
-
-    /// Patches are no pixels: the identity grid of the image is given.
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
     }
 }
 

@@ -10,6 +10,7 @@ use tch::Tensor;
 /// of 6 pixels and a padding of 4, the pixels of a row in 5, 10, 9, 8, 7, 6, 6, ... of them, counted with their images.
 ///
 /// The gradient is `E^T` of that of `R`.
+#[derive(Debug)]
 pub struct Reflected<R> {
     inner: R,
     padding: i64,

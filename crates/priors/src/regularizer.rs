@@ -1,9 +1,12 @@
 //! The contracts that priors keep.
 
 use smalti_base::{Result, checkpoint::Checkpoint};
+use std::{rc::Rc, sync::Arc};
 use tch::Tensor;
 
 /// A density on patches, known by its negative log-likelihood.
+///
+/// References, boxes and counted pointers to densities are densities, too: one flow serves several images.
 pub trait PatchDensity {
     /// Dimension `d` of a patch as a vector.
     fn dim(&self) -> i64;
@@ -28,6 +31,9 @@ pub trait PatchDensity {
 
 /// A regularizer `R(x)` of one image `x: [1, C, H, W]` or volume `x: [1, C, D, H, W]`, normalised so that it does not grow
 /// with the image (a mean over patches or pixels).
+///
+/// Boxes and unique references to regularizers are regularizers, too; [`RegularizerAlgebra`](crate::RegularizerAlgebra) makes
+/// regularizers of regularizers.
 pub trait Regularizer {
     /// `R(x)`.
     ///
@@ -64,3 +70,50 @@ pub trait Regularizer {
         Ok(())
     }
 }
+
+/// Passes every method on to what the pointer points to.
+macro_rules! forward_density {
+    ($($pointer:ty),*) => {$(
+        impl<D: PatchDensity + ?Sized> PatchDensity for $pointer {
+            fn dim(&self) -> i64 {
+                (**self).dim()
+            }
+            fn axes(&self) -> Option<usize> {
+                (**self).axes()
+            }
+            fn nll(&self, patches: &Tensor) -> Result<Tensor> {
+                (**self).nll(patches)
+            }
+            fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)> {
+                (**self).nll_and_grad(patches)
+            }
+        }
+    )*};
+}
+
+forward_density!(&D, Box<D>, Rc<D>, Arc<D>);
+
+/// The same for regularizers, which change in `refresh`.
+macro_rules! forward_regularizer {
+    ($($pointer:ty),*) => {$(
+        impl<R: Regularizer + ?Sized> Regularizer for $pointer {
+            fn value(&self, x: &Tensor) -> Result<f64> {
+                (**self).value(x)
+            }
+            fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+                (**self).value_and_grad(x)
+            }
+            fn refresh(&mut self, step: u64) -> Result<()> {
+                (**self).refresh(step)
+            }
+            fn save(&self) -> Option<Checkpoint> {
+                (**self).save()
+            }
+            fn restore(&mut self, state: Checkpoint) -> Result<()> {
+                (**self).restore(state)
+            }
+        }
+    )*};
+}
+
+forward_regularizer!(&mut R, Box<R>);

@@ -11,7 +11,7 @@ pub use smalti_kernels::transport::SinkhornMethod;
 
 use crate::regularizer::Regularizer;
 use crate::wpp::SquaredDistance;
-use crate::wpp::frame::{Frame, Place};
+use crate::wpp::multiscale::{Multiscale, Place};
 use scale::{Fixed, Scale};
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result, Seed};
@@ -56,8 +56,8 @@ use tch::{Kind, Tensor};
 /// use smalti_priors::wpp::{ReferencePatches, WppSettings};
 /// use smalti_priors::Regularizer;
 /// let draw = |name| Seed::new(1).at(name, 0).uniform(&[1, 1, 16, 14]);
-/// let patches = WppSettings { patch_size: 3, references: ReferencePatches::All, scales: 1, ..WppSettings::default() };
-/// let settings = SinkhornSettings { patches, image_patches: None, method: SinkhornMethod::new(0.05) };
+/// let patches = WppSettings::default().with_patch_size(3).with_references(ReferencePatches::All).with_scales(1);
+/// let settings = SinkhornSettings::new(patches, SinkhornMethod::new(0.05));
 /// let mut prior = SinkhornPatchPrior::new(&[1, 1, 16, 14], &[&draw("reference")], &settings, Seed::new(2))?;
 /// let (value, grad) = prior.value_and_grad(&draw("image"))?;
 /// assert!(value > 0.0 && grad.size() == [1, 1, 16, 14]);
@@ -65,12 +65,20 @@ use tch::{Kind, Tensor};
 /// # Ok::<(), smalti_base::Error>(())
 /// ```
 pub struct SinkhornPatchPrior {
-    frame: Frame,
+    multiscale: Multiscale,
     image_patches: Option<usize>,
     seed: Seed,
     /// The step that patches were drawn for last.
     step: u64,
     state: RefCell<State>,
+}
+
+impl std::fmt::Debug for SinkhornPatchPrior {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut prior = f.debug_struct("SinkhornPatchPrior");
+        let prior = prior.field("size", &self.multiscale.size).field("image_patches", &self.image_patches);
+        prior.finish_non_exhaustive()
+    }
 }
 
 struct State {
@@ -112,13 +120,14 @@ impl SinkhornPatchPrior {
         if settings.image_patches == Some(0) {
             return Err(Error::value("number of image patches", "at least 1", 0));
         }
-        let (frame, references) = Frame::with_references(size, references, &settings.patches, seed)?;
+        let (multiscale, references) =
+            Multiscale::with_references(size, references, &settings.patches, seed)?;
         let scales = references
             .into_iter()
             .enumerate()
-            .map(|(l, rows)| Scale::new(Frame::name(l), rows, settings.method));
+            .map(|(l, rows)| Scale::new(Multiscale::name(l), rows, settings.method));
         let state = RefCell::new(State { scales: scales.collect::<Result<_>>()?, solved: None });
-        Ok(Self { frame, image_patches: settings.image_patches, seed, step: 0, state })
+        Ok(Self { multiscale, image_patches: settings.image_patches, seed, step: 0, state })
     }
 
     /// The same prior with a weight for each pixel, as
@@ -127,7 +136,7 @@ impl SinkhornPatchPrior {
     /// # Errors
     /// Those of that function.
     pub fn with_pixel_weights(mut self, pixel_weights: &Tensor) -> Result<Self> {
-        let all = self.frame.patch_weights(pixel_weights)?;
+        let all = self.multiscale.patch_weights(pixel_weights)?;
         let state = self.state.get_mut();
         state.solved = None;
         state.scales.iter_mut().zip(all).for_each(|(scale, weights)| scale.weights = Some(weights));
@@ -137,7 +146,7 @@ impl SinkhornPatchPrior {
     /// What the last evaluation found on each scale, the finest first; empty before the first one.
     pub fn reports(&self) -> Vec<SinkhornReport> {
         let state = self.state.borrow();
-        let found = state.scales.iter().zip(&self.frame.scale_weights).filter_map(|(scale, &weight)| {
+        let found = state.scales.iter().zip(&self.multiscale.scale_weights).filter_map(|(scale, &weight)| {
             let found = scale.solution.as_ref()?;
             Some(SinkhornReport {
                 weight,
@@ -180,7 +189,7 @@ impl SinkhornPatchPrior {
 
     fn evaluate(&self, x: &Tensor, gradient: bool) -> Result<(f64, Option<Tensor>)> {
         let _no_grad = tch::no_grad_guard();
-        let images = self.frame.images(x, Place::Kernels)?;
+        let images = self.multiscale.images(x, Place::Kernels)?;
         let mut state = self.state.borrow_mut();
         let State { scales, solved } = &mut *state;
         let known =
@@ -191,14 +200,14 @@ impl SinkhornPatchPrior {
                 let sample = self.image_patches.map(|count| {
                     (count, self.seed.derive("image patches", self.step).at("patches of a scale", l as u64))
                 });
-                scale.find(Fixed { patches: self.frame.patches, image, sample })?;
+                scale.find(Fixed { patches: self.multiscale.patches, image, sample })?;
             }
             *solved = Some(images[0].copy());
         }
         let scales = &*scales;
         let value = |l: usize| scales[l].solution.as_ref().map_or(0.0, |found| found.value);
         let slope = |l: usize, image: &Tensor| scales[l].gradient(image);
-        self.frame.sum(x, (&images, Place::Kernels), gradient, (value, slope))
+        self.multiscale.sum(x, (&images, Place::Kernels), gradient, (value, slope))
     }
 }
 

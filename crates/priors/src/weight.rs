@@ -35,7 +35,7 @@ fn positive(numbers: &[(&str, f64)]) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Value`] where a number is not positive and finite.
-pub fn from_wpp_mean_of_scales(lambda: f64, scales: usize, n: i64, sigma: f64) -> Result<f64> {
+pub fn from_wpp_mean_of_scales(lambda: f64, scales: i64, n: i64, sigma: f64) -> Result<f64> {
     from_squared_error_sum(lambda * scales as f64, n, sigma)
 }
 
@@ -59,14 +59,6 @@ pub fn from_half_cost(lambda: f64, n: i64, sigma: f64) -> Result<f64> {
 pub fn from_likelihood_sum(lambda: f64, n: i64) -> Result<f64> {
     positive(&[("lambda", lambda), ("observation size", n as f64)])?;
     Ok(lambda / n as f64)
-}
-
-/// The same with a regularizer `R` for the cost `|p - q|^2 / 2`: `lambda / 2` is what [`from_likelihood_sum`] converts.
-///
-/// # Errors
-/// [`Error::Value`] where a number is not positive and finite.
-pub fn from_likelihood_sum_and_half_cost(lambda: f64, n: i64) -> Result<f64> {
-    from_likelihood_sum(lambda / 2.0, n)
 }
 
 /// The weight `w` for the published `lambda` of `nll(F(x), y) + lambda sum over pixels R`, both sums, for images of
@@ -102,8 +94,6 @@ mod tests {
             (super::from_half_cost(206.0, 22_500, 0.01), super::from_squared_error_sum(206.0, 22_500, 0.01));
         assert_eq!(half.unwrap() * 2.0, full.unwrap());
         assert!(super::from_half_cost(0.0, 22_500, 0.01).is_err());
-        let half = super::from_likelihood_sum_and_half_cost(206.0, 513_000).unwrap();
-        assert_eq!(half * 2.0, super::from_likelihood_sum(206.0, 513_000).unwrap());
     }
 
     #[test]

@@ -1,27 +1,25 @@
 //! The Wasserstein patch prior: patches of an image should be distributed as those of a reference image.
 //!
 //! # Reading order
-//! [`settings`], [`pyramid`], [`report`], then [`WassersteinPatchPrior`]; [`tensor_transform`] is what it takes on CUDA.
+//! [`settings`], [`pyramid`], [`report`], then [`WassersteinPatchPrior`]; [`tensors`] is what it takes on CUDA.
 
-pub(crate) mod frame;
+pub(crate) mod multiscale;
 pub(crate) mod patches;
 pub mod pyramid;
 pub mod report;
 mod scale;
 pub mod settings;
-mod tensor_dual;
-mod tensor_patches;
-pub mod tensor_transform;
+pub mod tensors;
 mod weights;
 
 pub use pyramid::{Blur, Pyramid};
 pub use report::{ScaleReport, SquaredDistance};
 pub use settings::{ReferencePatches, WppSettings};
 pub use smalti_kernels::transport::DualMethod;
-pub use tensor_transform::c_transform;
+pub use tensors::c_transform;
 
 use crate::regularizer::Regularizer;
-use frame::Frame;
+use multiscale::Multiscale;
 use scale::{Potentials, Scale, Search};
 use smalti_base::{Error, Result, Seed, checkpoint::Checkpoint};
 use std::cell::{Cell, RefCell};
@@ -68,7 +66,7 @@ use tch::{Kind, Tensor};
 /// # Devices
 /// In main memory the kernels search, which read float32 and skip most pairs. On CUDA devices images stay where they
 /// are with [`DualMethod::AveragedSgd`], and with every method at [`FixedPotentials`]: libtorch looks at all pairs there,
-/// in the dtype of the image and with the rounding that [`tensor_transform`] names. [`DualMethod::Converge`] has no
+/// in the dtype of the image and with the rounding that [`tensors`] names. [`DualMethod::Converge`] has no
 /// such form: images are copied to main memory, and gradients back, as they are from all other devices. Reference
 /// images may be on any device; their patches are chosen in main memory, and kept as float32.
 ///
@@ -81,7 +79,7 @@ use tch::{Kind, Tensor};
 /// use smalti_priors::wpp::{ReferencePatches, WassersteinPatchPrior, WppSettings};
 /// use smalti_priors::Regularizer;
 /// let draw = |name| Seed::new(1).at(name, 0).uniform(&[1, 1, 24, 20]);
-/// let settings = WppSettings { patch_size: 4, references: ReferencePatches::All, ..WppSettings::default() };
+/// let settings = WppSettings::default().with_patch_size(4).with_references(ReferencePatches::All);
 /// let reference = draw("reference");
 /// let mut wpp = WassersteinPatchPrior::new(&[1, 1, 24, 20], &[&reference], &settings, Seed::new(2))?;
 /// let (value, grad) = wpp.value_and_grad(&draw("image"))?;
@@ -90,12 +88,19 @@ use tch::{Kind, Tensor};
 /// # Ok::<(), smalti_base::Error>(())
 /// ```
 pub struct WassersteinPatchPrior {
-    frame: Frame,
+    multiscale: Multiscale,
     settings: WppSettings,
     /// Whether libtorch searches in main memory, too.
     always_tensors: bool,
     evaluations: Cell<usize>,
     state: RefCell<State>,
+}
+
+impl std::fmt::Debug for WassersteinPatchPrior {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut prior = f.debug_struct("WassersteinPatchPrior");
+        prior.field("size", &self.multiscale.size).field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// What evaluations change.
@@ -110,44 +115,29 @@ impl WassersteinPatchPrior {
     /// `references` together, each of any size and batch but the same channels and number of axes. `seed`
     /// draws random reference patches, for each scale anew.
     ///
+    /// # Zero-shot
+    /// Without a reference the observation of a superresolution can stand in for it, where patches of `p` pixels look alike at both
+    /// resolutions: the idea of zero-shot superresolution with patchNRs (Altekrüger et al. 2023) for a distribution of patches
+    /// instead of single ones. The observation's noise is then in the reference patches, and so in the result: smooth images lose
+    /// by it (experiment `zeroshot_bsd68`).
+    ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Value`] where sizes do not fit each other, image or reference are smaller
     /// than a patch on some scale, there are fewer reference patches than asked for, a pixel of them is not
     /// finite, or a setting is out of range.
     pub fn new(size: &[i64], references: &[&Tensor], settings: &WppSettings, seed: Seed) -> Result<Self> {
-        let (frame, references) = Frame::with_references(size, references, settings, seed)?;
-        let scales = references
-            .iter()
-            .enumerate()
-            .map(|(l, references)| Scale::new(&Frame::name(l), frame.patches, references, settings.dual));
+        let (multiscale, references) = Multiscale::with_references(size, references, settings, seed)?;
+        let scales = references.iter().enumerate().map(|(l, references)| {
+            Scale::new(&Multiscale::name(l), multiscale.patches, references, settings.dual)
+        });
         let state = RefCell::new(State { scales: scales.collect::<Result<_>>()?, solved: None });
         Ok(Self {
-            frame,
+            multiscale,
             settings: settings.clone(),
             always_tensors: false,
             evaluations: Cell::new(0),
             state,
         })
-    }
-
-    /// Zero-shot: images of `size` are compared with the patches of the observation itself, at the observation's
-    /// scale: scale 0 of the image with `observation`, scale 1 with `D observation`, and so on. No reference image
-    /// is needed where patches of `p` pixels look alike on both scales.
-    ///
-    /// The observation's noise is in its patches, and so in the result: smooth images lose by it (experiment
-    /// `zeroshot_bsd68`).
-    ///
-    /// # Shapes
-    /// `size` as for [`WassersteinPatchPrior::new`]; `observation`: `[B', C, h, w]` or `[B', C, d, h, w]`.
-    ///
-    /// # Reference
-    /// This is the idea of zero-shot superresolution with patchNRs (Altekrüger et al. 2023) for a distribution of
-    /// patches instead of single ones.
-    ///
-    /// # Errors
-    /// Those of [`WassersteinPatchPrior::new`]; small observations have few patches.
-    pub fn zero_shot(size: &[i64], observation: &Tensor, settings: &WppSettings, seed: Seed) -> Result<Self> {
-        Self::new(size, &[observation], settings, seed)
     }
 
     /// The same prior with a weight for each pixel, `[H, W]` or `[D, H, W]`, at least 0, for example a mask:
@@ -161,7 +151,7 @@ impl WassersteinPatchPrior {
     /// [`Error::Shape`] where the weights are not `[H, W]` or `[D, H, W]`, [`Error::Value`] where some are
     /// negative or not finite, or all patches of a scale have weight 0.
     pub fn with_pixel_weights(mut self, pixel_weights: &Tensor) -> Result<Self> {
-        let all = self.frame.patch_weights(pixel_weights)?;
+        let all = self.multiscale.patch_weights(pixel_weights)?;
         let state = self.state.get_mut();
         state.solved = None;
         state.scales.iter_mut().zip(all).for_each(|(scale, weights)| scale.set_weights(weights));
@@ -183,20 +173,21 @@ impl WassersteinPatchPrior {
     /// # Errors
     /// [`Error::Value`] for more scales than there are; [`Error::Shape`] or [`Error::Value`] where images of this size have no patch on
     /// a scale.
-    pub fn on(&self, size: &[i64], scales: usize, stride: i64, dual: DualMethod) -> Result<Self> {
+    pub fn on(&self, size: &[i64], scales: i64, stride: i64, dual: DualMethod) -> Result<Self> {
         let expected = self.settings.scales;
-        if scales == 0 || scales > expected {
+        if scales < 1 || scales > expected {
             return Err(Error::value("number of scales", format!("1 to {expected}"), scales));
         }
-        let scale_weights = self.settings.scale_weights.as_ref().map(|weights| weights[..scales].to_vec());
+        let scale_weights =
+            self.settings.scale_weights.as_ref().map(|weights| weights[..scales as usize].to_vec());
         let settings = WppSettings { scales, stride, dual, scale_weights, ..self.settings.clone() };
-        let frame = Frame::new(size, &settings)?;
+        let multiscale = Multiscale::new(size, &settings)?;
         let shared = self.state.borrow();
-        let of_scales = shared.scales.iter().take(scales);
-        let of_scales = of_scales.map(|scale| scale.of_other_images(frame.patches, dual));
+        let of_scales = shared.scales.iter().take(scales as usize);
+        let of_scales = of_scales.map(|scale| scale.of_other_images(multiscale.patches, dual));
         let state = RefCell::new(State { scales: of_scales.collect::<Result<_>>()?, solved: None });
         let always_tensors = self.always_tensors;
-        Ok(Self { frame, settings, always_tensors, evaluations: Cell::new(0), state })
+        Ok(Self { multiscale, settings, always_tensors, evaluations: Cell::new(0), state })
     }
 
     /// What all dual problems have cost so far: c-transforms of all patches of a scale, over all scales. It goes on over
@@ -208,7 +199,7 @@ impl WassersteinPatchPrior {
     /// What the last evaluation found on each scale, the finest first; empty before the first one.
     pub fn reports(&self) -> Vec<ScaleReport> {
         let state = self.state.borrow();
-        let found = state.scales.iter().zip(&self.frame.scale_weights).filter_map(|(scale, &weight)| {
+        let found = state.scales.iter().zip(&self.multiscale.scale_weights).filter_map(|(scale, &weight)| {
             let found = scale.solution.as_ref()?;
             Some(ScaleReport {
                 weight,
@@ -254,7 +245,7 @@ impl WassersteinPatchPrior {
     fn evaluate(&self, x: &Tensor, how: Potentials, gradient: bool) -> Result<(f64, Option<Tensor>)> {
         let _no_grad = tch::no_grad_guard();
         let search = Search::of(self.settings.dual, how, x.device(), self.always_tensors);
-        let images = self.frame.images(x, search.place())?;
+        let images = self.multiscale.images(x, search.place())?;
         let image = &images[0];
         let mut state = self.state.borrow_mut();
         let State { scales, solved } = &mut *state;
@@ -275,7 +266,7 @@ impl WassersteinPatchPrior {
         let scales = &*scales;
         let value = |l: usize| scales[l].solution.as_ref().map_or(0.0, |found| found.value);
         let slope = |l: usize, image: &Tensor| scales[l].gradient(image);
-        self.frame.sum(x, (&images, search.place()), gradient, (value, slope))
+        self.multiscale.sum(x, (&images, search.place()), gradient, (value, slope))
     }
 
     fn with_gradient(&self, x: &Tensor, how: Potentials) -> Result<(f64, Tensor)> {
@@ -328,10 +319,11 @@ impl Regularizer for WassersteinPatchPrior {
 }
 
 /// `sum_l w_l H(psi_l, x)` at fixed potentials: a lower bound of the distance (where libtorch searches, up to the
-/// [rounding](tensor_transform) of its winners), equal to it (to the solver's gap) at the image that the potentials were found
+/// [rounding](tensors) of its winners), equal to it (to the solver's gap) at the image that the potentials were found
 /// for, and cheap: one c-transform for each scale.
 ///
 /// Its gradient is exact away from kinks.
+#[derive(Debug)]
 pub struct FixedPotentials(WassersteinPatchPrior);
 
 impl FixedPotentials {

@@ -8,7 +8,7 @@
 use smalti_base::metrics::psnr;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::Precision;
-use smalti_operators::{Convolution, Extension, Gaussian, Operator, kernel};
+use smalti_operators::{Boundary, Convolution, Gaussian, Operator, kernel};
 use smalti_priors::TotalVariation;
 use smalti_solvers::{Budget, Dip, DipSettings, Iteration, Observer, Problem, UNetSettings, run};
 use tch::{Kind, Tensor};
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     let (side, channels, scales, steps) = (all[0], all[1], all[2].max(0) as usize, all[3].max(0) as u64);
 
     let truth = image(side);
-    let form = Extension::Reflect { before: 2, after: 2 };
+    let form = Boundary::ReflectBy(2);
     let operator = Convolution::blur(Space::image(1, side, side), &kernel::gaussian(5, 0.8)?, form)?;
     let clean = operator.apply(&truth)?;
     let observation = &clean + Seed::new(2).at("noise", 0).normal(&clean.size()) * SIGMA;

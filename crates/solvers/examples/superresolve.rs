@@ -9,7 +9,7 @@
 use smalti_base::metrics::{crop, psnr};
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-use smalti_operators::{Border, Convolution, Extension, Gaussian, Operator, interpolate, kernel};
+use smalti_operators::{Boundary, Convolution, Gaussian, Operator, PixelGrid, interpolate, kernel};
 use smalti_priors::{PatchPrior, Sampling};
 use smalti_solvers::{
     AdamSettings, Budget, Iteration, Map, Observer, PatchNrTraining, Problem, Schedule, TrainingSettings, run,
@@ -18,7 +18,7 @@ use tch::{Kind, Tensor};
 
 /// Blobs with sharp edges: smoothed noise, passed through a steep step.
 fn material(domain: Space, seed: Seed) -> Result<Tensor> {
-    let smooth = Convolution::blur(domain, &kernel::gaussian(15, 2.5)?, Extension::WrapAfter)?;
+    let smooth = Convolution::blur(domain, &kernel::gaussian(15, 2.5)?, Boundary::Periodic)?;
     let noise = smooth.apply(&seed.at("material", 0).normal(&domain.batch(1)))?;
     let steep: Tensor = &noise * 4.0 / noise.std(true);
     Ok(steep.sigmoid() * 0.7 + 0.15)
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     smalti_base::device::prepare_process(None);
     let domain = Space::image(1, 72, 96);
     let truth = material(domain, Seed::new(1))?;
-    let operator = Convolution::superresolution(domain, 8, 1.5, 3, Extension::WrapAfter)?;
+    let operator = Convolution::superresolution(domain, 8, 1.5, 3, Boundary::Periodic)?;
     let sigma = 0.01;
     let clean = operator.apply(&truth)?;
     let observation = &clean + Seed::new(2).at("noise", 0).normal(&clean.size()) * sigma;
@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     let flow = train(&material(other, Seed::new(10))?, &material(other, Seed::new(11))?)?;
 
     // J(x) = 1/n nll(F(x), y) + w R(x), from the interpolated observation.
-    let start = interpolate(&observation, operator.grid(), domain, Border::Periodic)?;
+    let start = interpolate(&observation, operator.grid(), domain, Boundary::Periodic)?;
     let mut prior = PatchPrior::new(&flow, domain, Sampling::Grid(2), Seed::new(5))?;
     let problem = Problem {
         operator: &operator,

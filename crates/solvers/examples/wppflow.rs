@@ -9,8 +9,7 @@ use smalti_base::image_file::save_png8;
 use smalti_base::metrics::psnr;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{WppFlow, WppFlowShape};
-use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
-use smalti_priors::WppSettings;
+use smalti_operators::{Boundary, Convolution, Operator, PixelGrid, interpolate};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
     Budget, Iteration, Observer, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, run,
@@ -36,7 +35,7 @@ fn stripes(name: &str, n: i64, side: i64) -> Result<Tensor> {
 }
 
 fn operator(side: i64) -> Result<Convolution> {
-    Convolution::superresolution(Space::image(1, side, side), 4, 1.0, FACTOR, Extension::WrapAfter)
+    Convolution::superresolution(Space::image(1, side, side), 4, 1.0, FACTOR, Boundary::Periodic)
 }
 
 fn observe(operator: &Convolution, name: &str, x: &Tensor) -> Result<Tensor> {
@@ -58,12 +57,10 @@ fn main() -> Result<()> {
     let small = operator(20)?;
     let crops = observe(&small, "training", &stripes("training", 40, 20)?)?;
     let reference = stripes("reference", 8, 40)?.f_reshape([1, 1, 320, 40])?;
-    let prior = WppSettings {
-        patch_size: 4,
-        references: ReferencePatches::Random(500),
-        dual: DualMethod::AveragedSgd { steps: 3, step: 1.0 },
-        ..WppFlowSettings::prior(true)
-    };
+    let prior = WppFlowSettings::prior(true)
+        .with_patch_size(4)
+        .with_references(ReferencePatches::Random(500))
+        .with_dual(DualMethod::AveragedSgd { steps: 3, step: 1.0 });
     let data = WppNetData {
         operator: &small,
         crops: &crops,
@@ -105,7 +102,7 @@ fn main() -> Result<()> {
     let samples = trained.flow.sample(&y, 20, &mut Seed::new(5).at("samples", 0))?;
     let (average, deviation) =
         (samples.f_mean_dim(0i64, true, None::<Kind>)?, samples.f_std_dim(0i64, false, true)?);
-    let bicubic = interpolate(&y, large.grid(), large.domain(), Border::Periodic)?;
+    let bicubic = interpolate(&y, large.grid(), large.domain(), Boundary::Periodic)?;
     let first = samples.f_narrow(0, 0, 1)?;
     // The observation wraps around: its border is not like that of an image.
     let cut = |x: &Tensor| x.narrow(2, 8, 44).narrow(3, 8, 44);

@@ -2,7 +2,8 @@
 
 use crate::convolution::laid_out;
 use smalti_base::checkpoint::Checkpoint;
-use smalti_base::{Error, Result, Seed, parallel};
+use smalti_base::parallel::{self, Shared};
+use smalti_base::{Error, Result, Seed};
 use smalti_flows::Precision;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,12 +42,12 @@ const KIND: &str = "WPPNet (ACNet)";
 #[derive(Debug)]
 pub struct AcNet {
     /// Kernels 1x3, 3x1, 3x3 of each layer.
-    layers: Vec<[Tensor; 3]>,
+    layers: Shared<Vec<[Tensor; 3]>>,
     /// Factor, kernel and bias of each stage of the upsampler.
-    stages: Vec<(i64, Tensor, Tensor)>,
-    sum_path: [Tensor; 2],
-    first_path: [Tensor; 2],
-    head: [Tensor; 3],
+    stages: Vec<(i64, Shared<Tensor>, Shared<Tensor>)>,
+    sum_path: Shared<[Tensor; 2]>,
+    first_path: Shared<[Tensor; 2]>,
+    head: Shared<[Tensor; 3]>,
     /// What a file says about where the weights come from.
     pub provenance: BTreeMap<String, String>,
 }
@@ -84,14 +85,15 @@ impl AcNet {
         for (k, r) in stages(factor)?.into_iter().enumerate() {
             kernels.push((r, square(&format!("upsampler.{k}.weight"), C * r * r)?));
         }
-        let sum_path = [square("sum.0", C)?, square("sum.1", C)?];
-        let first_path = [square("first.0", C)?, square("first.1", C)?];
-        let head = [square("head.0", C)?, square("head.1", C)?, square("head.2", 1)?];
+        let sum_path = Shared::new([square("sum.0", C)?, square("sum.1", C)?]);
+        let first_path = Shared::new([square("first.0", C)?, square("first.1", C)?]);
+        let head = Shared::new([square("head.0", C)?, square("head.1", C)?, square("head.2", 1)?]);
         let mut stages = Vec::new();
         for (k, (r, kernel)) in kernels.into_iter().enumerate() {
             let bias = source(&format!("upsampler.{k}.bias"), &[C * r * r], C * 9)?;
-            stages.push((r, kernel, bias.set_requires_grad(true)));
+            stages.push((r, Shared::new(kernel), Shared::new(bias.set_requires_grad(true))));
         }
+        let layers = Shared::new(layers);
         Ok(Self { layers, stages, sum_path, first_path, head, provenance: BTreeMap::new() })
     }
 
@@ -159,7 +161,7 @@ impl AcNet {
         let mut x = y.f_to_kind(kind)?;
         let mut sum: Option<Tensor> = None;
         let mut first = None;
-        for [row, column, square] in &self.layers {
+        for [row, column, square] in self.layers.iter() {
             let kernel =
                 (square + row.f_constant_pad_nd([0, 0, 1, 1])?) + column.f_constant_pad_nd([1, 1, 0, 0])?;
             let z = convolve(&x, &kernel)?;
@@ -210,6 +212,7 @@ impl AcNet {
         let columns = cut(w, 1);
         let rows = cut(h, if columns.len() > 1 { 1 } else { threads });
         let tiles: Vec<_> = rows.iter().flat_map(|&r| columns.iter().map(move |&c| (r, c))).collect();
+        let y = Shared::new(y);
         let tile = |k: usize| {
             let around = |(start, end): (i64, i64), n: i64| ((start - halo).max(0), (end + halo).min(n));
             let ((top, bottom), (left, right)) = tiles[k];

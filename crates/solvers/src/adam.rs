@@ -1,7 +1,8 @@
 //! Adam with a state that can be saved.
 
 use crate::fused;
-use smalti_base::{Error, Result, checkpoint::Checkpoint, parallel};
+use smalti_base::parallel::{self, Shared};
+use smalti_base::{Error, Result, checkpoint::Checkpoint, slices};
 use smalti_kernels::adam::Update;
 use tch::{Kind, Tensor};
 
@@ -59,11 +60,11 @@ impl Adam {
     ///
     /// # Errors
     /// [`Error::Shape`] where gradients and parameters do not belong together; [`Error::Value`] where a parameter
-    /// is not contiguous, which cannot be changed block by block.
+    /// is not contiguous, which cannot be changed block by block, or shares memory with another one, a moment or a gradient.
     pub fn step(&mut self, parameters: &[Tensor], parts: &[Vec<Tensor>], rate: f64) -> Result<()> {
         self.check(parameters, parts)?;
         let update = self.next_update(rate);
-        self.apply(parameters, parts, update)
+        self.change(parameters, parts, update)
     }
 
     fn check(&self, parameters: &[Tensor], parts: &[Vec<Tensor>]) -> Result<()> {
@@ -85,6 +86,11 @@ impl Adam {
                 return Err(Error::shape("gradient", p.size(), g.size()));
             }
         }
+        let written = parameters.iter().chain(&self.first).chain(&self.second);
+        if !slices::are_apart(written, parts.iter().flatten()) {
+            let expected = "tensors with memory to themselves";
+            return Err(Error::value("parameters and gradients", expected, "some that share memory"));
+        }
         Ok(())
     }
 
@@ -94,6 +100,12 @@ impl Adam {
     /// Those of [`Adam::step`].
     pub fn apply(&mut self, parameters: &[Tensor], parts: &[Vec<Tensor>], update: Update) -> Result<()> {
         self.check(parameters, parts)?;
+        self.change(parameters, parts, update)
+    }
+
+    /// The update of what has been checked.
+    #[allow(unsafe_code)]
+    fn change(&mut self, parameters: &[Tensor], parts: &[Vec<Tensor>], update: Update) -> Result<()> {
         // A GPU has no use for small pieces.
         let on_gpu = parameters.iter().any(|p| p.device().is_cuda());
         let block = if on_gpu { i64::MAX } else { BLOCK };
@@ -102,16 +114,20 @@ impl Adam {
             .enumerate()
             .flat_map(|(k, p)| (0..p.numel() as i64).step_by(block as usize).map(move |at| (k, at)))
             .collect();
-        // A few pieces of work for every thread; blocks are disjoint, so no thread reads what another writes.
+        // A few pieces of work for every thread.
         let size = blocks.len().div_ceil(4 * parallel::workers()).max(1);
         let shares: Vec<&[(usize, i64)]> = blocks.chunks(size).collect();
+        let (parameters, parts) = (Shared::new(parameters), Shared::new(parts));
+        let (first, second) = (Shared::new(&self.first), Shared::new(&self.second));
         parallel::map(shares.len(), |share| {
             for &(k, at) in shares[share] {
                 let n = block.min(parameters[k].numel() as i64 - at);
                 let part = |t: &Tensor| -> Result<Tensor> { Ok(t.f_reshape([-1])?.f_narrow(0, at, n)?) };
-                let moving = [part(&parameters[k])?, part(&self.first[k])?, part(&self.second[k])?];
+                let moving = [part(&parameters[k])?, part(&first[k])?, part(&second[k])?];
                 let gradients: Vec<Tensor> = parts.iter().map(|g| part(&g[k])).collect::<Result<_>>()?;
-                if !fused::step(&moving, &gradients, update) {
+                // SAFETY: the tensors of the update do not overlap, as checked, nor do blocks; every block is the work of
+                // one thread, and outside of it nobody uses tensors that are lent to this function (decision 013).
+                if !unsafe { fused::step(&moving, &gradients, update) } {
                     plain(moving, &gradients, update)?;
                 }
             }

@@ -8,7 +8,7 @@ use tch::{Device, Tensor};
 ///
 /// Channels of a pixel lie side by side, which saves libtorch from rearranging every image, but not on x86 processors
 /// without AVX-512: there the gradient in a kernel of that layout runs at half the speed or less
-/// (`docs/performance.md`).
+/// (`docs/benchmarks.md`).
 ///
 /// # Errors
 /// Those of libtorch.

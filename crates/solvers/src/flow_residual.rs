@@ -2,7 +2,8 @@
 
 use crate::crops::{fits, observed, ready};
 use crate::run::finite;
-use smalti_base::{Result, Seed, parallel};
+use smalti_base::parallel::{self, Shared};
+use smalti_base::{Result, Seed};
 use smalti_flows::{Bijection, WppFlow};
 use smalti_operators::Operator;
 use tch::Kind;
@@ -19,7 +20,7 @@ use tch::Kind;
 /// [`smalti_base::Error::NonFinite`] where a sample is not finite.
 pub fn flow_residual(flow: &WppFlow, operator: &dyn Operator, y: &tch::Tensor, seed: Seed) -> Result<f64> {
     let _no_grad = tch::no_grad_guard();
-    let y = ready("observations", y, flow.device())?.f_to_kind(flow.kind())?;
+    let y = Shared::new(ready("observations", y, flow.device())?.f_to_kind(flow.kind())?);
     let size = y.size();
     let domain = flow.images(size[2], size[3]);
     fits(operator, domain, &size[2..])?;

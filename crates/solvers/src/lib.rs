@@ -5,11 +5,11 @@
 //!
 //! ```
 //! use smalti_base::{Seed, Space};
-//! use smalti_operators::{Convolution, Extension, Gaussian, Operator};
+//! use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 //! use smalti_priors::TotalVariation;
 //! use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
 //! let domain = Space::image(1, 24, 32);
-//! let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter)?;
+//! let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic)?;
 //! let truth = Seed::new(1).at("image", 0).uniform(&domain.batch(1));
 //! let observation = operator.apply(&truth)?;
 //! let mut prior = TotalVariation::new(domain, 1e-3)?;
@@ -28,7 +28,7 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`border`], [`tv`], [`patchnr_training`],
+//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
 //! [`gaussian_mixture_training`],
 //! [`acnet`], [`wppnet_training`], [`wppflow_training`], [`flow_residual()`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
@@ -36,7 +36,6 @@
 
 pub mod acnet;
 pub mod adam;
-pub mod border;
 pub mod calibration;
 mod check;
 mod convolution;
@@ -48,6 +47,7 @@ mod fused;
 pub mod gaussian_mixture_training;
 pub mod langevin;
 pub mod map;
+pub mod margin;
 pub mod pairs;
 pub mod patchnr_training;
 pub mod posterior_energy;
@@ -62,7 +62,6 @@ pub mod wppnet_training;
 
 pub use acnet::AcNet;
 pub use adam::Adam;
-pub use border::Bordered;
 pub use calibration::{Calibration, Coverage, calibration};
 pub use dip::{Dip, DipPoint, DipSettings, Reconstruction};
 pub use flow_residual::flow_residual;
@@ -71,6 +70,7 @@ pub use gaussian_mixture_training::{
 };
 pub use langevin::{Langevin, LangevinSettings, Method, PosteriorSamples};
 pub use map::{AdamSettings, Map, Problem};
+pub use margin::Margin;
 pub use pairs::{Pair, Pairs};
 pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSettings};
 pub use posterior_energy::PosteriorEnergy;

@@ -98,13 +98,13 @@ mod tests {
     use super::*;
     use smalti_base::Seed;
     use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-    use smalti_operators::{Convolution, Extension, Gaussian};
+    use smalti_operators::{Boundary, Convolution, Gaussian};
     use smalti_priors::{PatchPrior, Sampling};
     use tch::Kind;
 
     fn energy(weight: f64) -> Result<PosteriorEnergy> {
         let domain = Space::image(1, 6, 8);
-        let operator = Convolution::superresolution(domain, 3, 0.8, 2, Extension::WrapAfter)?;
+        let operator = Convolution::superresolution(domain, 3, 0.8, 2, Boundary::Periodic)?;
         let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
         let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 8, clamp };
         let mut flow = PatchNr::new(shape, Seed::new(1))?;

@@ -7,8 +7,9 @@ use crate::run::{Iteration, Step, finite};
 use crate::schedule::{Schedule, check_rate};
 use crate::wppnet_training::{WppNetData, WppNetSettings};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::parallel::{self, Shared};
 use smalti_base::tensorboard::EventFile;
-use smalti_base::{Error, Result, Seed, parallel};
+use smalti_base::{Error, Result, Seed};
 use smalti_flows::{Bijection, Mapped, Passed, WppFlow};
 use smalti_operators::Operator;
 use smalti_priors::wpp::FixedPotentials;
@@ -217,7 +218,7 @@ impl<'a> WppFlowTraining<'a> {
     }
 
     /// `of` every part of a batch of `n` crops, each its first crop and its number of crops.
-    fn in_parts<R: Send>(&self, n: i64, of: impl Fn(i64, i64) -> Result<R>) -> Result<Vec<R>> {
+    fn in_parts<R: Send>(&self, n: i64, of: impl Fn(i64, i64) -> Result<R> + Sync) -> Result<Vec<R>> {
         // A GPU is filled by a batch, a thread by two crops.
         let crops = if self.flow.device() != Device::Cpu { n } else { 1 + i64::from(n >= 4) };
         let parts = (n as usize).div_ceil(crops.max(1) as usize);
@@ -245,16 +246,18 @@ impl<'a> WppFlowTraining<'a> {
     /// Loss and gradient in the weights for latents `z` and observations `y`, not clipped.
     fn gradient(&self, z: &Tensor, y: &Tensor, step: u64) -> Result<(Loss, Tensor)> {
         let n = z.size()[0];
-        let passes = self.in_parts(n, |first, m| {
-            Ok((first, self.flow.pass(&z.f_narrow(0, first, m)?, &y.f_narrow(0, first, m)?)?))
+        let flow = &self.flow;
+        let (z, conditions) = (Shared::new(z), Shared::new(y));
+        let mut passes = self.in_parts(n, |first, m| {
+            Ok((first, flow.pass(&z.f_narrow(0, first, m)?, &conditions.f_narrow(0, first, m)?)?))
         })?;
         let samples = joined(passes.iter().map(|(_, Passed { mapped, .. })| mapped))?;
         let loss = self.loss(&self.prior, &samples, y, step)?;
         let grad_log_det = -self.settings.noise * self.settings.noise / n as f64;
-        let mut parts = parallel::map(passes.len(), |i| {
-            let (first, passed) = &passes[i];
-            let grad = loss.gradient.f_narrow(0, *first, passed.mapped.value.size()[0])?;
-            Ok(self.flow.pull_back(passed, &grad, grad_log_det)?.weights)
+        let gradient = Shared::new(&loss.gradient);
+        let mut parts = parallel::map_mut(&mut passes, |(first, passed)| {
+            let grad = gradient.f_narrow(0, *first, passed.mapped.value.size()[0])?;
+            Ok(flow.pull_back(passed, &grad, grad_log_det)?.weights)
         })?;
         let mut total = parts.remove(0);
         for part in parts {
@@ -271,9 +274,10 @@ impl<'a> WppFlowTraining<'a> {
         let mut terms = vec![("training loss", train)];
         let mut validation = None;
         if let Some(mut set) = self.validation.take() {
-            let samples = self.in_parts(set.crops.size()[0], |first, m| {
-                let y = set.crops.f_narrow(0, first, m)?;
-                self.flow.to_data(&set.latents.f_narrow(0, first, m)?, Some(&y))
+            let (flow, crops, latents) = (&self.flow, Shared::new(&set.crops), Shared::new(&set.latents));
+            let samples = self.in_parts(crops.size()[0], |first, m| {
+                let y = crops.f_narrow(0, first, m)?;
+                flow.to_data(&latents.f_narrow(0, first, m)?, Some(&y))
             })?;
             let samples = joined(samples.iter())?;
             if let Some(prior) = set.prior.take() {

@@ -7,8 +7,9 @@ use crate::patchnr_training::CurvePoint;
 use crate::run::{Iteration, Step, finite};
 use crate::schedule::{Schedule, check_rate};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::parallel::{self, Shared};
 use smalti_base::tensorboard::EventFile;
-use smalti_base::{Error, Result, Seed, Space, parallel};
+use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::Precision;
 use smalti_operators::Operator;
 use smalti_priors::wpp::{DualMethod, FixedPotentials, ReferencePatches};
@@ -56,13 +57,11 @@ impl WppNetSettings {
     /// one scale, `centred` or not (centred for SiC and textures, not for sandstone); 20 averaged supergradient steps
     /// of size 1 for a batch, which start where the last batch ended.
     pub fn prior(centred: bool) -> WppSettings {
-        WppSettings {
-            centred,
-            references: ReferencePatches::Random(10_000),
-            scales: 1,
-            dual: DualMethod::AveragedSgd { steps: 20, step: 1.0 },
-            ..WppSettings::default()
-        }
+        WppSettings::default()
+            .with_centred(centred)
+            .with_references(ReferencePatches::Random(10_000))
+            .with_scales(1)
+            .with_dual(DualMethod::AveragedSgd { steps: 20, step: 1.0 })
     }
 }
 
@@ -70,7 +69,7 @@ impl WppNetSettings {
 /// results. No image belongs to an observation.
 pub struct WppNetData<'a> {
     /// The forward operator `f` on images of the size of the results `G(y)`. Its output pixel `(i, j)` belongs to
-    /// pixel `(i, j)` of a crop; with [`smalti_operators::Extension::Valid`] the last rows and columns of a crop have
+    /// pixel `(i, j)` of a crop; with [`smalti_operators::Boundary::Valid`] the last rows and columns of a crop have
     /// none, and only the network sees them.
     pub operator: &'a dyn Operator,
     /// Observed crops, `[N, 1, h, w]`.
@@ -209,10 +208,11 @@ impl<'a> WppNetTraining<'a> {
         // A GPU is filled by a batch, a thread by two crops.
         let n = y.size()[0];
         let crops = if self.net.device() != Device::Cpu { n } else { 1 + i64::from(n >= 4) };
+        let (y, net, precision) = (Shared::new(y), &self.net, self.settings.precision);
         let part = |i: usize| {
             let first = i as i64 * crops;
             let y = y.f_narrow(0, first, crops.min(n - first))?;
-            let forward = || self.net.forward(&y, self.settings.precision);
+            let forward = || net.forward(&y, precision);
             if train { tch::with_grad(forward) } else { forward() }
         };
         parallel::map((n as usize).div_ceil(crops as usize), part)
@@ -221,10 +221,12 @@ impl<'a> WppNetTraining<'a> {
     /// The gradients of `sum(x g)` in the parameters, part by part.
     fn pull_back(&self, parts: &[Tensor], gradient: &Tensor) -> Result<Vec<Vec<Tensor>>> {
         let crops = parts.first().map_or(0, |part| part.size()[0]);
+        let (parts, gradient) = (Shared::new(parts), Shared::new(gradient));
+        let parameters = Shared::new(&self.parameters[..]);
         parallel::map(parts.len(), |i| {
             let g = gradient.f_narrow(0, i as i64 * crops, parts[i].size()[0])?;
             let sum = tch::with_grad(|| (&parts[i] * g).f_sum(Kind::Float))?;
-            Ok(Tensor::f_run_backward(&[sum], &self.parameters, false, false)?)
+            Ok(Tensor::f_run_backward(&[sum], *parameters, false, false)?)
         })
     }
 

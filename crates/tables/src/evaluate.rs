@@ -240,7 +240,7 @@ fn shown(
     let Seen { truth, observation, .. } = seen;
     // Observations that are images are shown, too.
     let pictured = judge.instrument.observation_is_an_image();
-    let observation = pictured.then(|| (observation, problem.operator.grid()));
+    let observation = problem.grid.filter(|_| pictured).map(|grid| (observation, grid));
     let scored = match judge.regions.last().map(|region| &region.axes[..]) {
         Some(&[rows, columns]) => [rows, columns],
         _ => [(0, domain.height), (0, domain.width)],

@@ -41,6 +41,7 @@ pub mod options;
 pub mod outcome;
 pub mod png;
 pub mod publish;
+mod recorded;
 pub mod report;
 pub mod run;
 pub mod scatterometry;

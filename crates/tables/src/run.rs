@@ -6,10 +6,10 @@ use crate::experiment::{Experiment, Profile};
 use crate::options::RunOptions;
 use crate::outcome::Outcome;
 use crate::publish::Staged;
-use crate::{evaluate, mixture, report, scatterometry, table};
+use crate::{evaluate, mixture, recorded, report, scatterometry, table};
 use smalti_base::Result;
 
-/// Runs `experiment` and writes `table.csv`, `table.md`, `report.html` and `images/` into
+/// Runs `experiment` and writes `table.csv`, `table.md`, `run.toml`, `report.html` and `images/` into
 /// [`RunOptions::folder`]: all of them or, on an error, none.
 ///
 /// # Errors
@@ -23,6 +23,7 @@ pub fn run(
     // A folder that cannot be written is found before the work, not after it.
     let staged = Staged::beside(&options.folder)?;
     let outcome = evaluate::run(profile, data, options)?;
+    let staged = recorded::add(staged, &experiment.name, options)?;
     publish(staged, &evaluate::facts(experiment, profile, data, options)?, outcome)
 }
 
@@ -38,6 +39,7 @@ pub fn run_mixture(
 ) -> Result<Outcome> {
     let staged = Staged::beside(&options.folder)?;
     let outcome = mixture::run(experiment, profile, data, options)?;
+    let staged = recorded::add(staged, &experiment.name, options)?;
     publish(staged, &mixture::facts(experiment, profile, data, options), outcome)
 }
 
@@ -53,6 +55,7 @@ pub fn run_scatterometry(
 ) -> Result<Outcome> {
     let staged = Staged::beside(&options.folder)?;
     let outcome = scatterometry::run(experiment, profile, data, options)?;
+    let staged = recorded::add(staged, &experiment.name, options)?;
     publish(staged, &scatterometry::facts(experiment, profile, data, options), outcome)
 }
 

@@ -25,7 +25,7 @@ const TITLES: [&str; 10] = [
 /// The rows as CSV (RFC 4180, lines end with `\n`) under [`CSV_HEADER`].
 ///
 /// PSNR with 4 decimals, SSIM and LPIPS with 5, seconds with 3; published figures as their means. A field is
-/// empty where there is nothing to say.
+/// empty where there is nothing to say, or no finite number.
 pub fn csv(rows: &[Row]) -> String {
     let mut text = format!("{CSV_HEADER}\n");
     for row in rows {
@@ -176,7 +176,7 @@ pub fn notes(rows: &[Row]) -> Vec<String> {
 }
 
 fn cells(row: &Row) -> Vec<String> {
-    let seconds = match row.seconds_mean {
+    let seconds = match row.seconds_mean.filter(|s| s.is_finite()) {
         Some(s) if s < 0.1 => format!("{s:.3}"),
         Some(s) => format!("{s:.1}"),
         None => String::new(),
@@ -195,17 +195,21 @@ fn cells(row: &Row) -> Vec<String> {
     ]
 }
 
-/// `mean ± std`, or what there is of it.
+/// `mean ± std`, or what there is of it; a dash in place of what is not finite.
 fn figure(figure: Option<Figure>, decimals: usize) -> String {
+    let shown = |v: f64| if v.is_finite() { format!("{v:.decimals$}") } else { "–".to_owned() };
     match figure {
         None => String::new(),
-        Some(Figure { mean, std: None }) => format!("{mean:.decimals$}"),
-        Some(Figure { mean, std: Some(std) }) => format!("{mean:.decimals$} ± {std:.decimals$}"),
+        Some(Figure { mean, std: Some(std) }) if mean.is_finite() => {
+            format!("{} ± {}", shown(mean), shown(std))
+        }
+        Some(Figure { mean, .. }) => shown(mean),
     }
 }
 
+/// Empty where there is no finite number.
 fn number(value: Option<f64>, decimals: usize) -> String {
-    value.map_or_else(String::new, |v| format!("{v:.decimals$}"))
+    value.filter(|v| v.is_finite()).map_or_else(String::new, |v| format!("{v:.decimals$}"))
 }
 
 /// A CSV field: in quotes where it holds a comma, a quote or a line break.

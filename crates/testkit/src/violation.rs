@@ -1,6 +1,6 @@
 //! What a law says about something that breaks it.
 
-use std::fmt;
+use std::{fmt, ops::RangeBounds};
 
 /// A broken law.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,33 @@ impl fmt::Display for Violation {
 }
 
 impl std::error::Error for Violation {}
+
+/// The violation of a broken twin, which must be rejected for the right reason: by the law named `law`, with a detail that
+/// contains `said`, for a number within `sizes`. (A twin whose calls fail or have the wrong shape has measured NaN, which
+/// lies in no range.)
+///
+/// # Panics
+/// Otherwise.
+#[track_caller]
+#[allow(clippy::panic)] // an assertion
+pub fn rejected(
+    outcome: Result<(), Violation>,
+    law: &str,
+    said: &str,
+    sizes: impl RangeBounds<f64> + fmt::Debug,
+) -> Violation {
+    let right = |violation: &Violation| {
+        let Violation { law: by, measured, detail, .. } = violation;
+        *by == law && detail.contains(said) && measured.is_finite() && sizes.contains(measured)
+    };
+    match outcome {
+        Err(violation) if right(&violation) => {
+            println!("{violation}");
+            violation
+        }
+        other => panic!("not rejected by {law} ({said}) for a number in {sizes:?}: {other:?}"),
+    }
+}
 
 /// One law held over one subject.
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! The files of the data set are fetched, never committed.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     failure::{Failure, Result},
     manifest::{Manifest, sha256},

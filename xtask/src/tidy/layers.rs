@@ -1,6 +1,6 @@
 //! Dependencies point downwards only, and every package keeps the workspace's lints.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::failure::{Failure, Result};
 use cargo_metadata::{DependencyKind, Metadata, Package};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! No file of a test program is left out of it: a module that nobody declares is compiled by nobody.
 
-use super::Finding;
+use super::finding::Finding;
 use std::path::{Path, PathBuf};
 
 /// Files beside a `main.rs` in a folder of a `tests` folder that its `text` does not declare.

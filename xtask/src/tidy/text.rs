@@ -1,6 +1,6 @@
 //! Rules for the text of files.
 
-use super::Finding;
+use super::finding::Finding;
 use std::path::Path;
 
 // The words are put together here, so that this file does not breach its own rules.

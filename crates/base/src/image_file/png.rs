@@ -1,6 +1,6 @@
 //! PNG: decoding all kinds, encoding 8 and 16 bits.
 
-use super::{LARGEST_DECODED_BYTES, NonFinite, Raster, SAVE_AGAIN};
+use super::raster::{LARGEST_DECODED_BYTES, NonFinite, Raster, SAVE_AGAIN};
 use crate::error::{Error, Result};
 use image::codecs::png::{CompressionType, FilterType, PngDecoder, PngEncoder};
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageResult, Limits};

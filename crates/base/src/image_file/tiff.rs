@@ -1,6 +1,6 @@
 //! TIFF: decoding the first page, encoding float32.
 
-use super::{LARGEST_DECODED_BYTES, Raster, SAVE_AGAIN};
+use super::raster::{LARGEST_DECODED_BYTES, Raster, SAVE_AGAIN};
 use crate::error::{Error, Result};
 use std::{io::Cursor, path::Path};
 use tiff::decoder::{Decoder, DecodingResult, Limits};

@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 use smalti_base::hdf5_file::load_crops;
+use smalti_testkit::measured;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 
@@ -147,16 +148,11 @@ proptest! {
     }
 }
 
+/// Without data: the tests of the golden files.
 #[test]
 fn the_published_crops() {
-    let data = ["../../data", "../../../shared/data"].map(|p| Path::new(env!("CARGO_MANIFEST_DIR")).join(p));
-    let given = std::env::var_os("SMALTI_DATA").map(PathBuf::from);
-    let Some(folder) =
-        given.into_iter().chain(data).map(|d| d.join("wppnets/training_img")).find(|d| d.is_dir())
-    else {
-        println!("skipped: no data folder (set SMALTI_DATA)");
-        return;
-    };
+    let Some(data) = measured(&["wppnets/training_img"]) else { return };
+    let folder = data.join("wppnets/training_img");
     for (name, n, size) in [
         ("SiC_x4", 1080, 25),
         ("SiC_x6", 750, 20),

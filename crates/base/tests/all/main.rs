@@ -1,10 +1,15 @@
 //! Tests of the crate from outside, in one program: linking libtorch takes longer than most of them.
 
 mod checkpoint;
+mod features;
 mod files;
+#[cfg(feature = "hdf5")]
 mod hdf5_file;
+#[cfg(feature = "tiff")]
 mod image_file;
+#[cfg(feature = "hdf5")]
 mod lodopab;
 mod metrics;
 mod seed;
+#[cfg(feature = "tensorboard")]
 mod tensorboard;

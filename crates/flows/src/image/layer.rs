@@ -17,8 +17,9 @@ pub struct PulledBack {
 ///
 /// All of its parameters require gradients, so that [`Bijection::to_data`] leaves a graph where gradients are on.
 /// A flow that keeps only the input of every layer does without that graph: [`ImageLayer::pull_back`] runs one layer
-/// again, and holds the activations of that layer only.
-pub trait ImageLayer: Bijection + Send {
+/// again, and holds the activations of that layer only. Several threads use a layer at the same time: its tensors are
+/// [`Shared`](smalti_base::parallel::Shared).
+pub trait ImageLayer: Bijection + Send + Sync {
     /// From `grad = dL/dx` (shape of `x`) and `grad_log_det = dL/dl_b`, the same for every element `b`, to the
     /// gradients in the latent and the parameters, by autograd through the layer run again at `z`.
     ///

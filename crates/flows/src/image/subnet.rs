@@ -1,6 +1,6 @@
 //! Convolutional subnets.
 
-use smalti_base::{Error, Result, seed::Stream};
+use smalti_base::{Error, Result, parallel::Shared, seed::Stream};
 use tch::{Device, Kind, Tensor};
 
 /// Hidden activations of a subnet are computed in strips of rows that hold at most so many bytes.
@@ -27,8 +27,8 @@ pub struct ConvShape {
 /// overlap so far that nothing but rounding changes: without a graph, memory does not grow with `hidden H W`.
 #[derive(Debug)]
 pub struct ConvNet {
-    kernels: [Tensor; 2],
-    biases: [Tensor; 2],
+    kernels: Shared<[Tensor; 2]>,
+    biases: Shared<[Tensor; 2]>,
 }
 
 impl ConvNet {
@@ -47,8 +47,11 @@ impl ConvNet {
         let mut draw = |size: &[i64]| ((stream.uniform(size) * 2.0 - 1.0) * bound).set_requires_grad(true);
         let zeros = |size: &[i64]| Tensor::zeros(size, tch::kind::FLOAT_CPU).set_requires_grad(true);
         Ok(Self {
-            kernels: [draw(&[hidden, inputs, side, side]), zeros(&[outputs, hidden, side, side])],
-            biases: [draw(&[hidden]), zeros(&[outputs])],
+            kernels: Shared::new([
+                draw(&[hidden, inputs, side, side]),
+                zeros(&[outputs, hidden, side, side]),
+            ]),
+            biases: Shared::new([draw(&[hidden]), zeros(&[outputs])]),
         })
     }
 
@@ -110,7 +113,11 @@ impl ConvNet {
 
     /// The same tensors in the same order.
     pub fn parameters_mut(&mut self) -> Vec<&mut Tensor> {
-        self.kernels.iter_mut().zip(&mut self.biases).flat_map(|(kernel, bias)| [kernel, bias]).collect()
+        self.kernels
+            .iter_mut()
+            .zip(self.biases.iter_mut())
+            .flat_map(|(kernel, bias)| [kernel, bias])
+            .collect()
     }
 }
 

@@ -4,13 +4,14 @@ use crate::bijection::{Bijection, Mapped};
 use crate::clamp::SoftClamp;
 use crate::coupling::Coupling;
 use crate::gradients::Gradients;
-use crate::layer::{Layer, Tape, check_vectors};
+use crate::layer::{Layer, check_vectors};
+use crate::tape::Tape;
 use smalti_base::{Error, Result, seed::Stream};
 use tch::Tensor;
 
 /// A bijection of vectors `[B, d]` given conditions `[B, m]`, whose gradients are known in closed form. Conditions are data: there
-/// is no gradient in them.
-pub trait ConditionalLayer: Bijection + Send {
+/// is no gradient in them. Several threads use a layer at the same time, as they do a [`Layer`].
+pub trait ConditionalLayer: Bijection + Send + Sync {
     /// The dimension `d` of vectors.
     fn dim(&self) -> i64;
 

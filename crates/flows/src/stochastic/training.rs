@@ -4,7 +4,7 @@ use super::conditional::ConditionalLayer;
 use super::energy::Energy;
 use super::snf::{ConditionalSnf, Stage};
 use crate::gradients::Gradients;
-use crate::layer::Tape;
+use crate::tape::Tape;
 use smalti_base::{Result, parallel, seed::Stream};
 use tch::{Kind, Tensor};
 

@@ -3,11 +3,11 @@
 
 use smalti_base::{Seed, Space};
 use smalti_flows::{Bijection, DataConsistency};
-use smalti_operators::{Convolution, Extension, Mask, Operator, PseudoInverse};
+use smalti_operators::{Boundary, Convolution, Mask, Operator, PseudoInverse};
 use tch::{Device, Kind, Tensor};
 
 fn operator() -> Convolution {
-    Convolution::superresolution(Space::image(1, 24, 32), 16, 2.0, 4, Extension::WrapAfter).unwrap()
+    Convolution::superresolution(Space::image(1, 24, 32), 16, 2.0, 4, Boundary::Periodic).unwrap()
 }
 
 fn consistency(a: &Convolution) -> DataConsistency<&Convolution> {

@@ -5,7 +5,8 @@ use smalti_base::Seed;
 use smalti_flows::ClampForm;
 use smalti_flows::stochastic::scatterometry::{import_inn, import_snf, scatterometry_flow};
 use smalti_flows::stochastic::{ConditionalEnergy, Scatterometry};
-use std::path::{Path, PathBuf};
+use smalti_testkit::measured;
+use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// A forward model in float64 that was never trained.
@@ -13,18 +14,6 @@ fn small() -> Scatterometry {
     let draw = |what: &str, size: &[i64]| Seed::new(1).at(what, 0).normal(size).to_kind(Kind::Double) * 0.5;
     let layers = vec![(draw("w1", &[9, 3]), draw("b1", &[9])), (draw("w2", &[23, 9]), draw("b2", &[23]))];
     Scatterometry::new(layers, 0.2, 0.3).unwrap()
-}
-
-/// The folder of the authors' files, where it is there.
-fn files() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let named = std::env::var_os("SMALTI_DATA").map(PathBuf::from);
-    let places = named.into_iter().chain([root.join("data"), root.join("../shared/data")]);
-    let found = places.map(|p| p.join("scatterometry")).find(|p| p.join("snf.pt").exists());
-    if found.is_none() {
-        println!("skipped: no folder scatterometry/ in SMALTI_DATA, data/ or ../shared/data");
-    }
-    found
 }
 
 #[test]
@@ -88,7 +77,8 @@ fn what_is_no_forward_model_is_refused() {
 
 #[test]
 fn the_authors_networks_know_the_posterior() {
-    let Some(folder) = files() else { return };
+    let Some(data) = measured(&["scatterometry/snf.pt"]) else { return };
+    let folder = data.join("scatterometry");
     let model = || Scatterometry::import(&folder.join("forward_model_new.pt"), 0.2, 0.01).unwrap();
     let inn = import_inn(&folder.join("inn.pt"), ClampForm::AlphaAtan).unwrap();
     let snf = import_snf(&folder.join("snf.pt"), ClampForm::AlphaAtan, Box::new(model())).unwrap();

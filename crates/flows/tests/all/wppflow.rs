@@ -3,7 +3,7 @@
 
 use smalti_base::Seed;
 use smalti_flows::{Bijection, ImageLayer, ImageNorm, WppFlow, WppFlowShape};
-use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
+use smalti_operators::{Boundary, Convolution, Operator, PixelGrid, interpolate};
 use tch::{Device, Kind, Tensor};
 
 fn shape(factor: i64) -> WppFlowShape {
@@ -112,7 +112,7 @@ fn it_is_fully_convolutional() {
 #[test]
 fn the_condition_is_interpolated_where_the_operator_says() {
     // Without noise and with the last layer alone at work, x = 0 exp(s) + t: a linear map of the condition.
-    let operator = Convolution::superresolution(tch_space(20, 24), 16, 2.0, 4, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(tch_space(20, 24), 16, 2.0, 4, Boundary::Periodic).unwrap();
     let shape = WppFlowShape { origin: operator.grid().origin.0, hidden: 1, ..shape(4) };
     let mut flow = WppFlow::new(shape, Seed::new(1)).unwrap();
     flow.to(Device::Cpu, Kind::Double).unwrap();
@@ -133,7 +133,7 @@ fn the_condition_is_interpolated_where_the_operator_says() {
     let y = batch(4, 1).1.to_kind(Kind::Double);
     let z = Tensor::zeros([1, 1, 20, 24], (Kind::Double, Device::Cpu));
     let x = flow.to_data(&z, Some(&y)).unwrap().value;
-    let expected = interpolate(&y, operator.grid(), operator.domain(), Border::Clamp).unwrap();
+    let expected = interpolate(&y, operator.grid(), operator.domain(), Boundary::Valid).unwrap();
     assert!(gap(&x, &expected.relu()) < 1e-12);
 }
 

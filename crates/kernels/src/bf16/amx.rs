@@ -1,6 +1,6 @@
 //! Blocks by the matrix unit of Intel processors (AMX).
 
-use super::product::{BLOCK, Operands};
+use super::block::{BLOCK, Operands};
 
 /// Whether the processor has it and the system lets this process use it.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

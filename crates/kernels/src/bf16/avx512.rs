@@ -1,6 +1,6 @@
 //! Blocks by the dot products of AVX-512 BF16.
 
-use super::product::{BLOCK, Operands};
+use super::block::{BLOCK, Operands};
 
 /// Whether the processor has them.
 pub(super) fn available() -> bool {

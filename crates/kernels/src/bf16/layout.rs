@@ -1,21 +1,21 @@
 //! The two layouts of matrices in bfloat16: rows for the left operand of a product, panels for the right one.
 
+use super::block::{BLOCK, Block};
 use super::buffer::Buffer;
-use super::product::{BLOCK, Block};
 use super::transpose::transpose;
 use super::{round, rounding, widen};
 use pulp::Arch;
 
 /// How many bfloat16 numbers stand for one float32 number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
+pub enum OperandPrecision {
     /// One: a relative error of at most 2^-9.
     Single,
     /// Two, whose sum is meant: a relative error of at most about 2^-17.
     Double,
 }
 
-impl Precision {
+impl OperandPrecision {
     fn parts(self) -> usize {
         match self {
             Self::Single => 1,
@@ -31,25 +31,25 @@ pub(crate) fn padded(n: usize) -> usize {
 
 /// A matrix row by row, padded with zeros to multiples of 32 rows and columns: the left operand of a product.
 #[derive(Debug, Clone, Default)]
-pub struct Rows {
-    /// Rows and columns without padding.
+pub struct Bf16Rows {
+    /// Bf16Rows and columns without padding.
     pub(super) shape: (usize, usize),
     /// The rounded values, and what rounding has left over.
     pub(super) parts: Vec<Buffer>,
 }
 
 /// A matrix in panels of 16 columns, each panel holding two rows (one after the other in every column) after
-/// another, padded like [`Rows`]: the right operand of a product.
+/// another, padded like [`Bf16Rows`]: the right operand of a product.
 #[derive(Debug, Clone, Default)]
-pub struct Panels {
-    /// Rows and columns without padding.
+pub struct Bf16Panels {
+    /// Bf16Rows and columns without padding.
     pub(super) shape: (usize, usize),
     pub(super) parts: Vec<Buffer>,
 }
 
-impl Rows {
+impl Bf16Rows {
     /// The zero matrix.
-    pub fn zeros(rows: usize, columns: usize, precision: Precision) -> Self {
+    pub fn zeros(rows: usize, columns: usize, precision: OperandPrecision) -> Self {
         let part = || Buffer::zeros(padded(rows) * padded(columns));
         Self { shape: (rows, columns), parts: (0..precision.parts()).map(|_| part()).collect() }
     }
@@ -61,7 +61,13 @@ impl Rows {
     }
 
     /// A row-major float32 matrix whose rows begin `stride` values apart, rounded.
-    pub fn new(values: &[f32], rows: usize, columns: usize, stride: usize, precision: Precision) -> Self {
+    pub fn new(
+        values: &[f32],
+        rows: usize,
+        columns: usize,
+        stride: usize,
+        precision: OperandPrecision,
+    ) -> Self {
         let mut out = Self::stale((rows, columns), precision.parts());
         for part in &mut out.parts {
             if padded(columns) > columns {
@@ -74,7 +80,7 @@ impl Rows {
         out
     }
 
-    /// Replaces the values, as [`Rows::new`] takes them.
+    /// Replaces the values, as [`Bf16Rows::new`] takes them.
     pub fn set(&mut self, values: &[f32], stride: usize) {
         let (rows, columns) = self.shape;
         let width = padded(columns);
@@ -114,7 +120,7 @@ impl Rows {
     }
 
     /// Writes a block of values, rounded, where `active` is not zero, and zeros elsewhere: the way back through ReLU.
-    pub(crate) fn put_where(&mut self, row: usize, column: usize, block: &Block, active: &Rows) {
+    pub(crate) fn put_where(&mut self, row: usize, column: usize, block: &Block, active: &Bf16Rows) {
         let width = padded(self.shape.1);
         let at = row * width + column;
         rounding::masked(&mut self.parts[0][at..], &active.parts[0][at..], width, block);
@@ -140,7 +146,7 @@ impl Rows {
         out
     }
 
-    /// Rows without padding.
+    /// Bf16Rows without padding.
     pub fn rows(&self) -> usize {
         self.shape.0
     }
@@ -151,10 +157,10 @@ impl Rows {
     }
 
     /// The same matrix in panels.
-    pub fn panels(&self) -> Panels {
+    pub fn panels(&self) -> Bf16Panels {
         let (rows, columns) = self.shape;
         let (height, width) = (padded(rows), padded(columns));
-        let mut out = Panels::stale(self.shape, self.parts.len());
+        let mut out = Bf16Panels::stale(self.shape, self.parts.len());
         for (from, to) in self.parts.iter().zip(&mut out.parts) {
             for pair in 0..height / 2 {
                 let (upper, lower) = from[2 * pair * width..][..2 * width].split_at(width);
@@ -175,10 +181,10 @@ impl Rows {
     }
 
     /// The transpose in panels.
-    pub fn transposed_panels(&self) -> Panels {
+    pub fn transposed_panels(&self) -> Bf16Panels {
         let (rows, columns) = self.shape;
         let (height, width) = (padded(rows), padded(columns));
-        let mut out = Panels::stale((columns, rows), self.parts.len());
+        let mut out = Bf16Panels::stale((columns, rows), self.parts.len());
         for (from, to) in self.parts.iter().zip(&mut out.parts) {
             for panel in 0..height / 16 {
                 for pair in 0..width / 2 / 16 {
@@ -202,10 +208,10 @@ impl Rows {
     }
 
     /// The transpose.
-    pub fn transpose(&self) -> Rows {
+    pub fn transpose(&self) -> Bf16Rows {
         let (rows, columns) = self.shape;
         let (height, width) = (padded(rows), padded(columns));
-        let mut out = Rows::stale((columns, rows), self.parts.len());
+        let mut out = Bf16Rows::stale((columns, rows), self.parts.len());
         for (from, to) in self.parts.iter().zip(&mut out.parts) {
             for top in (0..height).step_by(32) {
                 for left in (0..width).step_by(16) {
@@ -228,7 +234,7 @@ impl Rows {
     }
 }
 
-impl Panels {
+impl Bf16Panels {
     fn stale(shape: (usize, usize), parts: usize) -> Self {
         let part = |_| Buffer::stale(padded(shape.0) * padded(shape.1));
         Self { shape, parts: (0..parts).map(part).collect() }
@@ -240,14 +246,14 @@ impl Panels {
     }
 
     /// Replaces the columns from `column`, a multiple of [`BLOCK`], on by those of `from`.
-    pub(crate) fn replace_columns(&mut self, column: usize, from: &Panels) {
+    pub(crate) fn replace_columns(&mut self, column: usize, from: &Bf16Panels) {
         for (to, from) in self.parts.iter_mut().zip(&from.parts) {
             to[column * padded(self.shape.0)..][..from.len()].copy_from_slice(from);
         }
     }
 
     /// Replaces the rows from `row`, a multiple of [`BLOCK`], on by those of `from`.
-    pub(crate) fn replace_rows(&mut self, row: usize, from: &Panels) {
+    pub(crate) fn replace_rows(&mut self, row: usize, from: &Bf16Panels) {
         let (height, part) = (16 * padded(self.shape.0), 16 * padded(from.shape.0));
         for (to, from) in self.parts.iter_mut().zip(&from.parts) {
             for (to, from) in to.chunks_exact_mut(height).zip(from.chunks_exact(part)) {

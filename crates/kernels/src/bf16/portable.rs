@@ -1,6 +1,6 @@
 //! Blocks on any processor.
 
-use super::product::{BLOCK, Operands};
+use super::block::{BLOCK, Operands};
 use super::widen;
 
 /// `c += a b` in float32.

@@ -1,16 +1,11 @@
 //! Products block by block.
 
-use super::layout::{Panels, Rows, padded};
+use super::block::{BLOCK, Block, Operands};
+use super::layout::{Bf16Panels, Bf16Rows, padded};
 use super::{amx, avx512, portable};
 use crate::prefetch::prefetch;
 use std::ops::Range;
 use std::sync::OnceLock;
-
-/// Side of the blocks that a product is computed in.
-pub const BLOCK: usize = 32;
-
-/// 32 x 32 values, row by row.
-pub type Block = [f32; BLOCK * BLOCK];
 
 /// What computes a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,25 +37,16 @@ impl Engine {
     }
 }
 
-/// One block: `c += a b`, `a` 32 rows of `steps` x 32 numbers, `b` two panels of as many rows.
-pub(super) struct Operands<'a> {
-    pub(super) a: &'a [u16],
-    /// From one row of `a` to the next.
-    pub(super) stride: usize,
-    pub(super) b: [&'a [u16]; 2],
-    pub(super) steps: usize,
-}
-
 /// Computes `A B` and gives every 32 x 32 block of it (row-major) with the numbers of its first row and column to
 /// `take`; rows and columns beyond the shape of the product hold what the padding made of them.
 ///
 /// Where both operands have two parts, the product of the two small ones is left out.
-pub fn product(engine: Engine, a: &Rows, b: &Panels, take: impl FnMut(usize, usize, &Block)) {
+pub fn product(engine: Engine, a: &Bf16Rows, b: &Bf16Panels, take: impl FnMut(usize, usize, &Block)) {
     sum(engine, &[(a, b)], take);
 }
 
 /// The same for a sum `A_1 B_1 + A_2 B_2 + ...` of matrices of one shape.
-pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], take: impl FnMut(usize, usize, &Block)) {
+pub fn sum(engine: Engine, factors: &[(&Bf16Rows, &Bf16Panels)], take: impl FnMut(usize, usize, &Block)) {
     let rows = factors.first().map_or(0, |(a, _)| padded(a.shape.0));
     sum_rows(engine, factors, 0..rows, take);
 }
@@ -68,7 +54,7 @@ pub fn sum(engine: Engine, factors: &[(&Rows, &Panels)], take: impl FnMut(usize,
 /// The same for some rows only, from one multiple of [`BLOCK`] to another.
 pub fn sum_rows(
     engine: Engine,
-    factors: &[(&Rows, &Panels)],
+    factors: &[(&Bf16Rows, &Bf16Panels)],
     rows: Range<usize>,
     mut take: impl FnMut(usize, usize, &Block),
 ) {

@@ -1,6 +1,6 @@
 //! Blocks of a product, rounded to bfloat16 on their way to the next layer.
 
-use super::product::{BLOCK, Block};
+use super::block::{BLOCK, Block};
 use super::round;
 use pulp::Arch;
 

@@ -1,6 +1,5 @@
 //! Where the rays of a parallel beam run: angles, pixels, detector.
 
-use super::view::View;
 use crate::error::KernelError;
 use std::f64::consts::{PI, SQRT_2};
 use std::ops::{Range, RangeInclusive};
@@ -172,14 +171,6 @@ impl ParallelBeam {
         }
     }
 
-    /// The same angles and detector with other pixels: a finer grid to simulate on.
-    ///
-    /// # Errors
-    /// Those of [`ParallelBeam::new`].
-    pub fn with_pixels(&self, pixels: Pixels) -> Result<Self, KernelError> {
-        Self::new(self.angles.clone(), pixels, self.detector)
-    }
-
     /// The angles in radians, in the order given.
     pub fn angle_list(&self) -> &[f64] {
         &self.angles
@@ -208,14 +199,6 @@ impl ParallelBeam {
     /// Number of sinogram values, `angles detector pixels`.
     pub fn sinogram_len(&self) -> usize {
         self.angles.len() * self.detector.count
-    }
-
-    /// The rays of angle `k` as they cross the image.
-    ///
-    /// # Panics
-    /// If there are not that many angles.
-    pub fn view(&self, k: usize) -> View {
-        View::new(self.angles[k], self.pixels, self.detector, self.footprint)
     }
 
     /// By how many metres the image reaches beyond the detector at the worst angle; 0 where every projection is whole.

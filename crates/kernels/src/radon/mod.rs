@@ -42,10 +42,12 @@
 //! B. De Man and S. Basu, "Distance-driven projection and backprojection in three dimensions", Physics in Medicine and Biology 49 (2004),
 //! 2463-2475.
 //!
-//! Reading order: [`geometry`], [`view`], `plane`, `scalar`, `strip`, `wide`.
+//! Reading order: [`geometry`], [`view`], `number`, `plane`, `strip`, `scalar`, `wide`, `real`.
 
 pub mod geometry;
+mod number;
 mod plane;
+mod real;
 mod scalar;
 mod strip;
 #[cfg(test)]
@@ -54,114 +56,14 @@ pub mod view;
 mod wide;
 
 pub use geometry::{Detector, Footprint, ParallelBeam, Pixels};
+pub use real::Real;
 pub use view::View;
 
 use crate::error::KernelError;
-use crate::lanes::{Isa, LANES};
+use crate::simd::{Isa, LANES};
 use plane::Plane;
 use rayon::prelude::*;
-use std::ops::{Add, Mul, Sub};
-
-/// How rays are brought back to pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spread {
-    /// By the weights of the projection.
-    Transpose,
-    /// By linear interpolation between the two nearest rays.
-    Interpolate,
-}
-
-/// float32, with vector instructions, or float64.
-pub trait Real:
-    Copy
-    + Send
-    + Sync
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + private::Steps
-    + private::Sealed
-{
-    /// 0.
-    const ZERO: Self;
-    /// The nearest number.
-    fn of(value: f64) -> Self;
-}
-
-impl Real for f32 {
-    const ZERO: Self = 0.0;
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-}
-
-impl Real for f64 {
-    const ZERO: Self = 0.0;
-    fn of(value: f64) -> Self {
-        value
-    }
-}
-
-mod private {
-    //! What is different for float32 and float64.
-    use super::plane::{PAD, Plane};
-    use super::{Isa, LANES, Spread, View, scalar, wide};
-
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-
-    pub trait Steps: Sized {
-        /// Adds to all rays of a view what they see of the plane.
-        #[expect(private_interfaces)]
-        fn project(isa: Isa, view: &View, plane: &Plane<Self>, rays: &mut [Self]);
-        /// Adds to a padded line what the padded rays of views bring.
-        #[expect(private_interfaces)]
-        fn collect(isa: Isa, spread: Spread, line: usize, views: &[(View, &[Self])], values: &mut [Self]);
-    }
-
-    #[expect(private_interfaces)]
-    impl Steps for f64 {
-        fn project(_: Isa, view: &View, plane: &Plane<Self>, rays: &mut [Self]) {
-            for line in 0..view.lines {
-                scalar::project(view, line, plane.padded(line), rays);
-            }
-        }
-
-        fn collect(_: Isa, spread: Spread, line: usize, views: &[(View, &[Self])], values: &mut [Self]) {
-            for (view, rays) in views {
-                scalar::collect(view, spread, line, rays, values);
-            }
-        }
-    }
-
-    #[expect(private_interfaces)]
-    impl Steps for f32 {
-        fn project(isa: Isa, view: &View, plane: &Plane<Self>, rays: &mut [Self]) {
-            if wide::projects(view) {
-                wide::project(isa, view, |line| plane.padded(line), rays);
-            } else {
-                for line in 0..view.lines {
-                    scalar::project(view, line, plane.padded(line), rays);
-                }
-            }
-        }
-
-        fn collect(isa: Isa, spread: Spread, line: usize, views: &[(View, &[Self])], values: &mut [Self]) {
-            let slow = |(view, _): &&(View, &[Self])| !wide::collects(view, spread);
-            for (view, rays) in views.iter().filter(slow) {
-                scalar::collect(view, spread, line, rays, values);
-            }
-            if views.iter().all(|view| slow(&view)) {
-                return;
-            }
-            let fast: Vec<(View, &[Self])> = views.iter().filter(|view| !slow(view)).copied().collect();
-            let end = values.len() - PAD;
-            let (blocks, _) = values[PAD..end].as_chunks_mut::<LANES>();
-            wide::collect(isa, spread, line, &fast, blocks);
-        }
-    }
-}
+use scalar::Spread;
 
 /// Angles whose rays are brought back to a line before the next ones are: their rays stay in the cache.
 const ANGLES: usize = 16;

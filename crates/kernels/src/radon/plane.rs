@@ -1,6 +1,6 @@
 //! Lines of values with zeros around them, so that nobody asks whether a window leaves the image.
 
-use super::Real;
+use super::number::Number;
 use rayon::prelude::*;
 
 /// Zeros before and after every line: a window of 32 values that meets the line lies inside.
@@ -13,7 +13,7 @@ pub(super) struct Plane<T> {
     stride: usize,
 }
 
-impl<T: Real> Plane<T> {
+impl<T: Number> Plane<T> {
     /// Zeros.
     pub(super) fn zeros(lines: usize, width: usize) -> Self {
         let stride = width.next_multiple_of(16) + 2 * PAD;

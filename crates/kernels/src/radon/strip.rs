@@ -9,8 +9,9 @@
 //! for all `c < i`, `1 - (1 - w)^2 / 2` for `c = i`, `w^2 / 2` for `c = i + 1` and 0 beyond: all but the pixels at edges are plain
 //! sums. The weights of a pixel add up to 1, so that no mass is lost between rays.
 
+use super::number::Number;
 use super::plane::PAD;
-use super::{Real, View};
+use super::view::View;
 
 /// An edge between two detector pixels on a line with [`PAD`] zeros in front: the pixel `i` below it, the weight that it
 /// lacks, and that of the next one.
@@ -20,7 +21,7 @@ struct Edge<T> {
     next: T,
 }
 
-impl<T: Real> Edge<T> {
+impl<T: Number> Edge<T> {
     /// The edge before detector pixel `k`, or the end of the image where it lies beyond.
     #[inline(always)]
     fn before(k: usize, view: &View, start: f64) -> Self {
@@ -32,7 +33,7 @@ impl<T: Real> Edge<T> {
 }
 
 /// Adds what the detector pixels see on a line.
-pub(super) fn project<T: Real>(view: &View, line: usize, values: &[T], rays: &mut [T]) {
+pub(super) fn project<T: Number>(view: &View, line: usize, values: &[T], rays: &mut [T]) {
     let start = view.start(line);
     let per_width = T::of(1.0 / view.per_ray);
     let at = |edge: &Edge<T>| edge.next * values[edge.pixel + 1] - edge.lacks * values[edge.pixel];
@@ -48,7 +49,7 @@ pub(super) fn project<T: Real>(view: &View, line: usize, values: &[T], rays: &mu
 }
 
 /// Adds what the padded `rays` bring to a line by the transpose of [`project`].
-pub(super) fn collect<T: Real>(view: &View, line: usize, rays: &[T], values: &mut [T]) {
+pub(super) fn collect<T: Number>(view: &View, line: usize, rays: &[T], values: &mut [T]) {
     let start = view.start(line);
     let per_width = T::of(1.0 / view.per_ray);
     let strips = view.meeting(line);

@@ -1,6 +1,6 @@
 //! The rays of one angle, as positions on the lines of the image that they cross.
 
-use super::geometry::{Detector, Footprint, Pixels};
+use super::geometry::{Detector, Footprint, ParallelBeam, Pixels};
 use std::ops::Range;
 
 /// The rays of one angle in the coordinates of Joseph's model.
@@ -36,8 +36,18 @@ pub struct View {
     pub footprint: Footprint,
 }
 
+impl ParallelBeam {
+    /// The rays of angle `k` as they cross the image.
+    ///
+    /// # Panics
+    /// If there are not that many angles.
+    pub fn view(&self, k: usize) -> View {
+        View::new(self.angle_list()[k], self.pixels(), self.detector(), self.footprint())
+    }
+}
+
 impl View {
-    pub(super) fn new(angle: f64, pixels: Pixels, detector: Detector, footprint: Footprint) -> Self {
+    fn new(angle: f64, pixels: Pixels, detector: Detector, footprint: Footprint) -> Self {
         let (sin, cos) = angle.sin_cos();
         let (rows, columns) = (pixels.rows, pixels.columns);
         let middle = |n: usize| 0.5 * (n as f64 - 1.0);

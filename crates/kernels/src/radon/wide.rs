@@ -5,9 +5,11 @@
 //! fixed-point numbers, so that adding steps does not lose digits: 40 binary places for the first of sixteen, 23 for the
 //! distances from it.
 
+use super::geometry::Footprint;
 use super::plane::PAD;
-use super::{Footprint, Spread, View};
-use crate::lanes::{Isa, Kernel, LANES, Lanes, dispatch};
+use super::scalar::Spread;
+use super::view::View;
+use crate::simd::{Isa, Kernel, LANES, Lanes, dispatch};
 
 /// Binary places of a position.
 const PLACES: u32 = 40;

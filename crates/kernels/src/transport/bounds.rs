@@ -1,7 +1,7 @@
 //! Rounding margins: how much float32 bounds must give way so that no winner is ever pruned.
 //!
 //! For a query `x` and a reference `y` with computed points `p` and `q`, true distance `s` and computed distance
-//! `t = |p - q|`, `|t - s| <= e` or `t <= s + e` (the points are off by `blur` times their lengths). Hence with any
+//! `t = |p - q|`, `|t - s| <= e` or `t <= s + e` (the points are off by `relative_error` times their lengths). Hence with any
 //! `eta` in (0, 1)
 //!
 //! `s^2 >= (1 - eta) t^2 - e^2 / eta`,
@@ -23,7 +23,7 @@ pub(crate) struct Margins {
     /// Largest length of a reference point.
     radius: f64,
     /// Relative error of a computed point.
-    blur: f64,
+    relative_error: f64,
     /// Relative error of a computed bound.
     gamma: f64,
 }
@@ -47,16 +47,16 @@ pub(crate) struct Limits {
 }
 
 impl Margins {
-    /// For points with `terms` coordinates that are off by `blur` times their lengths, the longest being `radius`.
-    pub(crate) fn new(radius: f64, blur: f64, terms: usize) -> Self {
+    /// For points with `terms` coordinates that are off by `relative_error` times their lengths, the longest being `radius`.
+    pub(crate) fn new(radius: f64, relative_error: f64, terms: usize) -> Self {
         // Twice what one rounding for each coordinate and a few more can do.
-        Self { radius, blur, gamma: (terms as f64 + 6.0) * f64::from(f32::EPSILON) }
+        Self { radius, relative_error, gamma: (terms as f64 + 6.0) * f64::from(f32::EPSILON) }
     }
 
     /// No margins at all, to show that they are needed.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self { radius: 0.0, blur: 0.0, gamma: 0.0 }
+        Self { radius: 0.0, relative_error: 0.0, gamma: 0.0 }
     }
 
     /// The largest length of a reference point.
@@ -73,7 +73,7 @@ impl Margins {
     #[inline(always)]
     pub(crate) fn of(&self, length: f64, square: f64, top: f64) -> Margin {
         let sum = length + self.radius;
-        let error = self.blur * sum;
+        let error = self.relative_error * sum;
         Margin { lift: top + error * error / ETA, shift: 1.01 * self.gamma * sum * sum - square }
     }
 }

@@ -15,11 +15,11 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use smalti_kernels::{rows::Rows, transport::{Dual, DualMethod, Queries, References}};
+//! use smalti_kernels::{rows::Rows, transport::{DualMethod, DualSolver, Queries, References}};
 //! # fn main() -> Result<(), smalti_kernels::error::KernelError> {
 //! let references = Arc::new(References::new(&Rows::dense(vec![0.0, 1.0, 5.0], 1)?)?);
 //! let mut queries = Queries::new(&references, Rows::dense(vec![2.0, 0.0, 0.0], 1)?)?;
-//! let mut dual = Dual::new(&references, DualMethod::default())?;
+//! let mut dual = DualSolver::new(&references, DualMethod::default())?;
 //! let solution = dual.solve(&mut queries, None)?;
 //! assert!(solution.converged);
 //! assert!((solution.value - 10.0 / 3.0).abs() < 1e-2); // 0 -> 0, 0 -> 1, 2 -> 5
@@ -27,23 +27,26 @@
 //! # }
 //! ```
 
+mod ascent;
 mod auction;
-mod averaged;
-mod climb;
-mod converge;
-mod lists;
-mod market;
-mod masses;
-mod paths;
-mod plan;
-mod smooth;
+mod auction_solver;
+mod augmenting_paths;
+mod averaged_sgd;
+mod entropic_lbfgs;
+mod integer_marginals;
+mod primal_dual;
+mod shortlists;
+mod solution;
 #[cfg(test)]
 mod tests;
+mod transport_plan;
 
 use std::sync::Arc;
 
-use super::{CTransform, Queries, References, weights};
+use super::{Queries, References, weights};
 use crate::error::KernelError;
+
+pub use solution::Solution;
 
 /// How to maximise the semi-dual.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,42 +81,17 @@ impl Default for DualMethod {
     }
 }
 
-/// What a solver has found.
-#[derive(Debug, Clone)]
-pub struct Solution {
-    /// `sum_i w_i value_i + mean_j psi_j` at the final potential: a lower bound of `W_2^2`, for [`DualMethod::Converge`] with a
-    /// margin for rounding.
-    pub value: f64,
-    /// The cost of a transport plan, with a margin for rounding: an upper bound of `W_2^2`, where the method has one.
-    pub upper: Option<f64>,
-    /// The c-transform of the final potential, for [`Queries::gradient`]. The gradient of `value` in the rows takes
-    /// weights that add up to 1.
-    pub transform: CTransform,
-    /// c-transforms of all queries, and what searches cost in terms of those.
-    pub evaluations: usize,
-    /// Whether the gap asked for was reached.
-    pub converged: bool,
-}
-
-impl Solution {
-    /// `(upper - value) / upper`, at least 0: by how much, relative to the upper bound, `value` can be below `W_2^2`.
-    pub fn gap(&self) -> Option<f64> {
-        let gap = |upper: f64| if upper > self.value { (upper - self.value) / upper } else { 0.0 };
-        self.upper.map(gap)
-    }
-}
-
 /// A solver and its potential, from which the next solution starts: while the rows change little from one call to the
 /// next, so does the potential.
 #[derive(Debug, Clone)]
-pub struct Dual {
+pub struct DualSolver {
     references: Arc<References>,
     method: DualMethod,
     psi: Vec<f64>,
-    memory: Option<Arc<converge::Memory>>,
+    warm_start: Option<Arc<primal_dual::WarmStart>>,
 }
 
-impl Dual {
+impl DualSolver {
     /// A solver that starts from the potential zero.
     ///
     /// # Errors
@@ -133,7 +111,7 @@ impl Dual {
             references: Arc::clone(references),
             method,
             psi: vec![0.0; references.len()],
-            memory: None,
+            warm_start: None,
         })
     }
 
@@ -153,7 +131,7 @@ impl Dual {
     /// A number of values other than the references', values that are not finite or above 1e35 in size; the old
     /// potential then stays.
     pub fn set_potential(&mut self, psi: &[f64]) -> Result<(), KernelError> {
-        self.references.check_potential(psi)?;
+        self.references.index.check_potential(psi)?;
         self.psi.copy_from_slice(psi);
         Ok(())
     }
@@ -177,21 +155,12 @@ impl Dual {
         let weights = weights::normalised(queries.len(), query_weights)?;
         match self.method {
             DualMethod::AveragedSgd { steps, step } => {
-                averaged::solve(&mut self.psi, queries, weights.as_deref(), steps, step)
+                averaged_sgd::solve(&mut self.psi, queries, weights.as_deref(), steps, step)
             }
             DualMethod::Converge { gap, evaluations } => {
-                let goal = converge::Goal { gap, evaluations };
-                converge::solve(&mut self.psi, &mut self.memory, queries, weights.as_deref(), goal)
+                let goal = primal_dual::Goal { gap, evaluations };
+                primal_dual::solve(&mut self.psi, &mut self.warm_start, queries, weights.as_deref(), goal)
             }
         }
     }
-}
-
-/// The semi-dual.
-fn dual_value(transform: &CTransform, weights: Option<&[f64]>, psi: &[f64]) -> f64 {
-    let first = match weights {
-        None => transform.mean(),
-        Some(weights) => transform.values.iter().zip(weights).map(|(v, w)| v * w).sum(),
-    };
-    first + psi.iter().sum::<f64>() / psi.len() as f64
 }

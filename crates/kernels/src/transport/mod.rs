@@ -12,7 +12,7 @@
 //!
 //! [`wasserstein1`] is `W_1` of two small samples, by an exact [`assignment()`].
 //!
-//! Entropic transport replaces the minimum by a soft one, [`softmin()`], and is solved by [`Sinkhorn`].
+//! Entropic transport replaces the minimum by a soft one, [`softmin()`], and is solved by [`SinkhornSolver`].
 //!
 //! # Exactness
 //! Values are `sum_k (x_ik - y_jk)^2 - psi_j` in float64 from the float32 rows, summed in an order that is the same on all
@@ -42,36 +42,41 @@
 //! ```
 
 mod assignment;
-mod axes;
 mod bounds;
-mod bytes;
+mod brute_force;
+mod bvh;
+mod c_transform;
+mod candidate_search;
 mod candidates;
-mod dense;
 mod dual;
-mod evaluate;
-mod first;
-mod gradient;
-mod leaves;
-mod pairs;
-mod plan;
+mod float_bounds;
+mod initial_guess;
+mod int8_bounds;
+mod kd_tree;
+mod packet;
+mod packet_search;
+mod pca;
+mod potential;
 mod queries;
+mod reference_index;
 mod references;
 mod search;
 mod sinkhorn;
-mod sixteen;
 mod soft_gradient;
 #[cfg(test)]
 mod soft_tests;
 mod softmin;
+mod strategy;
 #[cfg(test)]
 mod tests;
-mod tree;
+mod tiled_search;
 mod weights;
+mod worklist;
 
 pub use assignment::{assignment, wasserstein1};
-pub use dual::{Dual, DualMethod, Solution};
-pub use evaluate::CTransform;
+pub use c_transform::CTransform;
+pub use dual::{DualMethod, DualSolver, Solution};
 pub use queries::Queries;
 pub use references::References;
-pub use sinkhorn::{Sinkhorn, SinkhornMethod, SoftSolution};
+pub use sinkhorn::{SinkhornMethod, SinkhornSolver, SoftSolution};
 pub use softmin::{Side, softmin};

@@ -5,17 +5,13 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::{
-    axes::{Axes, KEPT, Point},
     candidates::Candidates,
+    kd_tree::KdTree,
+    pca::{Point, project},
+    reference_index::ReferenceIndex,
     references::References,
-    tree::Tree,
 };
-use crate::{
-    error::KernelError,
-    lanes::{Isa, Kernel, Lanes, dispatch},
-    memory,
-    rows::Rows,
-};
+use crate::{error::KernelError, huge_pages, rows::Rows};
 
 /// Queries that one task works on.
 pub(crate) const CHUNK: usize = 128;
@@ -51,9 +47,9 @@ impl Queries {
             return Err(KernelError::new("length of the query rows", expected, rows.dim()));
         }
         let natural: Vec<u32> = (0..rows.len() as u32).collect();
-        let points = project(references.axes(), &rows, &natural);
-        let (_, order) = Tree::of(&points);
-        let mut sorted = memory::with_capacity(points.len());
+        let points = project(references.index.axes(), &rows, &natural);
+        let (_, order) = KdTree::of(&points);
+        let mut sorted = huge_pages::with_capacity(points.len());
         order.par_iter().with_min_len(1024).map(|&i| points[i as usize]).collect_into_vec(&mut sorted);
         let winners = vec![UNKNOWN; rows.len()];
         Ok(Self {
@@ -89,7 +85,7 @@ impl Queries {
     /// Another number of values, values that are not finite; the old values then stay.
     pub fn update(&mut self, data: &[f32]) -> Result<(), KernelError> {
         self.rows.replace(data)?;
-        self.points = project(self.references.axes(), &self.rows, &self.order);
+        self.points = project(self.references.index.axes(), &self.rows, &self.order);
         self.candidates = None;
         Ok(())
     }
@@ -109,13 +105,18 @@ impl Queries {
             return Err(KernelError::new("winner", expected, j));
         }
         for (place, &i) in self.winners.iter_mut().zip(&self.order) {
-            *place = self.references.place(winners[i as usize] as usize);
+            *place = self.references.index.place(winners[i as usize] as usize);
         }
         Ok(())
     }
 }
 
 impl Queries {
+    /// The index that is searched.
+    pub(crate) fn index(&self) -> &ReferenceIndex {
+        &self.references.index
+    }
+
     /// Whether the row at each position of the order is the same as that before it.
     pub(crate) fn repeats(&self) -> Vec<bool> {
         let buffers = || (vec![0.0; self.rows.dim()], vec![0.0; self.rows.dim()]);
@@ -128,40 +129,5 @@ impl Queries {
             a == b
         };
         (0..self.len()).into_par_iter().with_min_len(CHUNK).map_init(buffers, same).collect()
-    }
-}
-
-/// The points of rows, in the order given.
-pub(super) fn project(axes: &Axes, rows: &Rows, order: &[u32]) -> Vec<Point> {
-    let mut points = memory::with_capacity(order.len());
-    points.resize(order.len(), Point { z: [0.0; KEPT], length: 0.0 });
-    points.par_chunks_mut(CHUNK).zip(order.par_chunks(CHUNK)).for_each(|(points, order)| {
-        dispatch(Isa::V4, Project { axes, rows, order, points });
-    });
-    points
-}
-
-struct Project<'a> {
-    axes: &'a Axes,
-    rows: &'a Rows,
-    order: &'a [u32],
-    points: &'a mut [Point],
-}
-
-impl Kernel for Project<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        lanes.run(
-            #[inline(always)]
-            || {
-                let mut row = vec![0.0; self.rows.dim()];
-                for (point, &i) in self.points.iter_mut().zip(self.order) {
-                    self.rows.read(i as usize, &mut row);
-                    *point = self.axes.point(&row);
-                }
-            },
-        );
     }
 }

@@ -1,12 +1,13 @@
 //! What all searches share: a query, the exact cost, a quick bound on it, and where a search puts what it finds.
 
 use super::{
-    axes::Point,
     bounds::{Limits, Margin, squared_distance},
-    leaves::Leaves,
-    references::{Potential, References},
+    bvh::Leaves,
+    pca::Point,
+    potential::Potential,
+    reference_index::ReferenceIndex,
 };
-use crate::lanes::{LANES, Lanes};
+use crate::simd::{LANES, Lanes};
 
 /// What a search has to know of a query.
 #[derive(Clone, Copy)]
@@ -47,7 +48,7 @@ pub(crate) trait Sink {
 #[derive(Clone, Copy)]
 pub(crate) struct Search<'a, L> {
     pub(crate) lanes: L,
-    pub(crate) references: &'a References,
+    pub(crate) index: &'a ReferenceIndex,
     pub(crate) potential: &'a Potential,
     /// Those of the references, or of the potential; then the place of each slot in them.
     pub(crate) leaves: &'a Leaves,
@@ -55,15 +56,15 @@ pub(crate) struct Search<'a, L> {
 }
 
 impl<'a, L: Lanes> Search<'a, L> {
-    pub(crate) fn new(lanes: L, references: &'a References, potential: &'a Potential) -> Self {
-        let (leaves, places) = potential.leaves(references);
-        Self { lanes, references, potential, leaves, places }
+    pub(crate) fn new(lanes: L, index: &'a ReferenceIndex, potential: &'a Potential) -> Self {
+        let (leaves, places) = potential.leaves(index);
+        Self { lanes, index, potential, leaves, places }
     }
 
     /// The exact cost at a place.
     #[inline(always)]
     pub(crate) fn exact(&self, row: &[f32], place: u32) -> Found {
-        let square = squared_distance(row, self.references.padded(place));
+        let square = squared_distance(row, self.index.padded(place));
         Found { square, value: square - self.potential.psi[place as usize], place }
     }
 
@@ -89,7 +90,7 @@ impl<'a, L: Lanes> Search<'a, L> {
     ) {
         for l in bits(close) {
             let place = (LANES * leaf + l) as u32;
-            let distance = self.rough(query.row, self.references.padded(place));
+            let distance = self.rough(query.row, self.index.padded(place));
             if self.lower(distance, place) <= sink.cutoff() {
                 self.weigh(query, place, sink, limits);
             }
@@ -100,7 +101,7 @@ impl<'a, L: Lanes> Search<'a, L> {
     #[inline(always)]
     pub(crate) fn lower(&self, distance: f32, place: u32) -> f64 {
         // Each value is rounded three times, each sum once; what underflows is below 1e-40.
-        let share = 1.0 - (self.references.stride() / LANES + 8) as f64 * f64::from(f32::EPSILON);
+        let share = 1.0 - (self.index.stride() / LANES + 8) as f64 * f64::from(f32::EPSILON);
         f64::from(distance) * share - 1e-40 - self.potential.psi[place as usize]
     }
 

@@ -19,10 +19,10 @@
 //! shrinks by a factor in each iteration (Schmitzer, "Stabilized sparse scaling algorithms", 2019, section 3).
 //!
 //! ```
-//! use smalti_kernels::{rows::Rows, transport::{Sinkhorn, SinkhornMethod}};
+//! use smalti_kernels::{rows::Rows, transport::{SinkhornMethod, SinkhornSolver}};
 //! # fn main() -> Result<(), smalti_kernels::error::KernelError> {
 //! let method = SinkhornMethod { tolerance: 1e-4, ..SinkhornMethod::new(0.01) };
-//! let mut sinkhorn = Sinkhorn::new(Rows::dense(vec![0.0, 1.0, 5.0], 1)?, method)?;
+//! let mut sinkhorn = SinkhornSolver::new(Rows::dense(vec![0.0, 1.0, 5.0], 1)?, method)?;
 //! let solution = sinkhorn.solve(&Rows::dense(vec![2.0, 0.0, 0.0], 1)?, None)?;
 //! assert!(solution.converged);
 //! assert!((solution.value - 10.0 / 3.0).abs() < 0.05); // 0 -> 0, 0 -> 1, 2 -> 5, and the entropy
@@ -76,7 +76,7 @@ impl SinkhornMethod {
             return Err(KernelError::new("annealing factor", "a number above 0, at most 1", self.annealing));
         }
         if self.iterations == 0 {
-            return Err(KernelError::new("Sinkhorn iterations", "at least 1", 0));
+            return Err(KernelError::new("SinkhornSolver iterations", "at least 1", 0));
         }
         if !(self.tolerance >= 0.0 && self.tolerance.is_finite()) {
             return Err(KernelError::new("tolerance of the marginal", "a number >= 0", self.tolerance));
@@ -104,7 +104,7 @@ pub struct SoftSolution {
 
 /// Sinkhorn's iteration against fixed references, with the potential from which the next solution starts.
 #[derive(Debug, Clone)]
-pub struct Sinkhorn {
+pub struct SinkhornSolver {
     references: Arc<Rows>,
     method: SinkhornMethod,
     /// The mean square of the references around their mean.
@@ -112,7 +112,7 @@ pub struct Sinkhorn {
     psi: Option<Vec<f64>>,
 }
 
-impl Sinkhorn {
+impl SinkhornSolver {
     /// Without a potential to start from.
     ///
     /// # Errors

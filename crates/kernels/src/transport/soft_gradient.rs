@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     error::KernelError,
-    lanes::{Isa, Kernel, LANES, Lanes, dispatch},
     rows::Rows,
+    simd::{Isa, Kernel, LANES, Lanes, dispatch},
 };
 
 /// Queries that share blocks.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    sinkhorn::{Sinkhorn, SinkhornMethod},
+    sinkhorn::{SinkhornMethod, SinkhornSolver},
     soft_gradient,
     softmin::{Side, softmin},
     tests::cases::{Case, KINDS, Kind, Random},
@@ -85,7 +85,7 @@ fn threads_change_no_bit() -> Outcome {
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let solution =
-            pool.install(|| Sinkhorn::new(y.clone(), SinkhornMethod::new(0.02))?.solve(&x, None))?;
+            pool.install(|| SinkhornSolver::new(y.clone(), SinkhornMethod::new(0.02))?.solve(&x, None))?;
         Ok::<_, KernelError>((solution.value.to_bits(), solution.gradient, solution.iterations))
     };
     assert!(on(1)? == on(3)?);
@@ -123,7 +123,7 @@ fn small_smoothing_is_exact_transport() -> Outcome {
         let exact = on_a_line(&t, &s);
         let mut errors = Vec::new();
         for eps in [0.5, 0.1, 0.02] {
-            let solution = Sinkhorn::new(rows(&s)?, tight(eps))?.solve(&rows(&t)?, None)?;
+            let solution = SinkhornSolver::new(rows(&s)?, tight(eps))?.solve(&rows(&t)?, None)?;
             assert!(solution.converged, "{eps}: {}", solution.marginal_error);
             // From above, as the divergence is not negative, and by no more than eps times the largest entropy.
             let most = eps * (n.max(m) as f64).ln();
@@ -147,7 +147,7 @@ fn between_single_points_nothing_is_smoothed() -> Outcome {
         for eps in [1e-3, 1.0, 100.0] {
             for rho in [None, Some(0.7)] {
                 let method = SinkhornMethod { rho, ..tight(eps) };
-                let solution = Sinkhorn::new(dense(y, 2)?, method)?.solve(&dense(x, 2)?, None)?;
+                let solution = SinkhornSolver::new(dense(y, 2)?, method)?.solve(&dense(x, 2)?, None)?;
                 // Mass is not created: with one reference its marginal is 1 also where relaxed.
                 if rho.is_none() || y.len() == 2 {
                     assert!((solution.value - mean).abs() < 1e-3, "{eps} {rho:?}: {} {mean}", solution.value);
@@ -176,7 +176,7 @@ fn relaxation_lowers_the_value_up_to_the_balanced_one() -> Outcome {
     let weights: Vec<f64> = (0..60).map(|i| f64::from(i % 4) / 90.0).collect();
     let with = |rho| {
         let method = SinkhornMethod { rho, ..tight(0.01) };
-        let solution = Sinkhorn::new(y.clone(), method)?.solve(&x, Some(&weights))?;
+        let solution = SinkhornSolver::new(y.clone(), method)?.solve(&x, Some(&weights))?;
         assert!(solution.converged);
         Ok::<_, KernelError>(solution)
     };
@@ -203,12 +203,12 @@ fn a_warm_start_is_shorter_and_bounds_come_from_below() -> Outcome {
     let method = |iterations| SinkhornMethod { iterations, tolerance: 0.0, ..SinkhornMethod::new(0.003) };
     let mut last = 0.0_f64;
     for iterations in [20, 40, 80] {
-        let found = Sinkhorn::new(dense(&case.y, 6)?, method(iterations))?.solve(&x, None)?;
+        let found = SinkhornSolver::new(dense(&case.y, 6)?, method(iterations))?.solve(&x, None)?;
         assert!(!found.converged && found.iterations == iterations);
         assert!(found.value >= last - 1e-6 * last.abs(), "{last} {}", found.value);
         last = found.value;
     }
-    let mut sinkhorn = Sinkhorn::new(dense(&case.y, 6)?, tight(0.02))?;
+    let mut sinkhorn = SinkhornSolver::new(dense(&case.y, 6)?, tight(0.02))?;
     let first = sinkhorn.solve(&x, None)?;
     let moved: Vec<f32> = case.x.iter().map(|x| x + 1e-4).collect();
     let second = sinkhorn.solve(&dense(&moved, 6)?, None)?;
@@ -229,9 +229,9 @@ fn bad_input_is_refused() -> Outcome {
         SinkhornMethod { iterations: 0, ..SinkhornMethod::new(1.0) },
         SinkhornMethod { tolerance: f64::NAN, ..SinkhornMethod::new(1.0) },
     ] {
-        assert!(Sinkhorn::new(rows.clone(), bad).is_err(), "{bad:?}");
+        assert!(SinkhornSolver::new(rows.clone(), bad).is_err(), "{bad:?}");
     }
-    let mut sinkhorn = Sinkhorn::new(rows.clone(), SinkhornMethod::new(1.0))?;
+    let mut sinkhorn = SinkhornSolver::new(rows.clone(), SinkhornMethod::new(1.0))?;
     assert!(sinkhorn.solve(&dense(&[0.0; 3], 3)?, None).is_err());
     for weights in [vec![1.0], vec![1.0, f64::NAN], vec![1.0, -1.0], vec![0.0, 0.0]] {
         assert!(sinkhorn.solve(&rows, Some(&weights)).is_err(), "{weights:?}");
@@ -259,7 +259,7 @@ proptest! {
         let rho = relaxed.then(|| 10_f64.powi(2 * scale + relaxation));
         let eps = 10_f64.powi(2 * scale + smoothing);
         let method = SinkhornMethod { rho, iterations: 8, ..SinkhornMethod::new(eps) };
-        let mut sinkhorn = Sinkhorn::new(dense(&case.y, dim).unwrap(), method).unwrap();
+        let mut sinkhorn = SinkhornSolver::new(dense(&case.y, dim).unwrap(), method).unwrap();
         let found = sinkhorn.solve(&dense(&case.x, dim).unwrap(), None).unwrap();
         let product = case.x.chunks(dim).flat_map(|x| case.y.chunks(dim).map(move |y| (x, y)));
         let cost: f64 = product.map(|(x, y)| x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>()).sum();

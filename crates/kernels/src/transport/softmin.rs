@@ -13,12 +13,11 @@
 
 use rayon::prelude::*;
 
-use super::references::Aligned;
 use crate::{
     elementary::exp,
     error::KernelError,
-    lanes::{Group, Isa, Kernel, LANES, Lanes, dispatch},
     rows::Rows,
+    simd::{Aligned, Group, Isa, Kernel, LANES, Lanes, dispatch},
 };
 
 /// Sixteens of references in a block.

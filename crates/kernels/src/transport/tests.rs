@@ -9,12 +9,13 @@ use proptest::prelude::*;
 
 use super::{
     bounds::{Margins, squared_distance},
-    bytes::Bytes,
-    dense::Products,
-    plan::Strategy as How,
+    brute_force::Products,
+    int8_bounds::Int8Panels,
+    potential::Potential as DualPotential,
+    strategy::Strategy as How,
     *,
 };
-use crate::{error::KernelError, lanes::Isa, rows::Rows};
+use crate::{error::KernelError, rows::Rows, simd::Isa};
 
 use cases::{Case, KINDS, Kind, PSIS, Psi, Random, potential, rows};
 
@@ -118,6 +119,18 @@ fn ties_are_for_the_first_however_few_are_remembered() -> Outcome {
     Ok(())
 }
 
+/// Calls `each(i, j, |x_i - y_j|^2)` for all remembered candidates.
+fn for_each_candidate(queries: &Queries, mut each: impl FnMut(usize, usize, f64)) {
+    let candidates = queries.candidates.as_ref().unwrap();
+    for (position, &i) in queries.order.iter().enumerate() {
+        for &(place, square) in candidates.of(position) {
+            for &j in queries.index().members(place as usize) {
+                each(i as usize, j as usize, square);
+            }
+        }
+    }
+}
+
 /// What is remembered is all that the definition says, and decides while psi rises by less than the slack.
 #[test]
 fn candidates_are_complete() -> Outcome {
@@ -127,7 +140,7 @@ fn candidates_are_complete() -> Outcome {
     let mut queries = case.queries()?;
     let least = queries.remember(&psi, 0.02, 1000)?.values;
     let mut found = vec![HashSet::new(); 100];
-    queries.for_each_candidate(|i, j, square| {
+    for_each_candidate(&queries, |i, j, square| {
         assert!(found[i].insert(j));
         assert!(square - psi[j] <= least[i] + 0.02);
     });
@@ -140,7 +153,7 @@ fn candidates_are_complete() -> Outcome {
         assert!(all.into_iter().all(|j| found.contains(&j)), "{i}");
     }
     let risen: Vec<f64> = psi.iter().map(|psi| psi + 0.0199 * random.uniform()).collect();
-    let potential = super::references::Potential::of(queries.references(), &risen)?;
+    let potential = DualPotential::of(queries.index(), &risen)?;
     let known = queries.candidates.as_ref().unwrap().under(&potential);
     assert!((0..100).all(|position| known.best(position).1));
     Ok(())
@@ -148,29 +161,29 @@ fn candidates_are_complete() -> Outcome {
 
 /// Where the potential varies, the leaves that are searched hold other points than those of the index.
 #[test]
-fn points_dealt_out_by_the_potential_are_the_same_points() -> Outcome {
+fn points_regrouped_by_the_potential_are_the_same_points() -> Outcome {
     let mut random = Random(13);
     // A last leaf that is not full.
     let case = Case::new(Kind::Smooth, 300, 2503, 36, &mut random);
-    for (scale, dealt) in [(1e-6, false), (10.0, true)] {
+    for (scale, regrouped) in [(1e-6, false), (10.0, true)] {
         let psi: Vec<f64> = (0..2503).map(|_| scale * random.normal()).collect();
         let mut queries = case.queries()?;
         let references = Arc::clone(queries.references());
-        let potential = super::references::Potential::of(&references, &psi)?;
-        let (leaves, places) = potential.leaves(&references);
-        assert_eq!(places.is_some(), dealt);
+        let potential = DualPotential::of(&references.index, &psi)?;
+        let (leaves, places) = potential.leaves(&references.index);
+        assert_eq!(places.is_some(), regrouped);
         for (slot, &place) in places.unwrap_or_default().iter().enumerate() {
-            assert_eq!(leaves.point(slot as u32), references.leaves.point(place), "{slot}");
+            assert_eq!(leaves.point(slot as u32), references.index.leaves.point(place), "{slot}");
         }
         let distinct: HashSet<&u32> = places.unwrap_or_default().iter().collect();
-        assert_eq!(distinct.len(), if dealt { references.distinct() } else { 0 });
+        assert_eq!(distinct.len(), if regrouped { references.index.distinct() } else { 0 });
         for isa in [Isa::V4, Isa::V3, Isa::Plain] {
             assert!(queries.transform(&psi, (How::Pruned, isa))? == case.oracle(&psi), "{scale} {isa:?}");
         }
-        let slack = if dealt { 2.0 } else { 0.01 };
+        let slack = if regrouped { 2.0 } else { 0.01 };
         let least = queries.remember(&psi, slack, 1000)?.values;
         let (mut found, mut count) = (HashSet::new(), 0);
-        queries.for_each_candidate(|i, j, _| {
+        for_each_candidate(&queries, |i, j, _| {
             assert!(found.insert((i, j)), "twice: {i} {j}");
             count += 1;
         });
@@ -199,12 +212,17 @@ fn a_broken_bound_does_not_pass() -> Outcome {
     };
     assert!(run(&|_| ())?);
     assert!(!run(&|r| r
+        .index
         .leaves
         .boxes
         .iter_mut()
         .for_each(|b| b.low = b.low.map(|low| low.map(|v| v + 0.1))))?);
-    assert!(!run(&|r| r.upper.iter_mut().for_each(|b| b.high = b.high.map(|high| high.map(|v| v - 0.5))))?);
-    assert!(!run(&|r| r.leaves.all.iter_mut().for_each(|l| l.z[8] = l.z[8].map(|v| v - 0.05)))?);
+    assert!(!run(&|r| r
+        .index
+        .upper
+        .iter_mut()
+        .for_each(|b| b.high = b.high.map(|high| high.map(|v| v - 0.5))))?);
+    assert!(!run(&|r| r.index.leaves.all.iter_mut().for_each(|l| l.z[8] = l.z[8].map(|v| v - 0.05)))?);
     Ok(())
 }
 
@@ -224,10 +242,10 @@ fn bounds_without_margins_do_not_pass() -> Outcome {
     for how in [How::Pruned, FLOATS, BYTES] {
         assert!(run(&|_| (), how)?, "{how:?}");
     }
-    assert!(!run(&|r| r.margins = Margins::none(), How::Pruned)?);
-    assert!(!run(&|r| r.dense_margins = Margins::none(), FLOATS)?);
-    assert!(!run(&|r| r.set_bytes(Bytes::of(r).without_margins()), BYTES)?);
-    assert!(run(&|r| r.set_bytes(Bytes::of(r).plain()), BYTES)?);
+    assert!(!run(&|r| r.index.margins = Margins::none(), How::Pruned)?);
+    assert!(!run(&|r| r.index.dense_margins = Margins::none(), FLOATS)?);
+    assert!(!run(&|r| r.set_int8_panels(Int8Panels::of(&r.index).without_margins()), BYTES)?);
+    assert!(run(&|r| r.set_int8_panels(Int8Panels::of(&r.index).plain()), BYTES)?);
     Ok(())
 }
 

@@ -141,8 +141,8 @@ impl Method for LangevinChains {
     const KEY: &'static str = "langevin";
     const TITLE: &'static str = "patchNR, posterior mean";
     const PAPERS: &'static [&'static str] = &[
-        "F. Altekrüger, M. Piening, J. Hertrich, G. Steidl et al. Learning from small data sets: patch-based regularizers in \
-         inverse problems for image reconstruction. 2024.",
+        "M. Piening, F. Altekrüger, J. Hertrich, P. Hagemann, A. Walther, G. Steidl. Learning from small data sets: patch-based \
+         regularizers in inverse problems for image reconstruction. GAMM-Mitteilungen, 2024.",
         "G. O. Roberts, J. S. Rosenthal. Optimal scaling of discrete approximations to Langevin diffusions. Journal of the Royal \
          Statistical Society B 60(1), 1998.",
     ];

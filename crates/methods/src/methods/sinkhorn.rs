@@ -56,8 +56,8 @@ impl Method for Sinkhorn {
     const PAPERS: &'static [&'static str] = &[
         "S. Mignon, B. Galerne, M. Hidane, C. Louchet, J. Mille. Semi-unbalanced regularized optimal transport for image \
          restoration. EUSIPCO 2023.",
-        "F. Altekrüger, M. Piening, J. Hertrich, G. Steidl et al. Learning from small data sets: patch-based regularizers in \
-         inverse problems for image reconstruction. 2024.",
+        "M. Piening, F. Altekrüger, J. Hertrich, P. Hagemann, A. Walther, G. Steidl. Learning from small data sets: patch-based \
+         regularizers in inverse problems for image reconstruction. GAMM-Mitteilungen, 2024.",
     ];
     const LEARNS: Learns = Learns::Patches;
     const STARTS: bool = true;
@@ -96,11 +96,11 @@ impl Reconstructor for Map {
         let clock = Instant::now();
         let Settings { weight, patch_size, references, image_patches, blur, reach, descent } = self.settings;
         let references = ReferencePatches::Random(references);
-        let wanted = SinkhornSettings {
-            patches: WppSettings { patch_size, references, scales: 1, ..WppSettings::default() },
-            image_patches: Some(image_patches),
-            method: from_half_cost(blur, reach),
-        };
+        let wanted = SinkhornSettings::new(
+            WppSettings::default().with_patch_size(patch_size).with_references(references).with_scales(1),
+            from_half_cost(blur, reach),
+        )
+        .with_image_patches(Some(image_patches));
         let images: Vec<&Tensor> = self.references.iter().collect();
         let size = problem.domain().batch(1);
         let seed = run.seed.derive(&problem.name, 0);

@@ -13,7 +13,7 @@ use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_priors::wpp::{DualMethod, Pyramid, ReferencePatches, ScaleReport};
 use smalti_priors::{Regularizer, WassersteinPatchPrior, WppSettings};
-use smalti_solvers::Bordered;
+use smalti_solvers::Margin;
 use std::time::Instant;
 use tch::Tensor;
 
@@ -37,7 +37,7 @@ pub struct Settings {
     pub references: usize,
     /// Number of scales, 1 to 8.
     #[garde(range(min = 1, max = 8))]
-    pub scales: usize,
+    pub scales: i64,
     /// Distance of neighbouring patches of the image in pixels, on every scale; 1 takes all patches; 1 to 64.
     #[garde(range(min = 1, max = 64))]
     pub stride: i64,
@@ -154,13 +154,11 @@ impl Method for Wpp {
         let identity = data_hash(&references)?;
         let seed = run.seed.derive("WPP", 0);
         let &Settings { patch_size, references: count, scales, dual, .. } = settings;
-        let wanted = WppSettings {
-            patch_size,
-            references: ReferencePatches::Random(count),
-            scales,
-            dual: dual.into(),
-            ..WppSettings::hertrich_2022()
-        };
+        let wanted = WppSettings::hertrich_2022()
+            .with_patch_size(patch_size)
+            .with_references(ReferencePatches::Random(count))
+            .with_scales(scales)
+            .with_dual(dual.into());
         // Says what is wrong with the references before anything is computed. Images of other sizes share its reference patches.
         let prior = WassersteinPatchPrior::new(&first.size(), &references, &wanted, seed)?;
         let learned = Learned { identity, ..Learned::default() };
@@ -219,12 +217,12 @@ impl Reconstructor for Map {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
         let settings = &self.settings;
-        let bordered = Bordered::new(problem.operator.as_ref(), settings.border)?;
-        let size = bordered.domain().batch(1);
+        let margin = Margin::new(problem.operator.as_ref(), settings.border)?;
+        let size = margin.domain().batch(1);
         let mut prior = self.prior.on(&size, settings.scales, settings.stride, settings.dual.into())?;
         let weight = settings.weight.against(&problem.noise)?;
         let descent = (settings.descent, self.seed.derive(&problem.name, 0));
-        let image = map_within(&bordered, problem, &mut prior, weight, descent, run)?;
+        let image = map_within(&margin, problem, &mut prior, weight, descent, run)?;
         let seconds = problem.start.seconds + clock.elapsed().as_secs_f64();
         let figures = match settings.measure {
             Some(measure) => {

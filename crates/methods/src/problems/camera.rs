@@ -2,10 +2,10 @@
 
 use crate::instrument::{Coarse, Instrument, LEAST_SCORED, Region, Role};
 use crate::problem::{InverseProblem, Noise, ProblemKey, Range, Start, StartKind, whole};
-use crate::settings::{Form, Misfit};
+use crate::settings::Misfit;
 use crate::synthetic::microstructure;
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::{Biased, Border, Convolution, LinearOperator, Operator, interpolate};
+use smalti_operators::{Biased, Boundary, Convolution, ImagingOperator, Operator, PixelGrid, interpolate};
 use std::path::PathBuf;
 use std::time::Instant;
 use tch::Tensor;
@@ -32,7 +32,7 @@ pub(super) struct Camera {
     /// Distance of observed pixels in image pixels.
     pub(super) stride: i64,
     /// What lies beyond the image.
-    pub(super) form: Form,
+    pub(super) form: Boundary,
     /// Standard deviation of the noise.
     pub(super) noise: f64,
     /// Pixels cut from every side before an image is scored.
@@ -59,17 +59,16 @@ pub(super) fn check_size(size: Option<i64>, stride: i64, crop: i64) -> std::resu
 
 impl Camera {
     /// The operator on images that are continued as the settings say, and its bias.
-    fn operator(&self, domain: Space) -> Result<Biased<Box<dyn LinearOperator>>> {
+    fn operator(&self, domain: Space) -> Result<Biased<Box<dyn ImagingOperator>>> {
         self.operator_in(domain, self.form)
     }
 
-    fn operator_in(&self, domain: Space, form: Form) -> Result<Biased<Box<dyn LinearOperator>>> {
+    fn operator_in(&self, domain: Space, form: Boundary) -> Result<Biased<Box<dyn ImagingOperator>>> {
         let stride = self.stride;
         Ok(match &self.blur {
             Blur::Estimated(file) => Biased::load(file, domain, stride)?.boxed(),
             Blur::Kernel(weights) => {
-                let extension = form.extension(weights.size()[0]);
-                Biased::new(Convolution::new(domain, weights, extension, stride)?, 0.0)?.boxed()
+                Biased::new(Convolution::new(domain, weights, form, stride)?, 0.0)?.boxed()
             }
         })
     }
@@ -77,8 +76,8 @@ impl Camera {
     /// The largest space of images that are observed as `range`.
     fn observed_as(&self, range: Space) -> Space {
         let beyond = match (&self.blur, self.form) {
-            (Blur::Kernel(weights), Form::Valid) => weights.size()[0] - 1,
-            (Blur::Kernel(weights), Form::ReflectBy(pixels)) => weights.size()[0] - 1 - 2 * pixels,
+            (Blur::Kernel(weights), Boundary::Valid) => weights.size()[0] - 1,
+            (Blur::Kernel(weights), Boundary::ReflectBy(pixels)) => weights.size()[0] - 1 - 2 * pixels,
             _ => 0,
         };
         let along = |n: i64| n * self.stride + beyond;
@@ -134,13 +133,14 @@ impl Instrument for Camera {
         let operator = biased.into_linear();
         operator.range().check(name, observation)?;
         let clock = Instant::now();
-        let border = if self.form == Form::WrapAfter { Border::Periodic } else { Border::Clamp };
-        let image = interpolate(observation, operator.grid(), operator.domain(), border)?;
+        let grid = operator.grid();
+        let image = interpolate(observation, grid, operator.domain(), self.form)?;
         let seconds = clock.elapsed().as_secs_f64();
         let wanted = whole(operator.domain());
         Ok(InverseProblem {
             name: name.to_owned(),
             operator,
+            grid: Some(grid),
             noise: self.noise(),
             observation: without(observation, bias)?,
             start: Start { image, kind: StartKind::Interpolation, seconds },
@@ -150,11 +150,11 @@ impl Instrument for Camera {
     }
 
     fn coarse(&self) -> Option<Coarse> {
-        let aligned = matches!(self.form, Form::WrapAfter | Form::Reflect);
+        let aligned = matches!(self.form, Boundary::Periodic | Boundary::Reflect);
         aligned.then_some(Coarse { factor: self.stride, noise: self.noise })
     }
 
-    fn on_crops(&self, crops: &Tensor, form: Form) -> Result<(Tensor, Box<dyn LinearOperator>)> {
+    fn on_crops(&self, crops: &Tensor, form: Boundary) -> Result<(Tensor, Box<dyn ImagingOperator>)> {
         let Space { channels, height, width, .. } = Space::of("observed crops", crops)?;
         let stride = self.stride;
         let operator = self.operator_in(Space::image(channels, stride * height, stride * width), form)?;
@@ -195,10 +195,10 @@ impl Instrument for Camera {
     fn protocol(&self) -> Vec<(&'static str, String)> {
         let &Self { stride, form, noise, crop, score_whole, size, .. } = self;
         let beyond = match form {
-            Form::WrapAfter => "image extended periodically on the right and at the bottom".to_owned(),
-            Form::Valid => "only where the whole kernel lies within the image".to_owned(),
-            Form::Reflect => "image extended by reflection".to_owned(),
-            Form::ReflectBy(pixels) => format!("image extended by reflection, {pixels} px on every side"),
+            Boundary::Periodic => "image extended periodically on the right and at the bottom".to_owned(),
+            Boundary::Valid => "only where the whole kernel lies within the image".to_owned(),
+            Boundary::Reflect => "image extended by reflection".to_owned(),
+            Boundary::ReflectBy(pixels) => format!("image extended by reflection, {pixels} px on every side"),
         };
         let every = if stride == 1 { String::new() } else { format!(", every {stride}th pixel") };
         let operator = match &self.blur {

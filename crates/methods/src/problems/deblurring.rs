@@ -3,11 +3,11 @@
 use super::camera::{Blur, Camera, check_size};
 use crate::instrument::{Instrument, Problem};
 use crate::problem::ProblemKey;
-use crate::settings::{Form, Misfit, to_toml};
+use crate::settings::{Misfit, check_form, to_toml};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::Result;
-use smalti_operators::kernel;
+use smalti_operators::{Boundary, kernel};
 use std::path::Path;
 use tch::Tensor;
 
@@ -23,7 +23,7 @@ pub struct Settings {
     pub kernel: Kernel,
     /// What lies beyond the image.
     #[garde(skip)]
-    pub form: Form,
+    pub form: Boundary,
     /// Standard deviation of the white Gaussian noise, 0 to 1.
     #[garde(range(min = 0.0, max = 1.0))]
     pub noise: f64,
@@ -107,7 +107,7 @@ impl Problem for Deblurring {
     type Settings = Settings;
 
     fn check(settings: &Settings) -> std::result::Result<(), Misfit> {
-        settings.form.check()?;
+        check_form(settings.form)?;
         check_size(settings.size, 1, settings.crop)
     }
 

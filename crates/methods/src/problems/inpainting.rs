@@ -10,7 +10,7 @@ use crate::synthetic::microstructure;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::Mask;
+use smalti_operators::{Grid, Mask};
 use std::path::Path;
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -190,6 +190,7 @@ impl Instrument for Blinded {
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(Mask::new(1, &mask)?),
+            grid: Some(Grid::IDENTITY),
             noise: self.noise(),
             observation,
             start: Start { image, kind: StartKind::FillIn, seconds },

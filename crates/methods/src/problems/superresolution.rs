@@ -3,13 +3,13 @@
 use super::camera::{Blur, Camera, check_size};
 use crate::instrument::{Instrument, Problem};
 use crate::problem::ProblemKey;
-use crate::settings::{Form, Misfit, to_toml};
+use crate::settings::{Misfit, check_form, to_toml};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::bytes_hash;
 use smalti_base::files::read;
 use smalti_base::{Error, Result};
-use smalti_operators::kernel::gaussian;
+use smalti_operators::{Boundary, kernel::gaussian};
 use std::path::Path;
 
 /// Superresolution of grey images.
@@ -37,7 +37,7 @@ pub struct Settings {
     pub stride: i64,
     /// What lies beyond the image.
     #[garde(skip)]
-    pub form: Form,
+    pub form: Boundary,
     /// Standard deviation of the white Gaussian noise, 0 to 1.
     #[garde(range(min = 0.0, max = 1.0))]
     pub noise: f64,
@@ -66,13 +66,13 @@ impl Problem for Superresolution {
         match (&settings.estimated, settings.kernel_size, settings.sigma) {
             (None, None, _) => return misfit("kernel_size", "missing field `kernel_size`"),
             (None, _, None) => return misfit("sigma", "missing field `sigma`"),
-            (Some(_), None, None) if form != Form::WrapAfter => {
+            (Some(_), None, None) if form != Boundary::Periodic => {
                 return misfit("form", "not wrap-after, and an estimated operator is periodic");
             }
             (None, Some(_), Some(_)) | (Some(_), None, None) => {}
             (Some(_), ..) => return misfit("estimated", "stands in place of kernel_size and sigma"),
         }
-        form.check()?;
+        check_form(form)?;
         check_size(size, stride, crop)
     }
 

@@ -245,6 +245,7 @@ impl Instrument for Scanner {
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(operator),
+            grid: None,
             noise: self.noise(),
             observation: observation.shallow_clone(),
             start: Start { image, kind: StartKind::FilteredBackProjection, seconds },

@@ -10,7 +10,7 @@ use crate::synthetic::microstructure_volume;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::{Border, Operator, VolumeConvolution, interpolate};
+use smalti_operators::{Boundary, Operator, PixelGrid, VolumeConvolution, interpolate};
 use std::path::Path;
 use std::time::Instant;
 use tch::Tensor;
@@ -120,12 +120,14 @@ impl Instrument for Scanner {
         let operator = self.operator(domain.unwrap_or_else(largest))?;
         operator.range().check(name, observation)?;
         let clock = Instant::now();
-        let image = interpolate(observation, operator.grid(), operator.domain(), Border::Clamp)?;
+        let grid = operator.grid();
+        let image = interpolate(observation, grid, operator.domain(), Boundary::Valid)?;
         let seconds = clock.elapsed().as_secs_f64();
         let wanted = whole(operator.domain());
         Ok(InverseProblem {
             name: name.to_owned(),
             operator: Box::new(operator),
+            grid: Some(grid),
             noise: self.noise(),
             observation: observation.shallow_clone(),
             start: Start { image, kind: StartKind::Interpolation, seconds },

@@ -95,7 +95,7 @@ const TINY_METHODS: [(&str, &str); 14] = [
     ),
 ];
 
-fn instrument(name: &str) -> Box<dyn Instrument> {
+pub(crate) fn instrument(name: &str) -> Box<dyn Instrument> {
     let (_, text) = TINY_PROBLEMS.into_iter().find(|(known, _)| *known == name).unwrap();
     let problem = (ProblemEntry::find(name).unwrap().read)(Deserializer::parse(text).unwrap()).unwrap();
     assert!(problem.out_of_range().is_none() && problem.check().is_ok(), "{name}");
@@ -142,6 +142,10 @@ fn seeded(
     assert_eq!(estimate.image.size(), seen.truth.size(), "{}", method.key);
     assert_eq!(problem.start.image.size(), seen.truth.size(), "{}", method.key);
     assert!(estimate.seconds >= problem.start.seconds);
+    // Those return the start; a step of the others alone moves it further than this.
+    let simple = ["bicubic", "fbp", "fill_in"].contains(&method.key);
+    let moved = (&estimate.image - &problem.start.image).abs().max().double_value(&[]);
+    assert!(if simple { moved == 0.0 } else { moved > 0.005 }, "{}: {moved} from the start", method.key);
     let score = instrument.score(&estimate.image, &seen.truth).unwrap();
     (estimate, seen.truth, score)
 }
@@ -185,6 +189,28 @@ fn every_method_runs_on_every_problem_that_it_makes_sense_for() {
         lines.push(line);
     }
     println!("{}\n\n{}", lines.join("\n"), reasons.join("\n"));
+}
+
+/// Never a number for an image that is none.
+#[test]
+fn images_with_nan_have_no_score() {
+    for problem in PROBLEMS {
+        let instrument = instrument(problem.name);
+        let image = instrument.phantom(Role::Evaluation, Seed::new(2), 0).unwrap();
+        let truth = instrument.truth("drawn", &image).unwrap();
+        let scored = instrument.scored(Space::of("truth", &truth).unwrap());
+        for value in [f64::NAN, f64::INFINITY] {
+            let bad = truth.copy();
+            let mut pixel = bad.shallow_clone();
+            for (axis, (first, length)) in scored.iter().enumerate() {
+                pixel = pixel.narrow(2 + axis as i64, first + length / 2, 1);
+            }
+            let _ = pixel.fill_(value);
+            let line = instrument.score(&bad, &truth).unwrap_err().to_string();
+            assert!(line.contains("finite") || line.contains("NaN"), "{}: {line}", problem.name);
+        }
+        assert!(instrument.score(&(&truth * 0.99), &truth).unwrap()["psnr"].is_finite());
+    }
 }
 
 #[test]

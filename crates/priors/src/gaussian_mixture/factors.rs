@@ -1,6 +1,6 @@
 //! What a Gaussian mixture is evaluated by: Cholesky factors, in float32 or float64.
 
-use smalti_base::{Error, Result};
+use smalti_base::{Error, Result, parallel::Shared};
 use std::f64::consts::PI;
 use tch::{Kind, Tensor};
 
@@ -8,13 +8,13 @@ use tch::{Kind, Tensor};
 #[derive(Debug)]
 pub(super) struct Factors {
     /// `log w_k - log det L_k - d/2 log(2 pi)`: `[K, 1]`.
-    log_scales: Tensor,
+    log_scales: Shared<Tensor>,
     /// `[L_k^-1, -L_k^-1 mu_k]`, one below the other: `[K d, d + 1]`.
-    whitening: Tensor,
+    whitening: Shared<Tensor>,
     /// `mu_k`: `[K, d]`.
-    pub(super) means: Tensor,
+    pub(super) means: Shared<Tensor>,
     /// `Sigma_k^-1`: `[K, d, d]`.
-    pub(super) precisions: Tensor,
+    pub(super) precisions: Shared<Tensor>,
 }
 
 impl Factors {
@@ -36,20 +36,21 @@ impl Factors {
         let constant = d as f64 / 2.0 * (2.0 * PI).ln();
         let shifts = whitening.f_matmul(&means.f_unsqueeze(2)?)?.f_neg()?;
         Ok(Self {
-            log_scales: (weights.f_log()? - log_det - constant).f_unsqueeze(1)?,
-            precisions: whitening.f_transpose(1, 2)?.f_matmul(&whitening)?,
-            whitening: Tensor::f_cat(&[whitening, shifts], 2)?.f_reshape([k * d, d + 1])?,
-            means: means.shallow_clone(),
+            log_scales: Shared::new((weights.f_log()? - log_det - constant).f_unsqueeze(1)?),
+            precisions: Shared::new(whitening.f_transpose(1, 2)?.f_matmul(&whitening)?),
+            whitening: Shared::new(Tensor::f_cat(&[whitening, shifts], 2)?.f_reshape([k * d, d + 1])?),
+            means: Shared::new(means.shallow_clone()),
         })
     }
 
     /// The same in another dtype.
     pub(super) fn to_kind(&self, kind: Kind) -> Result<Self> {
+        let of_kind = |t: &Tensor| Ok::<_, Error>(Shared::new(t.f_to_kind(kind)?));
         Ok(Self {
-            log_scales: self.log_scales.f_to_kind(kind)?,
-            whitening: self.whitening.f_to_kind(kind)?,
-            means: self.means.f_to_kind(kind)?,
-            precisions: self.precisions.f_to_kind(kind)?,
+            log_scales: of_kind(&self.log_scales)?,
+            whitening: of_kind(&self.whitening)?,
+            means: of_kind(&self.means)?,
+            precisions: of_kind(&self.precisions)?,
         })
     }
 

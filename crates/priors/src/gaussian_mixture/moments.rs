@@ -2,7 +2,8 @@
 
 use super::factors::Members;
 use super::{GaussianMixture, shares};
-use smalti_base::{Error, Result, parallel};
+use smalti_base::parallel::{self, Shared};
+use smalti_base::{Error, Result};
 use tch::{Kind, Tensor};
 
 /// Sums over patches `x_n` with shares `r_nk`, around fixed centres `c_k`, in float64:
@@ -47,8 +48,9 @@ impl Moments {
         let _ = mixture.factors(patches)?;
         let mut moments = Self::new(mixture.means())?;
         let negligible = GaussianMixture::negligible(Kind::Double);
+        let factors = &mixture.double;
         moments.add(patches, &mixture.pieces(patches.size()[0]), |x, _, _| {
-            let (log_density, shares) = shares(&mixture.double.log_joint(x)?)?;
+            let (log_density, shares) = shares(&factors.log_joint(x)?)?;
             let log_likelihood = log_density.f_sum(Kind::Double)?.f_double_value(&[])?;
             Ok((Members::of_shares(&shares, negligible)?, log_likelihood))
         })?;
@@ -76,6 +78,7 @@ impl Moments {
                 return Err(Error::value("labels", format!("0 to {}", k - 1), format!("{low} to {high}")));
             }
         }
+        let labels = Shared::new(labels);
         moments.add(patches, &super::pieces(patches.size()[0], 4096), |_, at, n| {
             Ok((Members::of_labels(&labels.f_narrow(0, at, n)?, k, Kind::Double)?, 0.0))
         })?;
@@ -87,17 +90,17 @@ impl Moments {
         &mut self,
         patches: &Tensor,
         pieces: &[(i64, i64)],
-        members: impl Fn(&Tensor, i64, i64) -> Result<(Members, f64)>,
+        members: impl Fn(&Tensor, i64, i64) -> Result<(Members, f64)> + Sync,
     ) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        let members = &members;
+        let (members, patches) = (&members, Shared::new(patches));
         for pieces in pieces.chunks(2 * parallel::workers()) {
-            let centres = &self.centres;
+            let centres = Shared::new(&self.centres);
             let sums = parallel::map(pieces.len(), |i| {
                 let (at, n) = pieces[i];
                 let x = patches.f_narrow(0, at, n)?.f_to_kind(Kind::Double)?;
                 let (members, log_likelihood) = members(&x, at, n)?;
-                Ok((second_moments(centres, &members, &x)?, log_likelihood))
+                Ok((second_moments(&centres, &members, &x)?, log_likelihood))
             })?;
             for (sums, log_likelihood) in sums {
                 let _ = self.sums.f_add_(&sums)?;

@@ -3,7 +3,8 @@
 use super::GaussianMixture;
 use super::factors::Members;
 use crate::regularizer::PatchDensity;
-use smalti_base::{Error, Result, parallel};
+use smalti_base::parallel::{self, Shared};
+use smalti_base::{Error, Result};
 use tch::{Kind, Tensor};
 
 impl GaussianMixture {
@@ -25,13 +26,10 @@ impl GaussianMixture {
     /// [`Error::Shape`], [`Error::Value`] where the patches are not `d` floats each.
     pub fn most_likely(&self, patches: &Tensor) -> Result<Tensor> {
         let (factors, patches) = (self.factors(patches)?, patches.detach());
-        let pieces = self.pieces(patches.size()[0]);
         let labels = Tensor::f_empty(&patches.size()[..1], (Kind::Int64, patches.device()))?;
-        parallel::map(pieces.len(), |i| {
-            let (at, n) = pieces[i];
-            let joint = factors.log_joint(&patches.f_narrow(0, at, n)?)?;
-            labels.f_narrow(0, at, n)?.f_copy_(&joint.f_argmax(0, false)?)?;
-            Ok(())
+        let mut pieces = parallel::cut([&patches, &labels], &self.pieces(patches.size()[0]))?;
+        parallel::for_each_mut(&mut pieces, |[x, labels]| {
+            Ok(labels.f_copy_(&factors.log_joint(x)?.f_argmax(0, false)?)?)
         })?;
         Ok(labels)
     }
@@ -58,15 +56,13 @@ impl GaussianMixture {
         // (Sigma + v I)^-1 and Sigma commute.
         let gains = noisy.double.precisions.f_matmul(self.covariances())?;
         let gains = ((&gains + gains.f_transpose(1, 2)?) * 0.5).f_to_kind(patches.kind())?;
-        let pieces = self.pieces(patches.size()[0]);
+        let (gains, components) = (Shared::new(gains), self.components());
         let denoised = patches.f_empty_like()?;
-        parallel::map(pieces.len(), |i| {
-            let (at, n) = pieces[i];
-            let z = patches.f_narrow(0, at, n)?;
-            let labels = factors.log_joint(&z)?.f_argmax(0, false)?;
-            let members = Members::of_labels(&labels, self.components(), z.kind())?;
-            let filtered = members.filtered(&z, &factors.means, &gains)?;
-            let mut denoised = denoised.f_narrow(0, at, n)?;
+        let mut pieces = parallel::cut([&patches, &denoised], &self.pieces(patches.size()[0]))?;
+        parallel::for_each_mut(&mut pieces, |[z, denoised]| {
+            let labels = factors.log_joint(z)?.f_argmax(0, false)?;
+            let members = Members::of_labels(&labels, components, z.kind())?;
+            let filtered = members.filtered(z, &factors.means, &gains)?;
             let _ = denoised.f_index_copy_(0, &members.rows, &filtered)?;
             let _ = denoised.f_add_(&factors.means.f_index_select(0, &labels)?)?;
             Ok(())

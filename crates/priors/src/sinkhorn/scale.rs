@@ -4,7 +4,7 @@ use crate::wpp::patches::{Patches, refused};
 use smalti_base::{Result, parallel::install, seed::Stream};
 use smalti_kernels::{
     rows::Rows,
-    transport::{Sinkhorn, SinkhornMethod, SoftSolution},
+    transport::{SinkhornMethod, SinkhornSolver, SoftSolution},
 };
 use tch::{Kind, Tensor};
 
@@ -22,15 +22,15 @@ pub(super) struct Scale {
     /// Of all patches, with sum 1; none: all the same.
     pub(super) weights: Option<Vec<f64>>,
     /// What every solution until the next refresh starts from.
-    start: Sinkhorn,
+    start: SinkhornSolver,
     /// With the potential of the last solution.
-    sinkhorn: Sinkhorn,
+    sinkhorn: SinkhornSolver,
     pub(super) solution: Option<SoftSolution>,
 }
 
 impl Scale {
     pub(super) fn new(name: String, references: Rows, method: SinkhornMethod) -> Result<Self> {
-        let sinkhorn = Sinkhorn::new(references, method).map_err(refused(&name))?;
+        let sinkhorn = SinkhornSolver::new(references, method).map_err(refused(&name))?;
         Ok(Self { name, weights: None, start: sinkhorn.clone(), sinkhorn, solution: None })
     }
 
@@ -48,14 +48,14 @@ impl Scale {
     }
 
     /// The iteration with another potential.
-    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<Sinkhorn> {
+    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<SinkhornSolver> {
         let mut sinkhorn = self.sinkhorn.clone();
         sinkhorn.set_potential(psi).map_err(refused(&self.name))?;
         Ok(sinkhorn)
     }
 
     /// The next solutions start from the potential of this iteration.
-    pub(super) fn start_from(&mut self, sinkhorn: Sinkhorn) {
+    pub(super) fn start_from(&mut self, sinkhorn: SinkhornSolver) {
         self.sinkhorn = sinkhorn;
         self.advance();
         self.solution = None;

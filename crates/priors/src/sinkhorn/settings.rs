@@ -4,7 +4,8 @@ use crate::wpp::{ReferencePatches, WppSettings};
 use smalti_kernels::transport::SinkhornMethod;
 
 /// Settings of a [`SinkhornPatchPrior`](super::SinkhornPatchPrior).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SinkhornSettings {
     /// Which patches are compared on which scales. The solver in it ([`WppSettings::dual`]) is not used.
     pub patches: WppSettings,
@@ -16,6 +17,11 @@ pub struct SinkhornSettings {
 }
 
 impl SinkhornSettings {
+    /// All patches of the image.
+    pub fn new(patches: WppSettings, method: SinkhornMethod) -> Self {
+        Self { patches, image_patches: None, method }
+    }
+
     /// Balanced, for superresolution of SiC diamonds: 6 x 6 patches with their means, one scale, 60,000 patches of the
     /// image a step against 10,000 of the reference, blur 0.01. For 100 steps of Adam.
     ///
@@ -24,25 +30,29 @@ impl SinkhornSettings {
     /// # Reference
     /// M. Piening et al., "Learning from small data sets" (2024), superresolution of materials.
     pub fn piening_2024() -> Self {
-        Self {
-            patches: WppSettings {
-                references: ReferencePatches::Random(10_000),
-                scales: 1,
-                ..WppSettings::default()
-            },
-            image_patches: Some(60_000),
-            method: from_half_cost(0.01, None),
-        }
+        let patches = WppSettings::default().with_references(ReferencePatches::Random(10_000)).with_scales(1);
+        Self::new(patches, from_half_cost(0.01, None)).with_image_patches(Some(60_000))
     }
 
-    /// Semi-unbalanced, for the same images: 50,000 patches a step, blur 0.01, reach 0.005 on the side of the
-    /// references. For 200 steps of Adam; the weight is `weight::from_half_cost(236.0, ...)`.
-    ///
-    /// # Reference
-    /// M. Piening et al., "Learning from small data sets" (2024), after S. Mignon et al. (2023).
-    pub fn piening_2024_semi_unbalanced() -> Self {
-        let balanced = Self::piening_2024();
-        Self { image_patches: Some(50_000), method: from_half_cost(0.01, Some(0.005)), ..balanced }
+    /// The same with other patches on other scales.
+    #[must_use]
+    pub fn with_patches(mut self, patches: WppSettings) -> Self {
+        self.patches = patches;
+        self
+    }
+
+    /// The same with so many patches of the image; none: all.
+    #[must_use]
+    pub fn with_image_patches(mut self, image_patches: Option<usize>) -> Self {
+        self.image_patches = image_patches;
+        self
+    }
+
+    /// The same with another smoothing, relaxation or end of the iteration.
+    #[must_use]
+    pub fn with_method(mut self, method: SinkhornMethod) -> Self {
+        self.method = method;
+        self
     }
 }
 

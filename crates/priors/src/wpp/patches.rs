@@ -1,7 +1,7 @@
 //! Patches of batches of images and volumes as rows for the transport kernels.
 
 use super::settings::ReferencePatches;
-use smalti_base::{Error, Result, Space, seed::Stream, slices};
+use smalti_base::{Error, Result, Space, seed::Stream};
 use smalti_kernels::{error::KernelError, rows::Rows};
 use tch::{Device, Kind, Tensor};
 
@@ -28,7 +28,7 @@ impl Patches {
             [first, second].into_iter().chain(others).collect::<Vec<usize>>()
         };
         let (window, step) = (axes(1, shape[1], self.size), axes(1, 1, self.stride));
-        let flat = slices::values(&x.f_to_kind(Kind::Float)?.f_contiguous()?)?.to_vec();
+        let flat = Vec::<f32>::try_from(&x.f_to_kind(Kind::Float)?.f_flatten(0, -1)?)?;
         let rows = Rows::windows(flat, &shape, &window, &step).map_err(refused(what))?;
         Ok(if self.centred { rows.centred() } else { rows })
     }

@@ -1,7 +1,7 @@
 //! The scales of images and volumes: blur and downsampling, again and again, with exact adjoints.
 
 use smalti_base::{Error, Result, Space};
-use smalti_operators::{Convolution, Extension, LinearOperator, Operator, VolumeConvolution, kernel, volume};
+use smalti_operators::{Boundary, Convolution, LinearOperator, Operator, VolumeConvolution, kernel, volume};
 use tch::{Kind, Tensor};
 
 /// A blur between two scales.
@@ -63,7 +63,7 @@ fn downscaling(domain: Space, blur: &Blur, stride: i64) -> Result<Box<dyn Linear
         return Err(Error::value("image to be blurred to a coarser scale", expected, format!("{sides:?}")));
     }
     Ok(match domain.depth {
-        None => Box::new(Convolution::new(domain, &weights, Extension::Valid, stride)?),
+        None => Box::new(Convolution::new(domain, &weights, Boundary::Valid, stride)?),
         Some(_) => Box::new(VolumeConvolution::new(domain, &weights, stride)?),
     })
 }
@@ -83,19 +83,25 @@ pub struct Pyramid {
     spaces: Vec<Space>,
 }
 
+impl std::fmt::Debug for Pyramid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pyramid").field("spaces", &self.spaces).finish_non_exhaustive()
+    }
+}
+
 impl Pyramid {
     /// So many scales of `space`, each with every `stride`-th position of the blur of the one before; 1 is the image alone.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Value`] where there is no scale, the kernel has another number of axes, the stride is not
     /// positive, or the kernel is larger than the image.
-    pub fn new(space: Space, scales: usize, blur: &Blur, stride: i64) -> Result<Self> {
-        if scales == 0 {
-            return Err(Error::value("number of scales", "at least 1", 0));
+    pub fn new(space: Space, scales: i64, blur: &Blur, stride: i64) -> Result<Self> {
+        if scales < 1 {
+            return Err(Error::value("number of scales", "at least 1", scales));
         }
         let mut spaces = vec![space];
         let mut steps = Vec::new();
-        for scale in 1..scales {
+        for scale in 1..scales as usize {
             let step = downscaling(spaces[scale - 1], blur, stride)?;
             spaces.push(step.range());
             steps.push(step);

@@ -33,7 +33,7 @@ pub struct ScaleReport {
     /// Weight `w_l` of the scale.
     pub weight: f64,
     /// The value found, never above the distance; where libtorch searches, up to the
-    /// [rounding](super::tensor_transform) of its winners.
+    /// [rounding](super::tensors) of its winners.
     pub value: SquaredDistance,
     /// What the distance (of the rounded patches) is certainly not above, where the method knows such a bound.
     pub upper: Option<SquaredDistance>,

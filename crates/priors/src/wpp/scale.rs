@@ -1,15 +1,14 @@
 //! One scale: the patches of the reference, those of the image, and the dual problem between them.
 
 use super::{
-    frame::Place,
+    multiscale::Place,
     patches::{Patches, refused},
-    tensor_dual::{self, Masses},
-    tensor_transform::{self, TensorReferences},
+    tensors::{self, Masses, TensorReferences},
 };
 use smalti_base::{Result, parallel::install, slices};
 use smalti_kernels::{
     rows::Rows,
-    transport::{CTransform, Dual, DualMethod, Queries, References},
+    transport::{CTransform, DualMethod, DualSolver, Queries, References},
 };
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -63,9 +62,9 @@ pub(super) struct Scale {
     /// Of the queries, with sum 1; none: all the same.
     weights: Option<Vec<f64>>,
     /// What every solution until the next refresh starts from.
-    start: Dual,
+    start: DualSolver,
     /// With the potential of the last solution.
-    pub(super) dual: Dual,
+    pub(super) dual: DualSolver,
     /// At the last image.
     pub(super) solution: Option<Found>,
 }
@@ -101,7 +100,7 @@ impl Scale {
 
     /// The same with reference patches that others have, too.
     fn sharing(name: &str, patches: Patches, references: Arc<References>, dual: DualMethod) -> Result<Self> {
-        let dual = Dual::new(&references, dual).map_err(refused(name))?;
+        let dual = DualSolver::new(&references, dual).map_err(refused(name))?;
         Ok(Self {
             name: name.to_owned(),
             patches,
@@ -130,14 +129,14 @@ impl Scale {
     }
 
     /// The solver with another potential.
-    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<Dual> {
+    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<DualSolver> {
         let mut dual = self.dual.clone();
         dual.set_potential(psi).map_err(refused(&self.name))?;
         Ok(dual)
     }
 
     /// The next solutions start from the potential of this solver.
-    pub(super) fn start_from(&mut self, dual: Dual) {
+    pub(super) fn start_from(&mut self, dual: DualSolver) {
         self.dual = dual;
         self.advance();
         self.solution = None;
@@ -161,12 +160,15 @@ impl Scale {
         Ok(self.solution.insert(found))
     }
 
+    #[allow(unsafe_code)]
     fn by_kernels(&mut self, image: &Tensor, how: Potentials) -> Result<Found> {
         let refused = refused(&self.name);
         let queries = match &mut self.queries {
             Some(queries) => {
                 let pixels = image.f_to_kind(Kind::Float)?.f_contiguous()?;
-                let values = slices::values(&pixels)?;
+                // SAFETY: until `update` is done, which is the last use of the slice, this thread writes into the queries only;
+                // and no other thread writes into tensors that it has lent (decision 013).
+                let values = unsafe { slices::values(&pixels) }?;
                 install(|| queries.update(values))?.map_err(&refused)?;
                 queries
             }
@@ -203,7 +205,7 @@ impl Scale {
     }
 
     fn by_tensors(&mut self, image: &Tensor, how: Potentials, steps: (usize, f64)) -> Result<Found> {
-        tensor_transform::check_values(&format!("{}: pixels", self.name), image)?;
+        tensors::check_values(&format!("{}: pixels", self.name), image)?;
         let rows = self.patches.tensor_rows(image)?;
         let known = self.on_device.take().filter(|known| known.references.are_beside(image));
         let OnDevice { references, masses } = self.on_device.insert(match known {
@@ -217,7 +219,7 @@ impl Scale {
             self.dual = self.start.clone();
         }
         let psi = Tensor::f_from_slice(self.dual.potential())?.f_to_device(image.device())?;
-        let found = tensor_dual::solve(references, masses, &rows, &psi, steps)?;
+        let found = tensors::solve(references, masses, &rows, &psi, steps)?;
         if how == Potentials::Sought {
             let psi = Vec::<f64>::try_from(&found.psi.f_to_device(Device::Cpu)?)?;
             self.dual.set_potential(&psi).map_err(refused(&self.name))?;
@@ -245,7 +247,7 @@ impl Scale {
             }
             (Some(Winners::Tensors(winners)), _, Some(OnDevice { references, masses })) => {
                 let rows = self.patches.tensor_rows(image)?;
-                let gradient = tensor_dual::gradient(references, masses, &rows, winners)?;
+                let gradient = tensors::gradient(references, masses, &rows, winners)?;
                 self.patches.tensor_rows_adjoint(image, &gradient)
             }
             _ => Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?),

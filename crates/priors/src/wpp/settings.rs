@@ -14,8 +14,9 @@ pub enum ReferencePatches {
 }
 
 /// Settings of a [`WassersteinPatchPrior`](super::WassersteinPatchPrior). A named constructor gives those of
-/// a source; single ones are changed by `WppSettings { patch_size: 4, ..WppSettings::default() }`.
+/// a source; single ones are changed by methods: `WppSettings::default().with_patch_size(4)`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct WppSettings {
     /// Side `p` of a patch, square or cubic, in pixels of its scale. At least 1.
     pub patch_size: i64,
@@ -27,7 +28,7 @@ pub struct WppSettings {
     /// The patches that are compared with.
     pub references: ReferencePatches,
     /// Number `L` of scales, at least 1; 1 compares the image as it is only.
-    pub scales: usize,
+    pub scales: i64,
     /// The blur between two scales.
     pub blur: Blur,
     /// Every so many pixels of a blurred scale are the pixels of the next one, along every axis. At least 1.
@@ -71,6 +72,69 @@ impl WppSettings {
         }
     }
 
+    /// The same with patches of this side.
+    #[must_use]
+    pub fn with_patch_size(mut self, patch_size: i64) -> Self {
+        self.patch_size = patch_size;
+        self
+    }
+
+    /// The same with patches of the image this far apart.
+    #[must_use]
+    pub fn with_stride(mut self, stride: i64) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// The same with patches compared without their means, or with them.
+    #[must_use]
+    pub fn with_centred(mut self, centred: bool) -> Self {
+        self.centred = centred;
+        self
+    }
+
+    /// The same with other reference patches.
+    #[must_use]
+    pub fn with_references(mut self, references: ReferencePatches) -> Self {
+        self.references = references;
+        self
+    }
+
+    /// The same on so many scales.
+    #[must_use]
+    pub fn with_scales(mut self, scales: i64) -> Self {
+        self.scales = scales;
+        self
+    }
+
+    /// The same with another blur between two scales.
+    #[must_use]
+    pub fn with_blur(mut self, blur: Blur) -> Self {
+        self.blur = blur;
+        self
+    }
+
+    /// The same with every so many pixels on the next scale.
+    #[must_use]
+    pub fn with_downscaling(mut self, downscaling: i64) -> Self {
+        self.downscaling = downscaling;
+        self
+    }
+
+    /// The same with these weights of the scales, the finest first; none: all the same.
+    #[must_use]
+    pub fn with_scale_weights(mut self, weights: impl Into<Option<Vec<f64>>>) -> Self {
+        self.scale_weights = weights.into();
+        self
+    }
+
+    /// The same with another solver.
+    #[must_use]
+    pub fn with_dual(mut self, dual: DualMethod) -> Self {
+        self.dual = dual;
+        self
+    }
+
     /// Checks everything that does not depend on images, and gives the weights of the scales.
     pub(super) fn checked(&self) -> Result<Vec<f64>> {
         let at_least_one = [
@@ -81,17 +145,17 @@ impl WppSettings {
         if let Some((what, value)) = at_least_one.into_iter().find(|(_, value)| *value < 1) {
             return Err(Error::value(what, "at least 1 pixel", value));
         }
-        if self.scales == 0 {
-            return Err(Error::value("number of scales", "at least 1", 0));
+        if self.scales < 1 {
+            return Err(Error::value("number of scales", "at least 1", self.scales));
         }
         if self.references == ReferencePatches::Random(0) {
             return Err(Error::value("number of reference patches", "at least 1", 0));
         }
         let Some(weights) = &self.scale_weights else {
-            return Ok(vec![1.0 / self.scales as f64; self.scales]);
+            return Ok(vec![1.0 / self.scales as f64; self.scales as usize]);
         };
         let usable = weights.iter().all(|w| *w >= 0.0 && w.is_finite()) && weights.iter().any(|w| *w > 0.0);
-        if weights.len() == self.scales && usable {
+        if weights.len() as i64 == self.scales && usable {
             return Ok(weights.clone());
         }
         let expected = format!("{} numbers >= 0, not all of them 0", self.scales);

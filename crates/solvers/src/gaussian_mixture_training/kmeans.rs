@@ -1,6 +1,7 @@
 //! k-means of patches: seeding by greedy k-means++, and Lloyd's steps.
 
-use smalti_base::{Result, parallel, seed::Stream};
+use smalti_base::parallel::{self, Shared};
+use smalti_base::{Result, seed::Stream};
 use tch::{Kind, Tensor};
 
 /// Rows that a thread takes at once; fixed, so that sums do not depend on the number of threads.
@@ -39,20 +40,26 @@ impl<'a> Points<'a> {
         let total = |parts: Vec<Tensor>| -> Result<Tensor> {
             Ok(Tensor::f_stack(&parts, 0)?.f_sum_dim_intlist(0i64, false, Kind::Double)?)
         };
-        let sums = all.each(|_, x| Ok(x.f_sum_dim_intlist(0i64, true, Kind::Double)?))?;
+        let sums = all.each([], |x, []| Ok(x.f_sum_dim_intlist(0i64, true, Kind::Double)?))?;
         all.mean = total(sums)? / n as f64;
-        let squares = all.each(|_, x| Ok(x.f_square()?.f_sum(Kind::Double)?))?;
+        let squares = all.each([], |x, []| Ok(x.f_square()?.f_sum(Kind::Double)?))?;
         all.variance = total(squares)?.f_double_value(&[])? / (n * d) as f64;
         Ok(all)
     }
 
-    /// `f` of the start and the values, less the mean and in float64, of every piece, in order.
-    fn each<R: Send>(&self, f: impl Fn(i64, &Tensor) -> Result<R>) -> Result<Vec<R>> {
+    /// `f` of the values, less the mean and in float64, of every piece, in order, and of the same rows of `others`.
+    fn each<R: Send, const N: usize>(
+        &self,
+        others: [&Tensor; N],
+        f: impl Fn(&Tensor, &mut [Tensor; N]) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
         let n = self.points.size()[0];
-        let starts: Vec<i64> = (0..n).step_by(ROWS as usize).collect();
-        parallel::map(starts.len(), |i| {
-            let at = starts[i];
-            f(at, &(self.points.f_narrow(0, at, ROWS.min(n - at))?.f_to_kind(Kind::Double)? - &self.mean))
+        let pieces: Vec<_> = (0..n).step_by(ROWS as usize).map(|at| (at, ROWS.min(n - at))).collect();
+        let (points, others) = (parallel::cut([self.points], &pieces)?, parallel::cut(others, &pieces)?);
+        let mut pieces: Vec<_> = points.into_iter().zip(others).collect();
+        let mean = Shared::new(&self.mean);
+        parallel::map_mut(&mut pieces, |([points], others)| {
+            f(&(points.f_to_kind(Kind::Double)? - *mean), others)
         })
     }
 
@@ -96,13 +103,12 @@ impl<'a> Points<'a> {
     fn nearer(&self, nearest: &Tensor, candidates: &Tensor) -> Result<(Tensor, Tensor)> {
         let m = candidates.size()[0];
         let closer = Tensor::f_empty([self.points.size()[0], m], (Kind::Double, self.points.device()))?;
-        let lengths = squared_lengths(candidates)?;
-        let sums = self.each(|at, x| {
-            let n = x.size()[0];
-            let distances = half_distances(x, candidates, &lengths)?.f_mul_scalar(2.0)?;
+        let (candidates, lengths) = (Shared::new(candidates), Shared::new(squared_lengths(candidates)?));
+        let sums = self.each([nearest, &closer], |x, [nearest, closer]| {
+            let distances = half_distances(x, &candidates, &lengths)?.f_mul_scalar(2.0)?;
             let distances = (distances + squared_lengths(x)?.f_unsqueeze(1)?).f_clamp_min(0.0)?;
-            let less = distances.f_minimum(&nearest.f_narrow(0, at, n)?)?;
-            closer.f_narrow(0, at, n)?.f_copy_(&less)?;
+            let less = distances.f_minimum(nearest)?;
+            closer.f_copy_(&less)?;
             Ok(less.f_sum_dim_intlist(0i64, false, Kind::Double)?)
         })?;
         Ok((closer, Tensor::f_stack(&sums, 0)?.f_sum_dim_intlist(0i64, false, Kind::Double)?))
@@ -116,20 +122,20 @@ impl<'a> Points<'a> {
 
     /// The number of the nearest of the centres `[K, d]` for every point: int64 `[N]`.
     pub(super) fn labels(&self, centres: &Tensor) -> Result<Tensor> {
-        let centres = centres - &self.mean;
-        let lengths = squared_lengths(&centres)?;
-        Ok(Tensor::f_cat(&self.each(|_, x| Ok(Self::nearest(x, &centres, &lengths)?.labels))?, 0)?)
+        let centres = Shared::new(centres - &self.mean);
+        let lengths = Shared::new(squared_lengths(&centres)?);
+        Ok(Tensor::f_cat(&self.each([], |x, []| Ok(Self::nearest(x, &centres, &lengths)?.labels))?, 0)?)
     }
 
     /// One step of Lloyd: every centre moves to the mean of the points that are nearest to it. The centres without points
     /// move to the points that are farthest from their centres, one each, unless all points lie on centres.
     pub(super) fn lloyd(&self, centres: &Tensor) -> Result<Lloyd> {
         let (n, k) = (self.points.size()[0], centres.size()[0]);
-        let old = centres - &self.mean;
-        let lengths = squared_lengths(&old)?;
-        let (mut counts, mut sums) = (Tensor::f_zeros_like(&lengths)?, old.f_zeros_like()?);
+        let old = Shared::new(centres - &self.mean);
+        let lengths = Shared::new(squared_lengths(&old)?);
+        let (mut counts, mut sums) = (lengths.f_zeros_like()?, old.f_zeros_like()?);
         let mut distances = Vec::new();
-        for (part_counts, part_sums, part_distances) in self.each(|_, x| {
+        for (part_counts, part_sums, part_distances) in self.each([], |x, []| {
             let Nearest { labels, distances } = Self::nearest(x, &old, &lengths)?;
             let counts = labels.f_bincount(None::<Tensor>, k)?;
             Ok((counts, old.f_zeros_like()?.f_index_add(0, &labels, x)?, distances))
@@ -150,7 +156,7 @@ impl<'a> Points<'a> {
             let (_, farthest) = distances.f_topk(empty.numel() as i64, 0, true, true)?;
             new = new.f_index_copy(0, &empty, &self.chosen(&farthest)?)?;
         }
-        let shift = (&new - &old).f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
+        let shift = (&new - &*old).f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
         Ok(Lloyd { centres: new + &self.mean, shift, distance })
     }
 }

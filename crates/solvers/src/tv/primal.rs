@@ -1,7 +1,7 @@
 //! Step sizes of the primal-dual method; that of the image is a filter.
 
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::{Gradient, Grid, LinearOperator, Operator, PowerIteration};
+use smalti_operators::{Gradient, LinearOperator, Operator, PowerIteration};
 use tch::Tensor;
 
 /// The step sizes: of the dual of the data term (one for every value of the observation, or for all), of the dual of the
@@ -121,7 +121,11 @@ fn spectrum(x: &Tensor) -> Result<Tensor> {
 
 /// A power iteration in the dtype of `like`.
 fn power(like: &Tensor) -> PowerIteration {
-    PowerIteration { tolerance: 1e-3, max_iterations: 60, kind: like.kind(), device: like.device() }
+    PowerIteration::default()
+        .with_tolerance(1e-3)
+        .with_max_iterations(60)
+        .with_kind(like.kind())
+        .with_device(like.device())
 }
 
 /// `sqrt(T) N sqrt(T)`; without a root `N` itself.
@@ -153,9 +157,6 @@ impl Operator for Normal<'_> {
     }
     fn vjp(&self, _: &Tensor, v: &Tensor) -> Result<Tensor> {
         self.apply(v)
-    }
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
     }
 }
 

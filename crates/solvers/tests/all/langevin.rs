@@ -3,7 +3,7 @@
 
 use crate::pieces::in_pieces;
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_operators::{Convolution, Extension, Gaussian, Identity, Operator};
+use smalti_operators::{Boundary, Convolution, Gaussian, Identity, Operator};
 use smalti_priors::Regularizer;
 use smalti_solvers::langevin::{
     Langevin, LangevinSettings, Method, PosteriorSamples, Preconditioner, Quantity, overdispersed,
@@ -47,7 +47,7 @@ fn domain() -> Space {
 }
 
 fn blur() -> Convolution {
-    Convolution::superresolution(domain(), 3, 0.8, 2, Extension::WrapAfter).unwrap()
+    Convolution::superresolution(domain(), 3, 0.8, 2, Boundary::Periodic).unwrap()
 }
 
 fn observation(operator: &dyn Operator) -> Tensor {

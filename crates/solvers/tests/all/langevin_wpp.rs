@@ -3,7 +3,7 @@
 
 use smalti_base::{Seed, Space};
 use smalti_flows::stochastic::ConditionalEnergy;
-use smalti_operators::{Convolution, Extension, Gaussian, Operator};
+use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 use smalti_priors::Regularizer;
 use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::langevin::{Langevin, LangevinSettings, Method, overdispersed};
@@ -18,20 +18,18 @@ const WEIGHT: f64 = 20.0;
 fn chains_sample_with_the_wasserstein_patch_prior() {
     let space = Space::image(1, 8, 8);
     let draw = |name, size: &[i64]| Seed::new(5).at(name, 0).uniform(size).to_kind(Kind::Double);
-    let operator = || Convolution::superresolution(space, 3, 0.8, 2, Extension::WrapAfter).unwrap();
+    let operator = || Convolution::superresolution(space, 3, 0.8, 2, Boundary::Periodic).unwrap();
     let a = operator();
     let likelihood = Gaussian::new(SIGMA).unwrap();
     let y = a.apply(&draw("truth", &space.batch(1))).unwrap();
     let reference = draw("reference", &[1, 1, 10, 10]);
     // Chains see the gap as noise of the energy, of up to this share of its 10 to 100: more than about one and they get stuck.
     let gap = 1e-3;
-    let wpp = WppSettings {
-        patch_size: 3,
-        scales: 1,
-        references: ReferencePatches::All,
-        dual: DualMethod::Converge { gap, evaluations: 200 },
-        ..WppSettings::default()
-    };
+    let wpp = WppSettings::default()
+        .with_patch_size(3)
+        .with_scales(1)
+        .with_references(ReferencePatches::All)
+        .with_dual(DualMethod::Converge { gap, evaluations: 200 });
     let prior = || WassersteinPatchPrior::new(&space.batch(1), &[&reference], &wpp, Seed::new(6)).unwrap();
     let starts = overdispersed(&draw("x", &space.batch(1)).zeros_like(), 2, 1.0, Seed::new(2)).unwrap();
     let sample = || {

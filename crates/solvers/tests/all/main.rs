@@ -2,12 +2,12 @@
 
 mod acnet;
 mod adam;
-mod border;
 mod dip;
 mod gaussian_mixture;
 mod langevin;
 mod langevin_wpp;
 mod map;
+mod margin;
 mod measures;
 mod patchnr_training;
 mod pieces;

@@ -5,7 +5,7 @@ use crate::measures::largest;
 use smalti_base::metrics::psnr;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{
-    Border, Convolution, Extension, Gaussian, Identity, Likelihood, Operator, interpolate,
+    Boundary, Convolution, Gaussian, Identity, Likelihood, Operator, PixelGrid, interpolate,
 };
 use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use smalti_priors::{Regularizer, TotalVariation};
@@ -116,7 +116,7 @@ fn without_negative_values_the_closed_form_is_cut_off() {
 fn the_gradient_with_an_operator_vanishes_at_the_result() {
     tch::set_num_threads(1);
     let domain = Space::image(1, 10, 16);
-    let a = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let a = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let y = a.apply(&image("truth", domain)).unwrap();
     let likelihood = Gaussian::new(0.3).unwrap();
     let mut prior = Quadratic::new(0.5);
@@ -137,7 +137,7 @@ fn the_gradient_with_an_operator_vanishes_at_the_result() {
 #[test]
 fn the_objective_of_a_smooth_problem_falls_in_every_step() {
     let domain = Space::image(1, 24, 32);
-    let a = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let a = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let y = a.apply(&image("truth", domain)).unwrap();
     let likelihood = Gaussian::new(0.1).unwrap();
     for schedule in [Schedule::Constant, Schedule::Cosine { warmup: 2 }] {
@@ -202,7 +202,7 @@ fn nan_stops_the_run_and_names_the_term() {
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let domain = Space::image(1, 12, 16);
-    let a = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let a = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let x = image("start", domain);
     let y = a.apply(&x).unwrap();
     let gaussian = Gaussian::new(0.1).unwrap();
@@ -271,19 +271,17 @@ fn the_patches_of_an_observation_sharpen_it() {
     tch::set_num_threads(1);
     let (side, noise) = (64, 0.01);
     let domain = Space::image(1, side, side);
-    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let truth = straight_edges(side);
     let y = operator.apply(&truth).unwrap();
     let y = &y + Seed::new(6).at("noise", 0).normal(&y.size()) * noise;
-    let start = interpolate(&y, operator.grid(), domain, Border::Periodic).unwrap();
-    let settings = WppSettings {
-        patch_size: 5,
-        scales: 1,
-        references: ReferencePatches::All,
-        dual: DualMethod::AveragedSgd { steps: 10, step: 1.0 },
-        ..WppSettings::default()
-    };
-    let mut prior = WassersteinPatchPrior::zero_shot(&domain.batch(1), &y, &settings, Seed::new(7)).unwrap();
+    let start = interpolate(&y, operator.grid(), domain, Boundary::Periodic).unwrap();
+    let settings = WppSettings::default()
+        .with_patch_size(5)
+        .with_scales(1)
+        .with_references(ReferencePatches::All)
+        .with_dual(DualMethod::AveragedSgd { steps: 10, step: 1.0 });
+    let mut prior = WassersteinPatchPrior::new(&domain.batch(1), &[&y], &settings, Seed::new(7)).unwrap();
     let likelihood = Gaussian::new(noise).unwrap();
     let problem = Problem {
         operator: &operator,

@@ -3,7 +3,7 @@
 
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-use smalti_operators::{Convolution, Extension, Operator};
+use smalti_operators::{Boundary, Convolution, Operator};
 use smalti_priors::Patches;
 use smalti_solvers::{
     Budget, Ended, Iteration, Observer, PatchNrTraining, Schedule, Summary, Trained, TrainingSettings, run,
@@ -16,7 +16,7 @@ const KERNEL: [f64; 3] = [0.3, 1.0, 0.6];
 fn texture(name: &str, height: i64, width: i64) -> Tensor {
     let k = Tensor::from_slice(&KERNEL);
     let domain = Space::image(1, height, width);
-    let filter = Convolution::blur(domain, &k.outer(&k), Extension::WrapAfter).unwrap();
+    let filter = Convolution::blur(domain, &k.outer(&k), Boundary::Periodic).unwrap();
     filter.apply(&(Seed::new(3).at(name, 0).normal(&domain.batch(1)) * 0.15)).unwrap() + 0.5
 }
 

@@ -4,11 +4,11 @@
 use crate::pieces::in_pieces;
 use smalti_base::{Seed, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-use smalti_operators::{Convolution, Extension, Gaussian, Operator, Poisson};
+use smalti_operators::{Boundary, Convolution, Gaussian, Operator, Poisson};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
-    AcNet, AdamSettings, Bordered, Budget, Iteration, Map, Observer, PatchNrTraining, Problem, Schedule,
+    AcNet, AdamSettings, Budget, Iteration, Map, Margin, Observer, PatchNrTraining, Problem, Schedule,
     Trained, TrainingSettings, TvPrimalDual, WppNetData, WppNetSettings, WppNetTraining, run,
 };
 use tch::{Device, Kind, Tensor};
@@ -28,7 +28,7 @@ fn image(name: &str, domain: Space) -> Tensor {
 #[test]
 fn map_estimation_with_a_fresh_sample_of_patches_every_step() {
     let domain = Space::image(1, 20, 24);
-    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let y = operator.apply(&image("truth", domain)).unwrap();
     let start = image("start", domain);
     let likelihood = Gaussian::new(0.05).unwrap();
@@ -56,7 +56,7 @@ fn map_estimation_with_a_fresh_sample_of_patches_every_step() {
 
 /// What a MAP estimation with the Wasserstein patch prior is made of.
 struct WppProblem {
-    bordered: Bordered<Convolution>,
+    margin: Margin<Convolution>,
     observation: Tensor,
     start: Tensor,
     likelihood: Gaussian,
@@ -66,23 +66,23 @@ struct WppProblem {
 impl WppProblem {
     fn new() -> Self {
         let domain = Space::image(1, 20, 24);
-        let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+        let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
         let observation = operator.apply(&image("truth", domain)).unwrap();
-        let bordered = Bordered::new(operator, 3).unwrap();
-        let start = bordered.start(&image("start", domain), Seed::new(8)).unwrap();
+        let margin = Margin::new(operator, 3).unwrap();
+        let start = margin.start(&image("start", domain), Seed::new(8)).unwrap();
         let reference = image("reference", Space::image(1, 40, 30));
-        Self { bordered, observation, start, likelihood: Gaussian::new(0.05).unwrap(), reference }
+        Self { margin, observation, start, likelihood: Gaussian::new(0.05).unwrap(), reference }
     }
 
     fn prior(&self, dual: DualMethod) -> WassersteinPatchPrior {
         let references = ReferencePatches::Random(80);
-        let settings = WppSettings { patch_size: 3, references, dual, ..WppSettings::default() };
-        let size = self.bordered.domain().batch(1);
+        let settings = WppSettings::default().with_patch_size(3).with_references(references).with_dual(dual);
+        let size = self.margin.domain().batch(1);
         WassersteinPatchPrior::new(&size, &[&self.reference], &settings, Seed::new(3)).unwrap()
     }
 
     fn map<'a>(&'a self, prior: &'a mut WassersteinPatchPrior) -> Map<'a> {
-        let (operator, observation) = (self.bordered.operator(), &self.observation);
+        let (operator, observation) = (self.margin.operator(), &self.observation);
         let problem = Problem { operator, likelihood: &self.likelihood, observation, prior, weight: 5.0 };
         let settings = AdamSettings { steps: 20, rate: 0.03, schedule: Schedule::Cosine { warmup: 3 } };
         Map::new(problem, &self.start, settings).unwrap()
@@ -131,7 +131,7 @@ fn map_estimation_with_converged_potentials_ends_equally_well() {
     let problem = WppProblem::new();
     let dual = DualMethod::Converge { gap: 1e-3, evaluations: 200 };
     let score = |x: &Tensor| {
-        let misfit = problem.bordered.operator().apply(x).unwrap() - &problem.observation;
+        let misfit = problem.margin.operator().apply(x).unwrap() - &problem.observation;
         (problem.prior(dual).value(x).unwrap(), misfit.square().mean(Kind::Double).double_value(&[]))
     };
     let start = score(&problem.start);
@@ -204,15 +204,13 @@ fn training_with_its_count_towards_an_early_stop_and_its_best_flow() {
 #[test]
 fn wppnet_training_with_its_moments_and_potentials() {
     let domain = Space::image(1, 16, 20);
-    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::Valid).unwrap();
+    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Valid).unwrap();
     let crops = Seed::new(2).at("crops", 0).uniform(&[7, 1, 8, 10]);
     let reference = image("reference", Space::image(1, 30, 25));
-    let prior = WppSettings {
-        patch_size: 3,
-        references: ReferencePatches::Random(60),
-        dual: DualMethod::AveragedSgd { steps: 4, step: 1.0 },
-        ..WppNetSettings::prior(false)
-    };
+    let prior = WppNetSettings::prior(false)
+        .with_patch_size(3)
+        .with_references(ReferencePatches::Random(60))
+        .with_dual(DualMethod::AveragedSgd { steps: 4, step: 1.0 });
     let settings = WppNetSettings {
         steps: 12,
         batch: 3,
@@ -259,7 +257,7 @@ fn wppnet_training_with_its_moments_and_potentials() {
 #[test]
 fn primal_dual_total_variation() {
     let domain = Space::image(1, 20, 24);
-    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     for kind in [Kind::Float, Kind::Double] {
         let y = operator.apply(&image("truth", domain).to_kind(kind)).unwrap();
         let start = image("start", domain).to_kind(kind);
@@ -282,7 +280,7 @@ fn a_state_of_another_computation_is_refused_in_one_line() {
     let line = training(Kind::Double, 0.01, None).restore(state).unwrap_err().to_string();
     assert!(line.contains("Float") && line.contains("Double") && line.lines().count() == 1, "{line}");
     let domain = Space::image(1, 20, 24);
-    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let (x, y) = (image("x", domain), image("y", operator.range()));
     let mut tv = TvPrimalDual::new(&operator, &y, 0.05, 1e-4, &x).unwrap();
     let state = training(Kind::Float, 0.01, None).save().unwrap();

@@ -3,7 +3,7 @@
 
 use crate::pieces::in_pieces;
 use smalti_base::{Seed, Space};
-use smalti_operators::{Convolution, Extension, Gaussian, Operator};
+use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 use smalti_solvers::{
     Budget, Dip, DipSettings, Iteration, Observer, Pair, Problem, UNet, UNetSettings, UNetTraining,
     UNetTrainingSettings, run,
@@ -13,7 +13,7 @@ use tch::Tensor;
 #[test]
 fn deep_image_prior_with_its_best_image_and_curve() {
     let domain = Space::image(1, 20, 24);
-    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let y = operator.apply(&Seed::new(2).at("truth", 0).uniform(&domain.batch(1))).unwrap();
     let likelihood = Gaussian::new(0.05).unwrap();
     let net = UNetSettings { channels: vec![6, 6], ..UNetSettings::dip() };

@@ -7,7 +7,7 @@ use smalti_flows::stochastic::{
     ConditionalEnergy, ConditionalSnf, FlowShape, GaussianMixture, Mala, MarkovKernel, MixtureProblem,
 };
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-use smalti_operators::{Convolution, Extension, Gaussian};
+use smalti_operators::{Boundary, Convolution, Gaussian};
 use smalti_priors::{PatchPrior, Sampling};
 use smalti_solvers::{
     Budget, Iteration, Observer, PosteriorEnergy, Schedule, SnfTraining, SnfTrainingSettings, TrainedSnf, run,
@@ -60,7 +60,7 @@ fn trained_flows_sample_the_posterior() {
             let worst = |t: Tensor| t.abs().max().double_value(&[]);
             let (off, ratio) = (worst(off), worst(ratio));
             assert!(
-                off < 0.15 && ratio < 0.25,
+                off < 0.06 && ratio < 0.1,
                 "stochastic {stochastic}: mean off {off} sd, variance {ratio}"
             );
         }
@@ -70,7 +70,7 @@ fn trained_flows_sample_the_posterior() {
 /// The posterior of a patchNR on images of 4 x 6 pixels that are seen at every second pixel.
 fn patch_posterior() -> PosteriorEnergy {
     let domain = Space::image(1, 4, 6);
-    let operator = Convolution::superresolution(domain, 3, 0.8, 2, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(domain, 3, 0.8, 2, Boundary::Periodic).unwrap();
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
     let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 8, clamp };
     let flow = PatchNr::new(shape, Seed::new(1)).unwrap();
@@ -94,7 +94,7 @@ fn stochastic_layers_know_the_posterior_of_a_patch_density() {
     };
     let without = ConditionalSnf::inn(&FlowShape { couplings: 4, ..shape.clone() }, Seed::new(1)).unwrap();
     let (with, without) = (energy(&snf()), energy(&without));
-    assert!(with < 0.7 * without, "{with} {without}");
+    assert!(with < 0.6 * without, "{with} {without}");
     // It trains on pairs, through the kernels.
     let draw =
         |stream: &mut smalti_base::seed::Stream| Ok((stream.uniform(&[20, 24]), stream.uniform(&[20, 6])));
@@ -103,7 +103,7 @@ fn stochastic_layers_know_the_posterior_of_a_patch_density() {
     let mut training = SnfTraining::new(snf(), Box::new(draw), settings, Seed::new(6)).unwrap();
     run(&mut training, Budget::steps(24), &Observer::default()).unwrap();
     let curve = training.finish().unwrap().curve;
-    assert!(curve[3].train < curve[0].train, "{curve:?}");
+    assert!(curve[3].train < curve[0].train - 5.0, "{curve:?}");
 }
 
 #[test]
@@ -128,6 +128,10 @@ fn bad_settings_are_refused() {
         let settings = SnfTrainingSettings { steps: 1, rate, schedule: Schedule::Constant, report_every };
         SnfTraining::new(flow(false), Box::new(draw), settings, Seed::new(1))
     };
-    assert!(new(0.0, 1).is_err() && new(1e-3, 0).is_err());
+    let line = |rate, report_every| new(rate, report_every).err().unwrap().to_string();
+    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(line(rate, 1).starts_with("learning rate"), "{}", line(rate, 1));
+    }
+    assert!(line(1e-3, 0).starts_with("steps between two reports: expected at least 1"), "{}", line(1e-3, 0));
     assert!(new(1e-3, 1).unwrap().step(0).unwrap_err().to_string().starts_with("pairs"));
 }

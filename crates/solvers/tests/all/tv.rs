@@ -3,9 +3,7 @@
 
 use crate::measures::{largest, lengths, sum};
 use smalti_base::{Seed, Space};
-use smalti_operators::{
-    Convolution, Extension, Gaussian, Gradient, Identity, LinearOperator, Mask, Operator,
-};
+use smalti_operators::{Boundary, Convolution, Gaussian, Gradient, Identity, LinearOperator, Mask, Operator};
 use smalti_priors::TotalVariation;
 use smalti_solvers::{
     AdamSettings, Budget, Ended, Iteration, Map, Observer, Problem, Schedule, TvPrimalDual, run,
@@ -70,7 +68,7 @@ fn the_duality_gap_of_denoising_closes() {
 #[test]
 fn superresolution_is_solved_to_optimality() {
     let domain = Space::image(1, 40, 52);
-    let a = Convolution::superresolution(domain, 8, 1.5, 2, Extension::WrapAfter).unwrap();
+    let a = Convolution::superresolution(domain, 8, 1.5, 2, Boundary::Periodic).unwrap();
     let y = noise(&a.apply(&truth(domain)).unwrap(), 0.02);
     let alpha = 5e-3;
     let found = solve(&a, &y, alpha, 1e-5);
@@ -189,7 +187,7 @@ fn channels_do_not_know_each_other() {
 #[test]
 fn single_precision_agrees() {
     let domain = Space::image(1, 40, 52);
-    let a = Convolution::superresolution(domain, 8, 1.5, 2, Extension::WrapAfter).unwrap();
+    let a = Convolution::superresolution(domain, 8, 1.5, 2, Boundary::Periodic).unwrap();
     let y = noise(&a.apply(&truth(domain)).unwrap(), 0.02);
     let double = solve(&a, &y, 5e-3, 1e-3).x;
     let single = solve(&a, &y.to_kind(Kind::Float), 5e-3, 1e-3).x;
@@ -200,7 +198,7 @@ fn single_precision_agrees() {
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let domain = Space::image(1, 12, 16);
-    let a = Convolution::superresolution(domain, 4, 1.0, 2, Extension::WrapAfter).unwrap();
+    let a = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let x = Tensor::ones(domain.batch(1), (Kind::Double, Device::Cpu)) * 0.5;
     let y = a.apply(&x).unwrap();
     let line = |y: &Tensor, alpha, tolerance, x: &Tensor| {

@@ -3,7 +3,7 @@
 
 use crate::measures::{largest, lengths, sum};
 use smalti_base::{Error, Seed, Space};
-use smalti_operators::{Gradient, Grid, Likelihood, LinearOperator, Operator, Poisson, low_dose};
+use smalti_operators::{Gradient, Likelihood, LinearOperator, Operator, Poisson, low_dose};
 use smalti_priors::TotalVariation;
 use smalti_solvers::{
     AdamSettings, Budget, Ended, Iteration, Map, Observer, Problem, Schedule, TvPrimalDual, run,
@@ -53,9 +53,6 @@ impl Operator for Rays {
     }
     fn vjp(&self, _: &Tensor, v: &Tensor) -> Result<Tensor, Error> {
         self.adjoint(v)
-    }
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
     }
 }
 

@@ -5,13 +5,14 @@ use crate::measures::{largest, lengths, sum};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, Precision, SoftClamp};
 use smalti_operators::{
-    Border, Gaussian, Gradient, Identity, LinearOperator, Operator, VolumeConvolution, interpolate,
+    Boundary, Gaussian, Gradient, Identity, LinearOperator, Operator, PixelGrid, VolumeConvolution,
+    interpolate,
 };
 use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use smalti_priors::{PatchPrior, Patches, Reflected, Regularizer, Sampling};
 use smalti_solvers::langevin::{Langevin, LangevinSettings, Method, Preconditioner, overdispersed};
 use smalti_solvers::{
-    AdamSettings, Bordered, Budget, Dip, DipSettings, Iteration, Map, Observer, PatchNrTraining, Problem,
+    AdamSettings, Budget, Dip, DipSettings, Iteration, Map, Margin, Observer, PatchNrTraining, Problem,
     Schedule, TrainingSettings, TvPrimalDual, UNetSettings, run,
 };
 use tch::{Device, Kind, Tensor};
@@ -141,7 +142,7 @@ fn map_takes_patch_priors_of_volumes_as_they_are() {
     let space = Space::of("truth", &truth).unwrap();
     let a = VolumeConvolution::superresolution(space, 2, 1.0, 2).unwrap();
     let y = a.apply(&truth).unwrap();
-    let start = interpolate(&y, a.grid(), space, Border::Clamp).unwrap();
+    let start = interpolate(&y, a.grid(), space, Boundary::Valid).unwrap();
     let flow = trained(100);
     let mut patchnr = Reflected::new(space, 1, |extended| {
         PatchPrior::new(&flow, extended, Sampling::Grid(2), Seed::new(4))
@@ -150,21 +151,19 @@ fn map_takes_patch_priors_of_volumes_as_they_are() {
     let (first, last, _) = minimised(&a, &y, &start, &mut patchnr);
     assert!(last < first - 0.1, "patchNR: {first} {last}");
 
-    let bordered = Bordered::new(&a, 2).unwrap();
-    let wpp = WppSettings {
-        patch_size: 3,
-        references: ReferencePatches::Random(300),
-        scales: 1,
-        dual: DualMethod::Converge { gap: 1e-2, evaluations: 100 },
-        ..WppSettings::default()
-    };
-    let size = bordered.domain().batch(1);
+    let margin = Margin::new(&a, 2).unwrap();
+    let wpp = WppSettings::default()
+        .with_patch_size(3)
+        .with_references(ReferencePatches::Random(300))
+        .with_scales(1)
+        .with_dual(DualMethod::Converge { gap: 1e-2, evaluations: 100 });
+    let size = margin.domain().batch(1);
     let mut wpp =
         WassersteinPatchPrior::new(&size, &[&texture("reference", 17)], &wpp, Seed::new(5)).unwrap();
-    let begin = bordered.start(&start, Seed::new(6)).unwrap();
-    let (first, last, x) = minimised(bordered.operator(), &y, &begin, &mut wpp);
+    let begin = margin.start(&start, Seed::new(6)).unwrap();
+    let (first, last, x) = minimised(margin.operator(), &y, &begin, &mut wpp);
     assert!(last < 0.5 * first, "Wasserstein patch prior: {first} {last}");
-    assert_eq!(bordered.cut(&x).unwrap().size(), space.batch(1));
+    assert_eq!(margin.cut(&x).unwrap().size(), space.batch(1));
     // Images are no volumes of one slice.
     let map = |initial: &Tensor| {
         let problem = Problem {

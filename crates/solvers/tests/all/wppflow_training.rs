@@ -7,7 +7,7 @@ use smalti_base::metrics::psnr;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{Bijection, WppFlow, WppFlowShape};
-use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
+use smalti_operators::{Boundary, Convolution, Operator, PixelGrid, interpolate};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
@@ -22,7 +22,7 @@ const NOISE: f64 = 0.02;
 
 fn operator(side: i64) -> Convolution {
     let domain = Space::image(1, FACTOR * side, FACTOR * side);
-    Convolution::superresolution(domain, 4, 1.0, FACTOR, Extension::WrapAfter).unwrap()
+    Convolution::superresolution(domain, 4, 1.0, FACTOR, Boundary::Periodic).unwrap()
 }
 
 fn settings(steps: u64) -> WppFlowSettings {
@@ -39,12 +39,10 @@ fn settings(steps: u64) -> WppFlowSettings {
 }
 
 fn prior() -> WppSettings {
-    WppSettings {
-        patch_size: 4,
-        references: ReferencePatches::Random(500),
-        dual: DualMethod::AveragedSgd { steps: 3, step: 1.0 },
-        ..WppFlowSettings::prior(true)
-    }
+    WppFlowSettings::prior(true)
+        .with_patch_size(4)
+        .with_references(ReferencePatches::Random(500))
+        .with_dual(DualMethod::AveragedSgd { steps: 3, step: 1.0 })
 }
 
 struct Set {
@@ -122,7 +120,7 @@ fn samples_fit_the_data_differ_and_have_a_good_mean() {
         let cut = |x: &Tensor| x.narrow(2, 8, 44).narrow(3, 8, 44);
         let score = |x: &Tensor| psnr(&cut(x), &cut(&truth), 1.0).unwrap() / 2.0;
         ours += score(&average);
-        bicubic += score(&interpolate(&y, operator.grid(), operator.domain(), Border::Periodic).unwrap());
+        bicubic += score(&interpolate(&y, operator.grid(), operator.domain(), Boundary::Periodic).unwrap());
         let residual = operator.apply(&samples).unwrap() - &y;
         misfit += mean(&residual.square()).sqrt() / 2.0;
         spread += mean(&samples.std_dim(0i64, false, true)) / 2.0;
@@ -138,7 +136,7 @@ fn samples_fit_the_data_differ_and_have_a_good_mean() {
 fn a_converged_dual_solver_trains_as_well() {
     let set = set();
     let trace = |dual| {
-        let prior = WppSettings { dual, ..prior() };
+        let prior = prior().with_dual(dual);
         let mut iteration = training(&set, &prior, settings(20)).unwrap();
         let term = |step: &smalti_solvers::Step, name| step.terms.iter().find(|t| t.0 == name).unwrap().1;
         let steps: Vec<_> = (0..20).map(|k| iteration.step(k).unwrap()).collect();
@@ -282,7 +280,7 @@ fn the_residual_is_that_of_the_definition() {
     let flow = flow();
     let y = Seed::new(4).at("y", 0).uniform(&[2, 1, SIDE, SIDE]);
     let domain = Space::image(1, FACTOR * SIDE, FACTOR * SIDE);
-    let valid = Convolution::superresolution(domain, 4, 1.0, FACTOR, Extension::Valid).unwrap();
+    let valid = Convolution::superresolution(domain, 4, 1.0, FACTOR, Boundary::Valid).unwrap();
     let (range, seed) = (valid.range(), Seed::new(5));
     assert!(range.height < SIDE);
     let mut squares = Vec::new();

@@ -8,7 +8,7 @@ use smalti_base::metrics::psnr;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::Precision;
-use smalti_operators::{Border, Convolution, Extension, Operator, interpolate};
+use smalti_operators::{Boundary, Convolution, Operator, PixelGrid, interpolate};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
@@ -22,7 +22,7 @@ const SIDE: i64 = 12;
 
 fn operator(side: i64) -> Convolution {
     let domain = Space::image(1, FACTOR * side, FACTOR * side);
-    Convolution::superresolution(domain, 4, 1.0, FACTOR, Extension::Valid).unwrap()
+    Convolution::superresolution(domain, 4, 1.0, FACTOR, Boundary::Valid).unwrap()
 }
 
 fn settings(steps: u64) -> WppNetSettings {
@@ -38,12 +38,10 @@ fn settings(steps: u64) -> WppNetSettings {
 }
 
 fn prior() -> WppSettings {
-    WppSettings {
-        patch_size: 4,
-        references: ReferencePatches::Random(500),
-        dual: DualMethod::AveragedSgd { steps: 3, step: 1.0 },
-        ..WppNetSettings::prior(true)
-    }
+    WppNetSettings::prior(true)
+        .with_patch_size(4)
+        .with_references(ReferencePatches::Random(500))
+        .with_dual(DualMethod::AveragedSgd { steps: 3, step: 1.0 })
 }
 
 struct Set {
@@ -103,7 +101,7 @@ fn it_beats_interpolation_without_having_seen_an_image() {
         let cut = |x: &Tensor| x.narrow(2, 20, 50).narrow(3, 20, 50);
         let score = |x: &Tensor| psnr(&cut(x), &cut(&truth), 1.0).unwrap();
         ours += score(&net.infer(&y, 1 << 30).unwrap()) / 2.0;
-        bicubic += score(&interpolate(&y, wide.grid(), wide.domain(), Border::Clamp).unwrap()) / 2.0;
+        bicubic += score(&interpolate(&y, wide.grid(), wide.domain(), Boundary::Valid).unwrap()) / 2.0;
     }
     println!("{losses:?}");
     println!("WPPNet {ours:.2} dB, bicubic {bicubic:.2} dB");
@@ -201,7 +199,7 @@ fn bad_input_is_refused_in_one_line() {
     let wide = |s: &mut Set| {
         // An operator whose observations are larger than the crops.
         let domain = s.operator.domain();
-        s.operator = Convolution::superresolution(domain, 1, 1.0, 1, Extension::Valid).unwrap();
+        s.operator = Convolution::superresolution(domain, 1, 1.0, 1, Boundary::Valid).unwrap();
     };
     assert!(line(&wide, good()).starts_with("range of the operator"));
 }

@@ -48,7 +48,7 @@ fn the_same_seed_gives_the_same_table() {
         let folder = root.path().join("results/small/smoke");
         let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["images", "report.html", "table.csv", "table.md"]);
+        assert_eq!(names, ["images", "report.html", "run.toml", "table.csv", "table.md"]);
         let csv = std::fs::read_to_string(folder.join("table.csv")).unwrap();
         let row = csv.lines().nth(1).unwrap();
         assert!(row.starts_with("bicubic,1,") && row.ends_with(",synthetic/test (synthetic),"), "{row}");
@@ -58,7 +58,8 @@ fn the_same_seed_gives_the_same_table() {
     assert_eq!(first, table("1"));
     assert_ne!(first, table("2"), "another seed is another noise");
     let psnr: f64 = first[2].parse().unwrap();
-    assert!((20.0..35.0).contains(&psnr), "{psnr}");
+    // Interpolation with pixel centres aside loses several dB.
+    assert!((psnr - 25.56).abs() < 0.5, "{psnr}");
 }
 
 #[test]

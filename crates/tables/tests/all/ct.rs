@@ -102,8 +102,13 @@ fn a_run_on_phantoms_writes_every_row_and_repeats() {
     assert_eq!(keys, profile.sets[0].methods.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(rows.iter().all(|row| row.images == 1 && row.published.psnr.is_none()));
     let of = |key: &str| rows.iter().find(|row| row.method == key).unwrap().ours.psnr.unwrap().mean;
-    assert!(of("tv") > of("fbp") + 1.0, "{} {}", of("tv"), of("fbp"));
-    assert!(of("patchnr") > of("fbp"), "{} {}", of("patchnr"), of("fbp"));
+    // All start at filtered back-projection, or in the case of the networks are far from trained.
+    for (key, better) in [("tv", 4.0), ("epll", 1.0), ("patchnr", 1.0), ("wpp", 0.8), ("sinkhorn", 0.5)] {
+        assert!(of(key) > of("fbp") + better, "{key}: {} {}", of(key), of("fbp"));
+    }
+    for key in ["dip_tv", "fbp_unet"] {
+        assert!((of(key) - of("fbp")).abs() > 1.0, "{key}: {} {}", of(key), of("fbp"));
+    }
     assert!(rows.iter().any(|row| row.note.contains("pairs of phantoms")));
     for file in ["table.csv", "report.html", "patchnr.safetensors", "fbp_unet.safetensors"] {
         assert!(folder.join(file).is_file(), "{file}");
@@ -114,6 +119,51 @@ fn a_run_on_phantoms_writes_every_row_and_repeats() {
     let (again, _) = once("b");
     for (one, other) in outcome.shown[0].results.iter().zip(&again.shown[0].results) {
         assert_eq!(one.image, other.image, "{}", one.key);
+    }
+}
+
+/// The window of pictures is that of the scene whose image they show, whatever the order of the sets.
+#[test]
+fn pictures_have_the_window_of_their_scene() {
+    let scan = "{ size = 24, extent = 0.26, angles = 20, detectors = 35, simulation_size = 30 }";
+    let scene = |name: &str, window: &str| {
+        format!(
+            "[scene.{name}]\ndata = {{ references = ['ct/train1.png'] }}\n[scene.{name}.problem.tomography]\n\
+             window = {window}\nscan = {scan}\nfbp = {{ filter = 'hann', frequency_scaling = 0.65 }}\n\
+             noise = {{ photons = 4096, mu_max = 81.35858 }}\n"
+        )
+    };
+    let set = |name: &str| {
+        format!("{{ scene = '{name}', images = ['ct/test1.png'], methods = ['fbp'], show = 1 }}")
+    };
+    let profile = |name: &str| format!("[profile.{name}]\nsets = [{}, {}]\n", set("wide"), set("narrow"));
+    let text = [
+        "title = 'Two scenes'\nkind = 'reconstruction'\n".to_owned(),
+        scene("narrow", "[0.1, 0.2]"),
+        scene("wide", "[0.0, 0.45]"),
+        ["smoke", "quick", "paper"].map(profile).concat(),
+    ];
+    let experiment = parse(&text.concat()).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("run");
+    let profile = experiment.profile(ProfileName::Smoke);
+    let outcome = run(&experiment, profile, &DataSource::Synthetic, &options(&folder)).unwrap();
+    let windows: Vec<(&str, [f64; 2])> =
+        outcome.shown.iter().map(|shown| (shown.name.split(':').next().unwrap(), shown.window)).collect();
+    assert_eq!(windows, [("wide", [0.0, 0.45]), ("narrow", [0.1, 0.2])]);
+    // So do the files: they hold the values between black and white.
+    for shown in &outcome.shown {
+        let name: String = shown
+            .name
+            .replace(".png", "")
+            .chars()
+            .map(|c| if c.is_alphanumeric() { c } else { '-' })
+            .collect();
+        let picture = image_file::load_gray(&folder.join(format!("images/{name}/truth.png"))).unwrap();
+        let [black, white] = shown.window;
+        let expected = ((&shown.truth - black) / (white - black)).clamp(0.0, 1.0);
+        let wrong = (picture - expected).abs().max().double_value(&[]);
+        assert!(wrong <= 0.5 / 255.0 + 1e-6, "{name}: {wrong}");
     }
 }
 

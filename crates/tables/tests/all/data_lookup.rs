@@ -5,6 +5,7 @@ use smalti_base::{Seed, image_file};
 use smalti_methods::synthetic::microstructure;
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, ProfileName};
+use smalti_testkit::measured;
 use std::path::{Path, PathBuf};
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
@@ -83,19 +84,11 @@ fn patterns_take_the_first_in_natural_order() {
     assert_eq!(source.load("sic/ref.png").unwrap().size(), [1, 1, 6, 7]);
 }
 
+/// Without data: the test before, on images of its own.
 #[test]
 fn the_measured_images_are_found_where_they_are() {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let places = [
-        std::env::var_os("SMALTI_DATA").map(PathBuf::from),
-        Some(checkout.join("data")),
-        Some(checkout.join("../shared/data")),
-    ];
-    let Some(folder) = places.into_iter().flatten().find(|p| p.join("sic/ref.png").is_file()) else {
-        println!("skipped: no measured data (SMALTI_DATA, data/ or ../shared/data)");
-        return;
-    };
-    let source = find(Some(&folder), None, &checkout).unwrap();
+    let Some(folder) = measured(&["sic/ref.png"]) else { return };
+    let source = find(Some(&folder), None, Path::new("nowhere")).unwrap();
     let names = source.names(&["sic/testset/img*.png".into()], Some(50)).unwrap();
     assert_eq!((names[0].as_str(), names[49].as_str()), ("sic/testset/img1.png", "sic/testset/img50.png"));
     assert_eq!(source.load("sic/ref.png").unwrap().size(), [1, 1, 600, 600]);

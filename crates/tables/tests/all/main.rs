@@ -5,6 +5,8 @@ mod command;
 mod ct;
 mod data_lookup;
 mod experiment_file;
+mod guide;
+mod interrupted;
 mod langevin;
 mod outputs;
 mod samplers;

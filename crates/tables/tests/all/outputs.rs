@@ -9,7 +9,9 @@ use smalti_tables::data::DataSource;
 use smalti_tables::evaluate;
 use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::options::RunOptions;
-use smalti_tables::outcome::{Figure, Figures, Outcome, Restored, Row, Shown, TrainingCurve};
+use smalti_tables::outcome::{
+    Distance, Figure, Figures, Measure, Outcome, Restored, Row, Shown, TrainingCurve,
+};
 use smalti_tables::publish::Staged;
 use smalti_tables::report::add;
 use smalti_tables::run::run;
@@ -75,6 +77,33 @@ fn readers_see_rounded_figures_and_notes() {
     let mut barred = rows();
     barred[0].data = "a|b".into();
     assert!(table::markdown(&barred).contains("a\\|b"));
+}
+
+/// A figure that is no number is none: the place is empty in the file, and a dash for readers.
+#[test]
+fn what_is_no_number_is_not_printed() {
+    for value in [f64::NAN, f64::INFINITY] {
+        let mut rows = rows();
+        rows[0].ours.psnr = Figure::over(&[28.0, value]);
+        rows[0].ours.ssim = Some(Figure { mean: 0.75, std: Some(value) });
+        rows[0].seconds_mean = Some(value);
+        let csv = table::csv(&rows);
+        assert!(csv.lines().nth(1).unwrap().starts_with("patchnr,2,,,0.75000,,,,,28.53,"), "{csv}");
+        for text in [table::markdown(&rows), table::terminal(&rows)] {
+            let row = text.lines().find(|line| line.contains("patchNR")).unwrap();
+            assert!(row.contains("–") && row.contains("0.750 ± –"), "{row}");
+            assert!(!row.contains("NaN") && !row.contains("inf"), "{row}");
+        }
+        let mut distances = rows;
+        let figure = Figure::over(&[value]);
+        for row in &mut distances {
+            let measure = Measure::Wasserstein1;
+            row.distance = Some(Distance { measure, figure, problems: 1, observations: 1, samples: 1 });
+        }
+        let csv = table::distances_csv(&distances).unwrap();
+        assert!(csv.lines().nth(1) == Some("patchnr,1,1,1,,"), "{csv}");
+        assert!(table::markdown(&distances).contains("| patchNR | 1 | 1 | 1 | – |"));
+    }
 }
 
 fn outcome() -> Outcome {

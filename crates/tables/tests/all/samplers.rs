@@ -10,7 +10,8 @@ use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::{Measure, Outcome};
 use smalti_tables::run::{run_mixture, run_scatterometry};
 use smalti_tables::{mixture, scatterometry, table};
-use std::path::{Path, PathBuf};
+use smalti_testkit::measured;
+use std::path::Path;
 
 const MIXTURE: &str = include_str!("../../../../experiments/mixture.toml");
 const SCATTEROMETRY: &str = include_str!("../../../../experiments/scatterometry.toml");
@@ -181,19 +182,10 @@ fn chains_and_quadrature_agree() {
     assert!(exact < chains && chains < 0.1, "{exact} {chains}");
 }
 
-/// The folder with the authors' networks, where there is one.
-fn folder() -> Option<PathBuf> {
-    let named = std::env::var_os("SMALTI_DATA").map(PathBuf::from);
-    let beside = ["../../data", "../../../shared/data"].map(PathBuf::from);
-    named.into_iter().chain(beside).find(|folder| folder.join("scatterometry/snf.pt").is_file())
-}
-
+/// Without data: `without_the_authors_files_their_rows_say_so` and `chains_and_quadrature_agree`.
 #[test]
 fn the_authors_snf_is_closer_than_their_inn() {
-    let Some(folder) = folder() else {
-        println!("skipped: no scatterometry/snf.pt in SMALTI_DATA, data/ or ../shared/data");
-        return;
-    };
+    let Some(folder) = measured(&["scatterometry/snf.pt"]) else { return };
     let root = tempfile::tempdir().unwrap();
     let data = scatterometry::data(Some(&folder), None, root.path()).unwrap();
     let text = SCATTEROMETRY.replacen("samples = 2000", "samples = 8000", 1);

@@ -1,5 +1,5 @@
 //! The experiment on volumes: what its file must hold, and what it writes.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use smalti_tables::experiment::{Experiment, ProfileName};
 use std::path::Path;
@@ -47,9 +47,11 @@ fn every_row_says_that_the_volumes_are_synthetic() {
     assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), ["tricubic", "tv", "wpp"]);
     for row in &rows {
         assert!(row.contains(&"volume/test1 (synthetic volume)"), "{row:?}");
-        let psnr: f64 = row[2].parse().unwrap();
-        assert!((20.0..40.0).contains(&psnr), "{row:?}");
     }
+    let psnr: Vec<f64> = rows.iter().map(|row| row[2].parse().unwrap()).collect();
+    // Ten steps of the patch prior lead away from the start, but not yet to a better image: see the next test.
+    let [tricubic, tv, wpp] = psnr[..] else { panic!("{psnr:?}") };
+    assert!(tv > tricubic + 1.0 && (wpp - tricubic).abs() > 0.4, "{psnr:?}");
     let figures = |table: &str| -> Vec<String> {
         table.lines().map(|row| row.split(',').take(6).collect::<Vec<_>>().join(",")).collect()
     };

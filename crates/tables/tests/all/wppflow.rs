@@ -4,7 +4,7 @@
 use crate::smoke::options;
 use smalti_base::Seed;
 use smalti_flows::{Bijection, DataConsistency, WppFlow};
-use smalti_operators::{Convolution, Extension, PseudoInverse};
+use smalti_operators::{Boundary, Convolution, PseudoInverse};
 use smalti_solvers::{Cancel, flow_residual};
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::{Experiment, ProfileName};
@@ -111,8 +111,8 @@ fn a_run_writes_everything_and_repeats() {
     let drawn = flow.sample(y, 1, &mut stream).unwrap();
     let size = drawn.size();
     let domain = smalti_base::Space::image(1, size[2], size[3]);
-    let operator = Convolution::superresolution(domain, 16, 2.0, 4, Extension::WrapAfter).unwrap();
-    let trained = Convolution::superresolution(domain, 16, 2.0, 4, Extension::Valid).unwrap();
+    let operator = Convolution::superresolution(domain, 16, 2.0, 4, Boundary::Periodic).unwrap();
+    let trained = Convolution::superresolution(domain, 16, 2.0, 4, Boundary::Valid).unwrap();
     let seed = Seed::new(4).derive("residual of the WPPFlow", 0);
     let residual = flow_residual(&flow, &trained, &y.repeat([4, 1, 1, 1]), seed).unwrap();
     let layer = DataConsistency::new(&operator, 1.0, PseudoInverse::default()).unwrap();

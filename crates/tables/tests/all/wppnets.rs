@@ -9,7 +9,7 @@ use smalti_tables::experiment::{Experiment, Observations, ProfileName};
 use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::Outcome;
 use smalti_tables::run::run;
-use std::path::Path;
+use smalti_testkit::measured;
 
 const TEXT: &str = include_str!("../../../../experiments/wppnets.toml");
 
@@ -197,18 +197,14 @@ fn faults_come_first() {
     assert!(!root.path().join("tensorboard").exists());
 }
 
-/// The same with the published operator, where it is at hand.
+/// The same with the published operator, where it is at hand. Without data: `other_scenes_run_as_well`.
 #[test]
 fn the_published_operator_is_trained_with() {
-    let data = ["../../data", "../../../shared/data"].map(|p| Path::new(env!("CARGO_MANIFEST_DIR")).join(p));
-    let Some(folder) = data.iter().find(|d| d.join("wppnets/estimated_operator.pt").is_file()) else {
-        println!("skipped: no data folder");
-        return;
-    };
+    let Some(folder) = measured(&["wppnets/estimated_operator.pt"]) else { return };
     let root = tempfile::tempdir().unwrap();
     let experiment = parse(&with_scenes(&["FS_registered"], 1)).unwrap();
     let profile = experiment.profile(ProfileName::Smoke);
-    let source = experiment.find_data(profile, Some(folder), None, root.path()).unwrap();
+    let source = experiment.find_data(profile, Some(&folder), None, root.path()).unwrap();
     let outcome = run(&experiment, profile, &source, &options(root.path())).unwrap();
     assert_eq!(outcome.rows.len(), 4);
     assert_eq!(outcome.rows[1].published.psnr.unwrap().mean, 32.95);

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`ScaledAdjoint`] | adjoint x 1.01 | [`adjoint`](crate::laws::adjoint) |
 //! | [`ShiftedAdjoint`] | adjoint one pixel aside | [`adjoint`](crate::laws::adjoint) |
+//! | [`ScaledNormal`] | normal x 1.01 | [`normal`](crate::laws::normal) |
 //! | [`Bent`] | `A x` plus a square | [`linearity`](crate::laws::linearity) |
 //! | [`TruncatedVjp`] | a term of the vjp left out | [`vjp`](crate::laws::vjp) |
 //! | [`MixedBatch`] | the batch mean removed | [`range`](crate::laws::range) |
@@ -28,6 +29,7 @@
 //! | [`GradientOfAnother`] | a part of the gradient left out | [`regularizer_gradient`](crate::laws::regularizer_gradient) |
 //! | [`Forgetful`] | another function in every call | [`repeatable`](crate::laws::repeatable) |
 //! | [`NeverRefreshed`] | `refresh` does nothing | [`fresh_subsets`](crate::laws::fresh_subsets) |
+//! | [`Amnesiac`] | takes no state back | [`resumption`](crate::laws::resumption) |
 //! | [`ScaledBound`] | lower bound x 1.02 | [`transport_bounds`](crate::laws::transport_bounds) |
 //! | [`NearestRows`] | upper bound of no transport plan | [`transport_bounds`](crate::laws::transport_bounds) |
 //!
@@ -52,7 +54,8 @@ pub use kernels::{BrokenKernel, KernelMistake};
 pub use layers::{BrokenLayer, Mistake};
 pub use likelihoods::{AtOnce, OtherAtOnce, WithoutAttenuation, WithoutVariance};
 pub use operators::{
-    AlwaysFloat, Bent, HalfPixelOff, HalfSliceOff, MixedBatch, ScaledAdjoint, ShiftedAdjoint, TruncatedVjp,
+    AlwaysFloat, Bent, HalfPixelOff, HalfSliceOff, MixedBatch, ScaledAdjoint, ScaledNormal, ShiftedAdjoint,
+    TruncatedVjp,
 };
-pub use regularizers::{Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
+pub use regularizers::{Amnesiac, Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
 pub use transport::{NearestRows, ScaledBound};

@@ -1,13 +1,15 @@
 //! Broken operators.
 
 use smalti_base::{Result, Space};
-use smalti_operators::{Grid, LinearOperator, Operator};
+use smalti_operators::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid};
 use tch::{Kind, Tensor};
 
 /// An operator whose adjoint is scaled by 1.01.
 pub struct ScaledAdjoint(pub Box<dyn LinearOperator>);
 /// An operator whose adjoint is shifted to the right by one pixel.
 pub struct ShiftedAdjoint(pub Box<dyn LinearOperator>);
+/// An operator whose `normal` is scaled by 1.01.
+pub struct ScaledNormal(pub Box<dyn LinearOperator>);
 /// `A x + 1e-3 (A x)^2`: said to be linear, with the vector-Jacobian product of what it is.
 pub struct Bent(pub Box<dyn LinearOperator>);
 /// [`Bent`] without the second term of its vector-Jacobian product.
@@ -17,14 +19,14 @@ pub struct MixedBatch(pub Box<dyn LinearOperator>);
 /// An operator that computes and answers in float32, whatever comes.
 pub struct AlwaysFloat(pub Box<dyn LinearOperator>);
 /// An operator whose grid is half a pixel to the right of where its output lies.
-pub struct HalfPixelOff(pub Box<dyn LinearOperator>);
+pub struct HalfPixelOff(pub Box<dyn ImagingOperator>);
 
 /// An operator of volumes whose grid is half a slice beside where its output lies.
-pub struct HalfSliceOff(pub Box<dyn LinearOperator>);
+pub struct HalfSliceOff(pub Box<dyn ImagingOperator>);
 
 /// Implements [`Operator`] by that of field 0, but for the methods given.
 macro_rules! like_the_original {
-    ($twin:ty, apply = $apply:expr, vjp = $vjp:expr, shift = $shift:expr) => {
+    ($twin:ty, apply = $apply:expr, vjp = $vjp:expr) => {
         impl Operator for $twin {
             fn domain(&self) -> Space {
                 self.0.domain()
@@ -37,10 +39,6 @@ macro_rules! like_the_original {
             }
             fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
                 $vjp(self.0.as_ref(), x, v)
-            }
-            fn grid(&self) -> Grid {
-                let grid = self.0.grid();
-                Grid { origin: (grid.origin.0, grid.origin.1 + $shift), ..grid }
             }
         }
     };
@@ -72,27 +70,24 @@ fn float(a: &dyn LinearOperator, x: &Tensor) -> Result<Tensor> {
     a.apply(&x.to_kind(Kind::Float))
 }
 
-like_the_original!(ScaledAdjoint, apply = apply, vjp = vjp, shift = 0.0);
-like_the_original!(ShiftedAdjoint, apply = apply, vjp = vjp, shift = 0.0);
-like_the_original!(Bent, apply = bent, vjp = bent_vjp, shift = 0.0);
-like_the_original!(TruncatedVjp, apply = bent, vjp = vjp, shift = 0.0);
-like_the_original!(MixedBatch, apply = without_mean, vjp = vjp, shift = 0.0);
-like_the_original!(AlwaysFloat, apply = float, vjp = vjp, shift = 0.0);
-like_the_original!(HalfPixelOff, apply = apply, vjp = vjp, shift = 0.5);
+like_the_original!(ScaledAdjoint, apply = apply, vjp = vjp);
+like_the_original!(ShiftedAdjoint, apply = apply, vjp = vjp);
+like_the_original!(ScaledNormal, apply = apply, vjp = vjp);
+like_the_original!(Bent, apply = bent, vjp = bent_vjp);
+like_the_original!(TruncatedVjp, apply = bent, vjp = vjp);
+like_the_original!(MixedBatch, apply = without_mean, vjp = vjp);
+like_the_original!(AlwaysFloat, apply = float, vjp = vjp);
+like_the_original!(HalfPixelOff, apply = apply, vjp = vjp);
+like_the_original!(HalfSliceOff, apply = apply, vjp = vjp);
 
-impl Operator for HalfSliceOff {
-    fn domain(&self) -> Space {
-        self.0.domain()
+impl PixelGrid for HalfPixelOff {
+    fn grid(&self) -> Grid {
+        let grid = self.0.grid();
+        Grid { origin: (grid.origin.0, grid.origin.1 + 0.5), ..grid }
     }
-    fn range(&self) -> Space {
-        self.0.range()
-    }
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.apply(x)
-    }
-    fn vjp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-        self.0.vjp(x, v)
-    }
+}
+
+impl PixelGrid for HalfSliceOff {
     fn grid(&self) -> Grid {
         let grid = self.0.grid();
         let (origin, spacing) = grid.depth.unwrap_or((0.0, 1.0));
@@ -109,5 +104,15 @@ impl LinearOperator for ScaledAdjoint {
 impl LinearOperator for ShiftedAdjoint {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         Ok(self.0.adjoint(v)?.f_roll(1, -1)?)
+    }
+}
+
+impl LinearOperator for ScaledNormal {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        self.0.adjoint(v)
+    }
+
+    fn normal(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.0.normal(x)? * 1.01)
     }
 }

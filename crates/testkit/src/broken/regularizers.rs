@@ -1,6 +1,6 @@
 //! Broken regularizers.
 
-use smalti_base::Result;
+use smalti_base::{Result, checkpoint::Checkpoint};
 use smalti_priors::Regularizer;
 use std::cell::Cell;
 use tch::Tensor;
@@ -85,5 +85,26 @@ impl Regularizer for GradientOfAnother {
 
     fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
         Ok((self.value.value(x)?, self.gradient.value_and_grad(x)?.1))
+    }
+}
+
+/// A regularizer that saves its state and takes none back.
+pub struct Amnesiac(pub Box<dyn Regularizer>);
+
+impl Regularizer for Amnesiac {
+    fn value(&self, x: &Tensor) -> Result<f64> {
+        self.0.value(x)
+    }
+
+    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+        self.0.value_and_grad(x)
+    }
+
+    fn refresh(&mut self, step: u64) -> Result<()> {
+        self.0.refresh(step)
+    }
+
+    fn save(&self) -> Option<Checkpoint> {
+        self.0.save()
     }
 }

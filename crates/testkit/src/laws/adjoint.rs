@@ -14,7 +14,7 @@ const TOLERANCE: f64 = 1e-12;
 /// The [`Violation`].
 pub fn adjoint(subject: &str, a: &dyn LinearOperator, seed: Seed) -> Result<(), Violation> {
     let trial = Trial { law: "the adjoint", subject };
-    let rough = PowerIteration { max_iterations: 20, ..Default::default() };
+    let rough = PowerIteration::default().with_max_iterations(20);
     let estimate = trial.ok(rough.norm(a, seed))?.norm;
     let x = normal(seed, "adjoint x", &a.domain().batch(BATCH));
     let ax = trial.ok(a.apply(&x))?;

@@ -1,7 +1,7 @@
 //! Output pixels lie where the grid says.
 
 use crate::violation::{Trial, Violation};
-use smalti_operators::Operator;
+use smalti_operators::PixelGrid;
 use tch::{Device, Kind, Tensor};
 
 const TOLERANCE: f64 = 1e-3;
@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 1e-3;
 ///
 /// # Errors
 /// The [`Violation`].
-pub fn grid(subject: &str, f: &dyn Operator) -> Result<(), Violation> {
+pub fn grid(subject: &str, f: &dyn PixelGrid) -> Result<(), Violation> {
     let trial = Trial { law: "the grid", subject };
     let (domain, grid) = (f.domain(), f.grid());
     // Origin and spacing along every axis, and the centre of the blob: not in the middle, and between pixels.

@@ -1,11 +1,11 @@
 //! The laws, one file each.
 //!
-//! Of operators: [`adjoint`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
+//! Of operators: [`adjoint`], [`normal`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
 //! [`likelihood_gradient`], [`value_and_grad`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
 //! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`]; of Markov kernels:
 //! [`invariance`], [`detailed_balance`], [`importance_term`]; of energies: [`energy_gradient`]; of stochastic flows: [`path_weights`]; of patch
 //! densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
-//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`]; of distances: [`transport_bounds`].
+//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`], [`resumption`]; of distances: [`transport_bounds`].
 
 mod adjoint;
 mod density_gradient;
@@ -20,12 +20,14 @@ mod linearity;
 mod log_det;
 mod markov;
 mod measure;
+mod normal;
 mod path_weights;
 mod pull_back;
 mod range;
 mod recomputation;
 mod regularizer_gradient;
 mod repeatable;
+mod resumption;
 mod rows;
 mod trainable;
 mod transport_bounds;
@@ -44,12 +46,14 @@ pub use likelihood_gradient::likelihood_gradient;
 pub use linearity::linearity;
 pub use log_det::log_det;
 pub use markov::{detailed_balance, importance_term, invariance};
+pub use normal::normal;
 pub use path_weights::path_weights;
 pub use pull_back::pull_back;
 pub use range::range;
 pub use recomputation::recomputation;
 pub use regularizer_gradient::regularizer_gradient;
 pub use repeatable::repeatable;
+pub use resumption::resumption;
 pub use rows::{bijection_rows, density_rows};
 pub use trainable::trainable;
 pub use transport_bounds::{TransportBounds, transport_bounds};

@@ -28,6 +28,7 @@ pub fn bijection_rows(
             if direction == "data to latent" { flow.to_latent(x, cond) } else { flow.to_data(x, cond) }
         };
         let whole = trial.ok(map(start, cond))?;
+        trial.same_shape("log_det", &whole.log_det.size(), &start.size()[..1])?;
         for rows in selections(start, seed) {
             let pick = |t: &Tensor| t.index_select(0, &rows);
             let part = trial.ok(map(&pick(start), cond.map(pick).as_ref()))?;

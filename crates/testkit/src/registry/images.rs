@@ -6,7 +6,7 @@ use smalti_flows::{
     Bijection, ClampForm, ConditionalAffine, ConvCoupling, DataConsistency, ImageLayer, ImageNorm,
     Permutation, SoftClamp, Squeeze, Unsqueeze, WppFlow, WppFlowShape,
 };
-use smalti_operators::{Convolution, Extension, Operator, PseudoInverse};
+use smalti_operators::{Boundary, Convolution, Operator, PseudoInverse};
 use tch::{Device, Kind, Tensor};
 
 /// A layer, a batch of images for it, and the condition where it takes one.
@@ -80,7 +80,7 @@ pub struct ConsistencyCase {
 pub fn consistency() -> Result<Vec<ConsistencyCase>> {
     let seed = Seed::new(33);
     let solver = PseudoInverse { tolerance: 1e-14, max_iterations: 500 };
-    [("wrapped", Extension::WrapAfter, 0.6), ("valid", Extension::Valid, 1.7)]
+    [("wrapped", Boundary::Periodic, 0.6), ("valid", Boundary::Valid, 1.7)]
         .into_iter()
         .map(|(name, form, scale)| {
             let operator = Convolution::superresolution(Space::image(1, 6, 8), 3, 0.8, 2, form)?;

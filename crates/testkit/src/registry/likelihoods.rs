@@ -24,8 +24,8 @@ pub fn likelihoods() -> Result<Vec<LikelihoodCase>> {
     let draw = |purpose: &str| seed.at(purpose, 0).uniform(&[3, 2, 5, 7]).to_kind(Kind::Double);
     // Line integrals, in metres.
     let ray = |purpose: &str| draw(purpose) * 0.1;
-    let poisson = |name: &str, noise: Poisson| LikelihoodCase {
-        likelihood: Named::new(name, Box::new(noise)),
+    let counts = |name: &str, noise: Box<dyn Likelihood>| LikelihoodCase {
+        likelihood: Named::new(name, noise),
         u: ray("noise-free"),
         y: ray("observed"),
     };
@@ -34,10 +34,14 @@ pub fn likelihoods() -> Result<Vec<LikelihoodCase>> {
         u: draw("noise-free"),
         y: draw("observed"),
     };
+    let both = Gaussian::new(0.3)?.plus(Gaussian::new(2.5)?.scaled(0.7)?);
+    let counted = Poisson::lodopab().plus(Box::new(Gaussian::new(0.01)?) as Box<dyn Likelihood>);
     Ok(vec![
         case("Gaussian, sigma 0.01", Box::new(Gaussian::new(0.01)?)),
         case("Gaussian, sigma 2.5", Box::new(Gaussian::new(2.5)?)),
-        poisson("Poisson of LoDoPaB-CT", Poisson::lodopab()),
-        poisson("Poisson, 30 photons", Poisson::new(30.0, 10.0)?),
+        counts("Poisson of LoDoPaB-CT", Box::new(Poisson::lodopab())),
+        counts("Poisson, 30 photons", Box::new(Poisson::new(30.0, 10.0)?)),
+        case("sum of a Gaussian and a power of another", Box::new(both)),
+        counts("sum of Poisson and Gaussian", Box::new(counted)),
     ])
 }

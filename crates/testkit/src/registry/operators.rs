@@ -3,12 +3,15 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Biased, Compose, Convolution, Crop, Detector, Extension, Footprint, FourierDownsampling, Gradient,
-    Identity, LinearOperator, Mask, Operator, ParallelBeam, Pixels, Radon, VolumeConvolution, kernel, radon,
+    Along, Biased, Boundary, Composition, Convolution, Crop, Detector, Footprint, FourierDownsampling,
+    Gradient, Identity, ImagingOperator, LinearOperator, Mask, Operator, ParallelBeam, Pixels, Radon, Stack,
+    VolumeConvolution, kernel, radon,
 };
+use std::rc::Rc;
 use tch::{Kind, Tensor};
 
 type Linear = Named<dyn LinearOperator>;
+type Imaging = Named<dyn ImagingOperator>;
 
 /// Every operator, linear or not.
 ///
@@ -19,8 +22,12 @@ pub fn operators() -> Result<Vec<Named<dyn Operator>>> {
     let mut all: Vec<Named<dyn Operator>> =
         linear.into_iter().map(|Named { name, subject }| Named::<dyn Operator> { name, subject }).collect();
     let kernel = Seed::new(11).at("kernel", 1).normal(&[5, 3]);
-    let biased = Biased::new(FourierDownsampling::new(Space::image(2, 18, 27), &kernel, 3)?, 0.3)?;
-    all.push(Named::<dyn Operator>::new("Fourier downsampling by 3 with a bias", Box::new(biased)));
+    let biased = || Biased::new(FourierDownsampling::new(Space::image(2, 18, 27), &kernel, 3)?, 0.3);
+    let named = |name: &str, f: Box<dyn Operator>| Named::<dyn Operator>::new(name, f);
+    all.push(named("Fourier downsampling by 3 with a bias", Box::new(biased()?)));
+    all.push(named("sum of operators with a bias", Box::new(biased()?.plus(biased()?.scaled(-0.4)?)?)));
+    let stack = Stack::new([biased()?, biased()?], Along::Width)?;
+    all.push(named("stack of operators with a bias", Box::new(stack)));
     Ok(all)
 }
 
@@ -29,24 +36,20 @@ pub fn operators() -> Result<Vec<Named<dyn Operator>>> {
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
 pub fn linear_operators() -> Result<Vec<Linear>> {
-    let mut all = blurs()?;
+    let mut all: Vec<Linear> =
+        blurs()?.into_iter().map(|Named { name, subject }| Linear { name, subject }).collect();
     all.extend(projections()?);
+    all.extend(algebra()?);
     let small = Space::image(3, 12, 17);
     let seed = Seed::new(11);
     let free = seed.at("kernel", 0).normal(&[3, 6]);
     let mask = seed.at("mask", 0).uniform(&[12, 17]).lt(0.6);
-    let forms = [
-        Extension::Valid,
-        Extension::WrapAfter,
-        Extension::Reflect { before: 4, after: 1 },
-        Extension::Replicate { before: 2, after: 5 },
-    ];
-    for form in forms {
-        let a = Convolution::blur(small, &free, form)?;
-        all.push(Linear::new(format!("blur with a free 3x6 kernel, {form:?}"), Box::new(a)));
+    for boundary in [Boundary::Valid, Boundary::Periodic, Boundary::Reflect, Boundary::ReflectBy(4)] {
+        let a = Convolution::blur(small, &free, boundary)?;
+        all.push(Linear::new(format!("blur with a free 3x6 kernel, {boundary:?}"), Box::new(a)));
     }
     // Positions that leave pixels over at the bottom and right.
-    let a = Convolution::new(small, &free, Extension::Reflect { before: 3, after: 2 }, 4)?;
+    let a = Convolution::new(small, &free, Boundary::ReflectBy(3), 4)?;
     all.push(Linear::new("free 3x6 kernel, stride 4, reflected", Box::new(a)));
     for (height, width, factor) in [(12, 18, 2), (15, 9, 3), (11, 8, 1)] {
         let a = FourierDownsampling::new(Space::image(2, height, width), &free.f_narrow(1, 0, 5)?, factor)?;
@@ -57,7 +60,7 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
     all.push(Linear::new("gradient", Box::new(Gradient::new(small))));
     let flat = Space::image(1, 1, 9);
     all.push(Linear::new("gradient of a single row", Box::new(Gradient::new(flat))));
-    let seen = Compose::new(Mask::new(3, &mask)?, Convolution::blur(small, &free, Extension::WrapAfter)?)?;
+    let seen = Composition::new(Mask::new(3, &mask)?, Convolution::blur(small, &free, Boundary::Periodic)?)?;
     all.push(Linear::new("blur of a masked image", Box::new(seen)));
     // Volumes; positions that leave voxels over along every axis.
     let volume = Space::volume(2, 9, 12, 14);
@@ -78,8 +81,8 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
     let cubes = seed.at("mask of volumes", 0).uniform(&[9, 12, 14]).lt(0.6);
     all.push(Linear::new("mask of volumes", Box::new(Mask::new(2, &cubes)?)));
     let seen = VolumeConvolution::superresolution(volume, 4, 1.0, 3)?;
-    let bordered = Compose::new(Crop::to(volume, 5)?, seen)?;
-    all.push(Linear::new("volumes, 4x4x4 Gaussian, stride 3, with a border", Box::new(bordered)));
+    let with_margin = Composition::new(Crop::to(volume, 5)?, seen)?;
+    all.push(Linear::new("volumes, 4x4x4 Gaussian, stride 3, with a margin", Box::new(with_margin)));
     Ok(all)
 }
 
@@ -88,37 +91,36 @@ pub fn linear_operators() -> Result<Vec<Linear>> {
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
-pub fn blurs() -> Result<Vec<Linear>> {
+pub fn blurs() -> Result<Vec<Imaging>> {
     let image = Space::image(2, 72, 88);
-    let reflect = |n: i64| Extension::Reflect { before: n, after: n };
-    let mut all = vec![Linear::new("identity", Box::new(Identity::new(image)))];
-    all.push(Linear::new("crop to the interior", Box::new(Crop::to(image, 5)?)));
+    let mut all = vec![Imaging::new("identity", Box::new(Identity::new(image)))];
+    all.push(Imaging::new("crop to the interior", Box::new(Crop::to(image, 5)?)));
     let published = [
-        ("SiC x4", 2.0, 4, Extension::WrapAfter),
-        ("WPP x4", 2.0, 4, Extension::Valid),
-        ("zero-shot x2", 1.0, 2, reflect(7)),
-        ("zero-shot x4", 2.0, 4, reflect(6)),
+        ("SiC x4", 2.0, 4, Boundary::Periodic),
+        ("WPP x4", 2.0, 4, Boundary::Valid),
+        ("zero-shot x2", 1.0, 2, Boundary::ReflectBy(7)),
+        ("zero-shot x4", 2.0, 4, Boundary::ReflectBy(6)),
     ];
-    for (name, sigma, stride, form) in published {
-        let a = Convolution::superresolution(image, 16, sigma, stride, form)?;
-        all.push(Linear::new(format!("superresolution {name}, {form:?}"), Box::new(a)));
+    for (name, sigma, stride, boundary) in published {
+        let a = Convolution::superresolution(image, 16, sigma, stride, boundary)?;
+        all.push(Imaging::new(format!("superresolution {name}, {boundary:?}"), Box::new(a)));
     }
     let uniform = Tensor::ones([3, 6], (Kind::Double, tch::Device::Cpu)) / 18.0;
-    let form = Extension::Reflect { before: 1, after: 4 };
-    all.push(Linear::new("3x6 box blur", Box::new(Convolution::blur(image, &uniform, form)?)));
-    let blur =
-        Convolution::blur(image, &kernel::gaussian(7, 1.5)?, Extension::Replicate { before: 3, after: 3 })?;
-    let half = Convolution::superresolution(image, 4, 1.0, 2, Extension::Valid)?;
-    all.push(Linear::new("blur, then half the size", Box::new(Compose::new(blur, half)?)));
-    let a = Convolution::superresolution(image, 16, 2.0, 4, Extension::WrapAfter)?;
-    let bordered = Compose::new(Crop::to(image, 20)?, a)?;
-    all.push(Linear::new("superresolution SiC x4 with a border", Box::new(bordered)));
+    let box_blur = Convolution::blur(image, &uniform, Boundary::Reflect)?;
+    all.push(Imaging::new("3x6 box blur", Box::new(box_blur)));
+    let blur = Rc::new(Convolution::blur(image, &kernel::gaussian(7, 1.5)?, Boundary::ReflectBy(3))?);
+    all.push(Imaging::new("half a blur", Box::new(Rc::clone(&blur).scaled(0.5)?)));
+    let half = Convolution::superresolution(image, 4, 1.0, 2, Boundary::Valid)?;
+    all.push(Imaging::new("blur, then half the size", Box::new(Composition::new(blur, half)?)));
+    let a = Convolution::superresolution(image, 16, 2.0, 4, Boundary::Periodic)?;
+    let with_margin = Composition::new(Crop::to(image, 20)?, a)?;
+    all.push(Imaging::new("superresolution SiC x4 with a margin", Box::new(with_margin)));
     let volume = Space::volume(1, 34, 32, 36);
     let half = VolumeConvolution::superresolution(volume, 4, 1.0, 2)?;
-    let bordered =
-        Compose::new(Crop::to(volume, 3)?, VolumeConvolution::superresolution(volume, 4, 1.0, 2)?)?;
-    all.push(Linear::new("volumes of half the size", Box::new(half)));
-    all.push(Linear::new("volumes of half the size with a border", Box::new(bordered)));
+    let with_margin =
+        Composition::new(Crop::to(volume, 3)?, VolumeConvolution::superresolution(volume, 4, 1.0, 2)?)?;
+    all.push(Imaging::new("volumes of half the size", Box::new(half)));
+    all.push(Imaging::new("volumes of half the size with a margin", Box::new(with_margin)));
     Ok(all)
 }
 
@@ -157,4 +159,38 @@ pub fn projections() -> Result<Vec<Linear>> {
         all.push(Linear::new(format!("parallel beam, {name}"), Box::new(a)));
     }
     Ok(all)
+}
+
+/// Sums, multiples and stacks, of images and volumes; part of [`linear_operators`].
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn algebra() -> Result<Vec<Linear>> {
+    let image = Space::image(2, 12, 17);
+    let seed = Seed::new(12);
+    let mask = Mask::new(2, &seed.at("mask", 0).uniform(&[12, 17]).lt(0.6))?;
+    let blur = |k| Convolution::blur(image, &seed.at("kernel", k).normal(&[3, 6]), Boundary::Periodic);
+    let sum = blur(0)?.plus(mask.scaled(-0.7)?)?.plus(Identity::new(image))?;
+    let views: [Box<dyn LinearOperator>; 3] =
+        [Box::new(Gradient::new(image)), Box::new(blur(1)?.scaled(0.3)?), Box::new(Identity::new(image))];
+    let channels = Stack::new(views, Along::Channels)?;
+    let sharpened = blur(2)?.then(Identity::new(image).scaled(2.0)?.plus(blur(0)?)?)?;
+    let rows = Stack::new([blur(0)?, blur(1)?], Along::Height)?;
+    let beam = |angles: &[f64]| {
+        let pixels = Pixels { rows: 12, columns: 19, size: 0.01 };
+        ParallelBeam::new(angles.to_vec(), pixels, Detector::centred(31, 0.008)).map_err(radon::refused)
+    };
+    let scans = [Radon::new(beam(&[0.1, 0.7, 1.9])?), Radon::new(beam(&[2.5, 3.0])?)];
+    let scans = Stack::new(scans, Along::Height)?;
+    let volume = Space::volume(2, 5, 7, 6);
+    let slices = Stack::new([Gradient::new(volume), Gradient::new(volume)], Along::Depth)?;
+    Ok(vec![
+        Linear::new("sum of a blur, a negative mask and the identity", Box::new(sum)),
+        Linear::new("twice a gradient", Box::new(Gradient::new(image).scaled(2.0)?)),
+        Linear::new("stack of three along channels", Box::new(channels)),
+        Linear::new("stack of two along rows", Box::new(rows)),
+        Linear::new("sum after a blur", Box::new(sharpened)),
+        Linear::new("stack of scans along angles", Box::new(scans)),
+        Linear::new("stack of volumes along slices", Box::new(slices)),
+    ])
 }

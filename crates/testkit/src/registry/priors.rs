@@ -83,6 +83,9 @@ pub fn regularizers() -> Result<Vec<RegularizerCase>> {
         let tv = TotalVariation::new(space, 0.1)?;
         all.push((Named::new(format!("total variation of {space:?}"), Box::new(tv)), space, false));
     }
+    let patches = PatchPrior::new(flows::patchnr(3, 2)?, domain, Sampling::Random(40), Seed::new(31))?;
+    let sum = patches.scaled(0.3)?.plus(TotalVariation::new(domain, 0.1)?);
+    all.push((Named::new("sum of a multiple of patchNR and total variation", Box::new(sum)), domain, true));
     Ok(all)
 }
 

@@ -1,7 +1,7 @@
 //! The conditional layers, Markov kernels and stochastic flows there are.
 
 use super::Named;
-use smalti_base::{Result, Seed};
+use smalti_base::{Result, Seed, parallel::Shared};
 use smalti_flows::stochastic::{
     ConditionalCoupling, ConditionalEnergy, ConditionalLayer, ConditionalSnf, FlowShape, GaussianMixture,
     Mala, MarkovKernel, Metropolis, MixtureProblem, Scatterometry, Ula,
@@ -14,7 +14,7 @@ pub struct AtCondition {
     /// The layer.
     pub layer: Box<dyn ConditionalLayer>,
     /// The conditions, `[B, m]`; a batch of `n` rows has the first `n`.
-    pub condition: Tensor,
+    pub condition: Shared<Tensor>,
 }
 
 impl AtCondition {

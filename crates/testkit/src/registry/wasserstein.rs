@@ -3,10 +3,10 @@
 use super::{Named, priors::RegularizerCase};
 use crate::laws::TransportBounds;
 use smalti_base::{Result, Seed, Space};
-use smalti_operators::{Grid, LinearOperator, Operator};
-use smalti_priors::Regularizer;
+use smalti_operators::{LinearOperator, Operator};
 use smalti_priors::sinkhorn::{SinkhornMethod, SinkhornPatchPrior, SinkhornSettings};
 use smalti_priors::wpp::{Blur, DualMethod, Pyramid, ReferencePatches, WassersteinPatchPrior, WppSettings};
+use smalti_priors::{Regularizer, TotalVariation};
 use tch::{Kind, Tensor};
 
 /// Images, colour images, and volumes.
@@ -18,15 +18,13 @@ const SPACES: [(&str, Space); 3] = [
 
 /// Two scales of patches of 3, with weights that differ, all of them without their means where `centred`.
 pub fn settings(centred: bool) -> WppSettings {
-    WppSettings {
-        patch_size: 3,
-        centred,
-        references: ReferencePatches::Random(4),
-        scales: 2,
-        scale_weights: Some(vec![0.3, 0.7]),
-        dual: DualMethod::Converge { gap: 1e-2, evaluations: 100 },
-        ..WppSettings::default()
-    }
+    WppSettings::default()
+        .with_patch_size(3)
+        .with_centred(centred)
+        .with_references(ReferencePatches::Random(4))
+        .with_scales(2)
+        .with_scale_weights(Some(vec![0.3, 0.7]))
+        .with_dual(DualMethod::Converge { gap: 1e-2, evaluations: 100 })
 }
 
 /// A prior on images of `size` whose potentials are those for some image.
@@ -78,13 +76,35 @@ pub fn sinkhorn_of_samples() -> Result<Vec<RegularizerCase>> {
         let size = space.batch(1);
         let reference = Seed::new(33).at("reference", 0).uniform(&size);
         let method = SinkhornMethod { iterations: 50, ..SinkhornMethod::new(0.1) };
-        let patches = WppSettings { scales: 1, scale_weights: None, ..settings(false) };
-        let settings = SinkhornSettings { patches, image_patches: Some(20), method };
+        let patches = settings(false).with_scales(1).with_scale_weights(None);
+        let settings = SinkhornSettings::new(patches, method).with_image_patches(Some(20));
         let prior = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(34))?;
         let name = format!("Sinkhorn patch prior of {what}, 20 patches");
         all.push((Named::new(name, Box::new(prior)), space, true));
     }
     Ok(all)
+}
+
+/// Regularizers whose next values depend on earlier ones, alone and as parts of sums.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn stateful() -> Result<Vec<RegularizerCase>> {
+    let space = Space::image(1, 15, 18);
+    let size = space.batch(1);
+    let wasserstein = |reference: &str| {
+        let reference = Seed::new(33).at(reference, 0).uniform(&size);
+        let settings = settings(false).with_dual(DualMethod::AveragedSgd { steps: 5, step: 1.0 });
+        WassersteinPatchPrior::new(&size, &[&reference], &settings, Seed::new(34))
+    };
+    let all =
+        sinkhorn_of_samples()?.swap_remove(0).0.subject.scaled(0.1)?.plus(TotalVariation::new(space, 0.1)?);
+    let all = wasserstein("one")?.plus(wasserstein("other")?.scaled(2.0)?).plus(all);
+    let all: [(&str, Box<dyn Regularizer>); 2] = [
+        ("Wasserstein patch prior by averaged steps", Box::new(wasserstein("one")?)),
+        ("sum of Wasserstein and Sinkhorn patch priors and total variation", Box::new(all)),
+    ];
+    Ok(all.into_iter().map(|(name, subject)| (Named::new(name, subject), space, false)).collect())
 }
 
 /// The Sinkhorn patch priors, balanced and semi-unbalanced, at convergence, where their gradients are exact: as far as
@@ -100,8 +120,8 @@ pub fn sinkhorn() -> Result<Vec<RegularizerCase>> {
             let reference = Seed::new(33).at("reference", 0).uniform(&size);
             let method =
                 SinkhornMethod { rho, iterations: 2000, tolerance: 1e-5, ..SinkhornMethod::new(0.1) };
-            let patches = WppSettings { references: ReferencePatches::All, ..settings(centred) };
-            let settings = SinkhornSettings { patches, image_patches: None, method };
+            let patches = settings(centred).with_references(ReferencePatches::All);
+            let settings = SinkhornSettings::new(patches, method);
             let prior = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(34))?;
             let name = format!("Sinkhorn patch prior of {what}, rho {rho:?}, centred {centred}");
             all.push((Named::new(name, Box::new(prior)), space, false));
@@ -134,13 +154,11 @@ struct OfPixels {
 impl TransportBounds for OfPixels {
     fn bounds(&self, x: &Tensor, y: &Tensor) -> Result<(f64, Option<f64>)> {
         let image = |rows: &Tensor| rows.transpose(0, 1).unsqueeze(0).unsqueeze(2).contiguous();
-        let settings = WppSettings {
-            patch_size: 1,
-            scales: 1,
-            references: ReferencePatches::All,
-            dual: self.dual,
-            ..WppSettings::default()
-        };
+        let settings = WppSettings::default()
+            .with_patch_size(1)
+            .with_scales(1)
+            .with_references(ReferencePatches::All)
+            .with_dual(self.dual);
         let x = image(x);
         let prior = WassersteinPatchPrior::new(&x.size(), &[&image(y)], &settings, Seed::new(34))?;
         let prior = if self.search == Search::Tensors { prior.with_tensor_search() } else { prior };
@@ -200,10 +218,6 @@ impl Operator for Flat {
 
     fn vjp(&self, _x: &Tensor, v: &Tensor) -> Result<Tensor> {
         self.adjoint(v)
-    }
-
-    fn grid(&self) -> Grid {
-        Grid::IDENTITY
     }
 }
 

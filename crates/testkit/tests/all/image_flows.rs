@@ -1,11 +1,11 @@
 //! Layers on images and conditional flows obey the laws, and their broken twins are rejected.
-#![allow(clippy::unwrap_used)] // in helpers, too
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
-use smalti_base::{Result, Seed};
+use smalti_base::{Error, Result, Seed};
 use smalti_flows::{Bijection, ImageLayer, PulledBack, WppFlow};
 use smalti_testkit::broken::{BrokenImageLayer, FlippedLogDet, InexactInverse, Mistake, SummedLogDet};
 use smalti_testkit::registry::images::{consistency, image_layers, wppflow};
-use smalti_testkit::{Violation, laws};
+use smalti_testkit::{Violation, laws, rejected};
 use tch::{Kind, Tensor};
 
 fn seed() -> Seed {
@@ -54,8 +54,13 @@ fn conditions_matter() {
         let Some(cond) = &case.cond else { continue };
         let value = |cond: &Tensor| layer.to_latent(&case.batch, Some(cond)).unwrap().value;
         assert!((value(cond) - value(&(cond + 0.1))).abs().max().double_value(&[]) > 1e-4);
-        assert!(layer.to_latent(&case.batch, None).is_err(), "{}", case.layer.name);
-        assert!(layer.to_latent(&case.batch, Some(&cond.narrow(3, 0, 1))).is_err(), "{}", case.layer.name);
+        let refused = |cond: Option<&Tensor>| match layer.to_latent(&case.batch, cond) {
+            Err(Error::Shape { what, .. } | Error::Value { what, .. }) => what,
+            other => panic!("{}: {:?}", case.layer.name, other.err()),
+        };
+        for cond in [None, Some(&cond.narrow(3, 0, 1))] {
+            assert!(refused(cond).contains("condition"), "{}: {}", case.layer.name, refused(cond));
+        }
     }
 }
 
@@ -103,9 +108,12 @@ fn data_consistency_obeys_the_laws_and_its_twins_do_not() {
         laws::inverse(name, layer.as_ref(), x, cond, 1e-9, seed()).unwrap();
         laws::log_det(name, layer.as_ref(), x, cond, 1e-8, seed()).unwrap();
         laws::bijection_rows(name, layer.as_ref(), x, cond, seed()).unwrap();
-        laws::inverse(name, &InexactInverse(again()), x, cond, 1e-9, seed()).unwrap_err();
-        laws::log_det(name, &FlippedLogDet(again()), x, cond, 1e-8, seed()).unwrap_err();
-        laws::bijection_rows(name, &SummedLogDet(again()), x, cond, seed()).unwrap_err();
+        let law = laws::inverse(name, &InexactInverse(again()), x, cond, 1e-9, seed());
+        rejected(law, "the inverse", "T(T^-1(x)) from its start", 1e-4..1.01e-3);
+        let law = laws::log_det(name, &FlippedLogDet(again()), x, cond, 1e-8, seed());
+        rejected(law, "the log-determinant", "data to latent, log_det", 1.99..2.01);
+        let law = laws::bijection_rows(name, &SummedLogDet(again()), x, cond, seed());
+        rejected(law, "separate elements", "data to latent, log_det depends on the batch", 0.1..10.0);
     }
 }
 
@@ -115,24 +123,38 @@ fn broken_twins_are_rejected() {
         let again = || image_layers().unwrap().swap_remove(k).layer.subject;
         let bijection = || -> Box<dyn Bijection> { again() };
         let (name, x, cond) = (&case.layer.name, &case.batch, case.cond.as_ref());
-        laws::inverse(name, &InexactInverse(bijection()), x, cond, 1e-9, seed()).unwrap_err();
+        let law = laws::inverse(name, &InexactInverse(bijection()), x, cond, 1e-9, seed());
+        rejected(law, "the inverse", "T(T^-1(x)) from its start", 1e-4..1.01e-3);
         let mut mistakes = vec![Mistake::ScaledInput];
         if case.changes_volume() {
-            laws::log_det(name, &FlippedLogDet(bijection()), x, cond, 1e-9, seed()).unwrap_err();
-            laws::bijection_rows(name, &SummedLogDet(bijection()), x, cond, seed()).unwrap_err();
+            let law = laws::log_det(name, &FlippedLogDet(bijection()), x, cond, 1e-9, seed());
+            rejected(law, "the log-determinant", "data to latent, log_det", 0.1..2.01);
+            let law = laws::bijection_rows(name, &SummedLogDet(bijection()), x, cond, seed());
+            rejected(law, "separate elements", "data to latent, log_det depends on the batch", 1e-2..10.0);
             mistakes.extend([Mistake::ScaledParameter, Mistake::NoLogDet]);
         }
         for mistake in mistakes {
             let twin = BrokenImageLayer { layer: again(), mistake };
-            recomputed(name, &twin, x, cond).unwrap_err();
+            let last =
+                case.layer.subject.parameters().last().map(|(name, _)| name.clone()).unwrap_or_default();
+            let (said, sizes) = match mistake {
+                Mistake::ScaledInput => ("in the latent".to_owned(), 0.0099..0.0101),
+                Mistake::ScaledParameter => (format!("in {last}"), 0.0099..0.0101),
+                Mistake::NoLogDet => (String::new(), 1e-4..2.0),
+            };
+            let said = format!("relative error of the gradient {said}");
+            rejected(recomputed(name, &twin, x, cond), "the recomputed gradients", &said, sizes);
         }
     }
     let (flow, z, y) = wppflow(2).unwrap();
     let cond = Some(&y);
     let boxed = || -> Box<dyn Bijection> { Box::new(wppflow(2).unwrap().0) };
-    laws::inverse("twin", &InexactInverse(boxed()), &z, cond, 1e-8, seed()).unwrap_err();
-    laws::log_det("twin", &FlippedLogDet(boxed()), &z, cond, 1e-8, seed()).unwrap_err();
-    laws::bijection_rows("twin", &SummedLogDet(boxed()), &z, cond, seed()).unwrap_err();
+    let law = laws::inverse("twin", &InexactInverse(boxed()), &z, cond, 1e-8, seed());
+    rejected(law, "the inverse", "T(T^-1(x)) from its start", 1e-4..1.01e-3);
+    let law = laws::log_det("twin", &FlippedLogDet(boxed()), &z, cond, 1e-8, seed());
+    rejected(law, "the log-determinant", "data to latent, log_det", 0.1..2.01);
+    let law = laws::bijection_rows("twin", &SummedLogDet(boxed()), &z, cond, seed());
+    rejected(law, "separate elements", "data to latent, log_det depends on the batch", 1e-2..10.0);
     let parameters = named(flow.parameters());
     // Run again at other latents, under another condition, or without the log-determinant.
     let other = &z + 0.01;
@@ -142,7 +164,9 @@ fn broken_twins_are_rejected() {
         })
     };
     law(&z, &y, 1.0).unwrap();
-    law(&other, &y, 1.0).unwrap_err();
-    law(&z, &(&y + 0.01), 1.0).unwrap_err();
-    law(&z, &y, 0.0).unwrap_err();
+    let wrong =
+        |law| rejected(law, "the recomputed gradients", "relative error of the gradient in", 1e-4..2.0);
+    wrong(law(&other, &y, 1.0));
+    wrong(law(&z, &(&y + 0.01), 1.0));
+    wrong(law(&z, &y, 0.0));
 }

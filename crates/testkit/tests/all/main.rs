@@ -1,6 +1,7 @@
 //! Tests of the crate from outside, in one program: linking libtorch takes longer than most of them.
 
 mod closed_form;
+mod data;
 mod flows;
 mod image_flows;
 mod likelihoods;

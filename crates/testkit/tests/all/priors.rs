@@ -1,11 +1,13 @@
 //! Every patch density, regularizer and patch extraction obeys the laws, and its broken twins are rejected.
+#![allow(clippy::unwrap_used)] // in helpers, too
 
 use smalti_base::Seed;
+use smalti_priors::Regularizer;
 use smalti_testkit::broken::{
     Bent, Forgetful, MixedPatches, NeverRefreshed, ScaledAdjoint, ScaledDensityGradient, ScaledGradient,
 };
-use smalti_testkit::laws;
 use smalti_testkit::registry::priors::{densities, extractions, planar_densities, regularizers};
+use smalti_testkit::{laws, rejected};
 use tch::{Kind, Tensor};
 
 fn seed() -> Seed {
@@ -25,12 +27,14 @@ fn densities_have_their_gradients() {
     }
     for density in densities().unwrap() {
         let patches = draw(&[12, density.subject.dim()]);
-        laws::density_gradient(&density.name, &ScaledDensityGradient(density.subject), &patches, seed())
-            .unwrap_err();
+        let twin = ScaledDensityGradient(density.subject);
+        let law = laws::density_gradient(&density.name, &twin, &patches, seed());
+        rejected(law, "the density's gradient", "(fitted scale 0.990099)", 0.0..f64::INFINITY);
     }
     for density in densities().unwrap() {
         let patches = draw(&[12, density.subject.dim()]);
-        laws::density_rows(&density.name, &MixedPatches(density.subject), &patches, seed()).unwrap_err();
+        let law = laws::density_rows(&density.name, &MixedPatches(density.subject), &patches, seed());
+        rejected(law, "separate elements", "values depend on the other patches", 1e-3..2.0);
     }
 }
 
@@ -40,8 +44,8 @@ fn planar_densities_integrate_to_one() {
         laws::density_integrates(&density.name, density.subject.as_ref(), 0.0, 4.0, 400, 1e-6).unwrap();
         // Without its constant it would not.
         let constant = (2.0 * std::f64::consts::PI).ln();
-        laws::density_integrates(&density.name, density.subject.as_ref(), constant, 4.0, 400, 1e-6)
-            .unwrap_err();
+        let law = laws::density_integrates(&density.name, density.subject.as_ref(), constant, 4.0, 400, 1e-6);
+        rejected(law, "the unit integral", "the density integrates to 0.159155", 0.840..0.842);
     }
 }
 
@@ -51,8 +55,18 @@ fn regularizers_have_their_gradients() {
         let (name, x) = (prior.name.as_str(), draw(&domain.batch(1)));
         laws::regularizer_gradient(name, prior.subject.as_ref(), &x, 1e-5, seed()).unwrap();
         laws::repeatable(name, prior.subject.as_mut(), &x).unwrap();
-        assert_eq!(laws::fresh_subsets(name, prior.subject.as_mut(), &x).is_ok(), fresh, "{name}");
+        let law = laws::fresh_subsets(name, prior.subject.as_mut(), &x);
+        if fresh {
+            law.unwrap();
+        } else {
+            rejected(law, "fresh subsets", "of step 1 was seen in an earlier step", 1.0..=1.0);
+        }
     }
+}
+
+fn value_at_step_0(mut prior: Box<dyn Regularizer>, x: &Tensor) -> f64 {
+    prior.refresh(0).unwrap();
+    prior.value(x).unwrap()
 }
 
 #[test]
@@ -60,10 +74,15 @@ fn broken_regularizers_are_rejected() {
     for (k, (_, domain, fresh)) in regularizers().unwrap().into_iter().enumerate() {
         let again = || regularizers().unwrap().swap_remove(k).0;
         let (name, x) = (again().name, draw(&domain.batch(1)));
-        laws::regularizer_gradient(&name, &ScaledGradient(again().subject), &x, 1e-5, seed()).unwrap_err();
-        laws::repeatable(&name, &mut Forgetful::new(again().subject), &x).unwrap_err();
+        let law = laws::regularizer_gradient(&name, &ScaledGradient(again().subject), &x, 1e-5, seed());
+        rejected(law, "the regularizer's gradient", "(fitted scale 0.990", 0.0..f64::INFINITY);
+        let law = laws::repeatable(&name, &mut Forgetful::new(again().subject), &x);
+        // It grows by 1e-3 from call to call.
+        let value = value_at_step_0(again().subject, &x).abs();
+        rejected(law, "repeatable values", "step 0, value changes", 0.99e-3 * value..1.01e-3 * value);
         if fresh {
-            laws::fresh_subsets(&name, &mut NeverRefreshed(again().subject), &x).unwrap_err();
+            let law = laws::fresh_subsets(&name, &mut NeverRefreshed(again().subject), &x);
+            rejected(law, "fresh subsets", "of step 1 was seen in an earlier step", 1.0..=1.0);
         }
     }
 }
@@ -79,9 +98,11 @@ fn patch_extractions_are_linear_operators() {
         laws::dtype(name, subject, seed()).unwrap();
     }
     for patches in extractions().unwrap() {
-        laws::adjoint(&patches.name, &ScaledAdjoint(patches.subject), seed()).unwrap_err();
+        let law = laws::adjoint(&patches.name, &ScaledAdjoint(patches.subject), seed());
+        rejected(law, "the adjoint", "fitted scale 0.990099010", 1e-4..1.01e-2);
     }
     for patches in extractions().unwrap() {
-        laws::linearity(&patches.name, &Bent(patches.subject), seed()).unwrap_err();
+        let law = laws::linearity(&patches.name, &Bent(patches.subject), seed());
+        rejected(law, "linearity", "A(2x - 3y) from 2Ax - 3Ay", 1e-4..0.1);
     }
 }

@@ -15,7 +15,7 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use super::lists::Lists;
+use super::shortlists::Shortlists;
 
 /// Mass of one bidder in one object.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ struct Object {
 /// The state of an auction.
 #[derive(Debug, Clone)]
 pub(super) struct Auction {
-    pub(super) lists: Lists,
+    pub(super) lists: Shortlists,
     pub(super) supply: Vec<u64>,
     objects: Vec<Object>,
     pub(super) prices: Vec<f64>,
@@ -65,7 +65,7 @@ pub(super) enum Pause {
 
 impl Auction {
     /// No mass placed yet. Supplies and rooms have the same sum.
-    pub(super) fn new(lists: Lists, supply: Vec<u64>, rooms: &[u64], prices: Vec<f64>) -> Self {
+    pub(super) fn new(lists: Shortlists, supply: Vec<u64>, rooms: &[u64], prices: Vec<f64>) -> Self {
         let objects = rooms.iter().map(|&room| Object { room, load: 0, parts: BinaryHeap::new() }).collect();
         let left = vec![0; supply.len()];
         Self { lists, supply, objects, prices, left, open: Vec::new(), stale: Vec::new(), bids: 0 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Dual, DualMethod, Solution, dual_value};
+use super::{DualMethod, DualSolver, Solution, solution::semi_dual_value};
 use crate::{
     error::KernelError,
     transport::tests::cases::{Case, KINDS, Kind, Random},
@@ -23,7 +23,7 @@ fn solved(
     weights: Option<&[f64]>,
 ) -> Result<(Solution, Vec<f64>), KernelError> {
     let mut queries = case.queries()?;
-    let mut dual = Dual::new(&Arc::clone(queries.references()), method)?;
+    let mut dual = DualSolver::new(&Arc::clone(queries.references()), method)?;
     let solution = dual.solve(&mut queries, weights)?;
     Ok((solution, dual.potential().to_vec()))
 }
@@ -46,7 +46,7 @@ fn check(case: &Case, weights: Option<&[usize]>, gap: f64) -> Result<(), TestCas
     prop_assert_eq!(&case.queries().unwrap().c_transform(&psi).unwrap(), &solution.transform);
     let sum: usize = whole.iter().sum();
     let normalised: Vec<f64> = whole.iter().map(|&w| w as f64 / sum as f64).collect();
-    let value = dual_value(&solution.transform, Some(&normalised), &psi);
+    let value = semi_dual_value(&solution.transform, Some(&normalised), &psi);
     prop_assert!((solution.value - value).abs() <= slack, "{} {value}", solution.value);
     Ok(())
 }
@@ -94,7 +94,7 @@ fn a_small_step_is_followed_quickly() -> Result<(), KernelError> {
     let mut random = Random(3);
     let case = Case::new(Kind::Smooth, 700, 500, 36, &mut random);
     let mut queries = case.queries()?;
-    let mut dual = Dual::new(&Arc::clone(queries.references()), DualMethod::default())?;
+    let mut dual = DualSolver::new(&Arc::clone(queries.references()), DualMethod::default())?;
     let cold = dual.solve(&mut queries, None)?;
     assert!(cold.converged && cold.gap() <= Some(1e-3), "{cold:?}");
     // Nothing has changed: one evaluation finds that out.
@@ -103,7 +103,7 @@ fn a_small_step_is_followed_quickly() -> Result<(), KernelError> {
     let moved: Vec<f32> = case.x.iter().map(|x| x + 0.002 * random.normal() as f32).collect();
     queries.update(&moved)?;
     let warm = dual.solve(&mut queries, None)?;
-    // Rows drawn with other seeds need 12 to 18; patches of real images 7 to 10, see docs/performance.md.
+    // Rows drawn with other seeds need 12 to 18; patches of real images 7 to 10, see docs/benchmarks.md.
     assert!(warm.converged && warm.evaluations <= 20, "{}", warm.evaluations);
     assert!((warm.value - cold.value).abs() > 1e-3 * cold.value, "nothing moved");
     Ok(())
@@ -119,7 +119,7 @@ fn few_evaluations_at_a_time_come_close() -> Result<(), KernelError> {
         let goal = solved(&case, DualMethod::default(), Some(&weights))?.0.value;
         let mut queries = case.queries()?;
         let method = DualMethod::Converge { gap: 1e-3, evaluations: 5 };
-        let mut dual = Dual::new(&Arc::clone(queries.references()), method)?;
+        let mut dual = DualSolver::new(&Arc::clone(queries.references()), method)?;
         let nearest = queries.c_transform(dual.potential())?.values;
         let nearest: f64 =
             nearest.iter().zip(&weights).map(|(v, w)| v * w).sum::<f64>() / weights.iter().sum::<f64>();
@@ -140,10 +140,10 @@ fn fewer_queries_keep_their_certificate() -> Result<(), KernelError> {
     let case = Case::new(Kind::Smooth, 200, 500, 16, &mut random);
     let mut queries = case.queries()?;
     let references = Arc::clone(queries.references());
-    let mut cold = Dual::new(&references, DualMethod::Converge { gap: 1e-2, evaluations: 400 })?;
+    let mut cold = DualSolver::new(&references, DualMethod::Converge { gap: 1e-2, evaluations: 400 })?;
     assert!(cold.solve(&mut queries, None)?.converged);
     for evaluations in 17..40 {
-        let mut dual = Dual::new(&references, DualMethod::Converge { gap: 1e-3, evaluations })?;
+        let mut dual = DualSolver::new(&references, DualMethod::Converge { gap: 1e-3, evaluations })?;
         dual.set_potential(cold.potential())?;
         let solution = dual.solve(&mut queries, None)?;
         assert!(solution.gap() < Some(0.05), "{evaluations}: {:?}", solution.gap());
@@ -182,7 +182,7 @@ fn threads_change_no_bit() -> Result<(), Box<dyn std::error::Error>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         Ok(pool.install(|| -> Result<_, KernelError> {
             let mut queries = case.queries()?;
-            let mut dual = Dual::new(
+            let mut dual = DualSolver::new(
                 &Arc::clone(queries.references()),
                 DualMethod::Converge { gap: 1e-3, evaluations: 40 },
             )?;
@@ -224,7 +224,7 @@ fn an_outlier_is_no_excuse() -> Result<(), KernelError> {
 fn a_shifted_potential_gives_true_bounds() -> Result<(), KernelError> {
     let case = Case { x: vec![3.0], y: vec![0.0], dim: 1 };
     let mut queries = case.queries()?;
-    let mut dual = Dual::new(&Arc::clone(queries.references()), DualMethod::default())?;
+    let mut dual = DualSolver::new(&Arc::clone(queries.references()), DualMethod::default())?;
     dual.set_potential(&[1e17])?;
     let solution = dual.solve(&mut queries, None)?;
     assert!(solution.converged && (solution.value - 9.0).abs() < 1e-9, "{solution:?}");
@@ -233,7 +233,7 @@ fn a_shifted_potential_gives_true_bounds() -> Result<(), KernelError> {
     let exact = solved(&case, tight(1e-6), None)?.0;
     for shift in [1e8, 1e17, 1e30] {
         let mut queries = case.queries()?;
-        let mut dual = Dual::new(&Arc::clone(queries.references()), DualMethod::default())?;
+        let mut dual = DualSolver::new(&Arc::clone(queries.references()), DualMethod::default())?;
         let potential: Vec<f64> = (0..200).map(|j| shift * (1.0 + f64::from(j % 3) * 1e-9)).collect();
         dual.set_potential(&potential)?;
         let solution = dual.solve(&mut queries, None)?;
@@ -343,9 +343,9 @@ fn what_does_not_fit_is_refused() -> Result<(), KernelError> {
         DualMethod::Converge { gap: 0.0, evaluations: 1 },
         DualMethod::Converge { gap: 0.1, evaluations: 0 },
     ] {
-        assert!(Dual::new(&references, method).is_err(), "{method:?}");
+        assert!(DualSolver::new(&references, method).is_err(), "{method:?}");
     }
-    let mut dual = Dual::new(&references, DualMethod::default())?;
+    let mut dual = DualSolver::new(&references, DualMethod::default())?;
     assert!(dual.set_potential(&[0.0; 3]).is_err());
     assert!(dual.set_potential(&[f64::NAN; 4]).is_err());
     assert!(dual.solve(&mut queries, Some(&[1.0; 4])).is_err());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        bytes::{self, Bytes},
-        references::Potential,
+        int8_bounds::{self, Int8Panels},
+        potential::Potential,
     },
     *,
 };
@@ -24,16 +24,16 @@ fn the_margins_of_bytes_are_needed_in_full() -> Outcome {
         // The reference that the search starts from costs more by a part of the error.
         for (share, noticed) in [(0.05, true), (1.1, false)] {
             let psi = [0.0, 4.0 * product - share * 2.0 * 35.0 * 0.49 / 127.0];
-            let run = |spoil: &dyn Fn(Bytes) -> Bytes| -> Result<bool, KernelError> {
+            let run = |spoil: &dyn Fn(Int8Panels) -> Int8Panels| -> Result<bool, KernelError> {
                 let mut references = References::new(&Rows::dense(case.y.clone(), 36)?)?;
-                references.set_bytes(spoil(Bytes::of(&references)));
+                references.set_int8_panels(spoil(Int8Panels::of(&references.index)));
                 let mut queries = Queries::new(&Arc::new(references), Rows::dense(x.clone(), 36)?)?;
                 queries.start_from(&[1])?;
                 Ok(queries.transform(&psi, (BYTES, Isa::V4))? == case.oracle(&psi))
             };
             assert_eq!(case.oracle(&psi).winners, [0]);
             assert!(run(&|bytes| bytes)?);
-            assert_eq!(run(&Bytes::without_margins)?, !noticed);
+            assert_eq!(run(&Int8Panels::without_margins)?, !noticed);
         }
     }
     Ok(())
@@ -44,8 +44,8 @@ fn the_margins_of_bytes_are_needed_in_full() -> Outcome {
 #[test]
 fn each_kind_of_rows_has_its_search() -> Outcome {
     let mut random = Random(14);
-    let quick = bytes::quick(36);
-    assert!(!bytes::quick(513));
+    let quick = int8_bounds::quick(36);
+    assert!(!int8_bounds::quick(513));
     for (kind, far, how) in [
         (Kind::Smooth, 1.0, How::Pruned),
         (Kind::Noise, 1.0, if quick { BYTES } else { FLOATS }),
@@ -54,7 +54,7 @@ fn each_kind_of_rows_has_its_search() -> Outcome {
         let mut case = Case::new(kind, 300, 5000, 36, &mut random);
         case.y[..36].iter_mut().for_each(|v| *v *= far);
         let queries = case.queries()?;
-        let potential = Potential::of(queries.references(), &[0.0; 5000])?;
+        let potential = Potential::of(queries.index(), &[0.0; 5000])?;
         let positions: Vec<u32> = (0..300).collect();
         let (_, decided) = queries.shortlists(&potential, &positions, How::Adaptive, |_| 3);
         assert_eq!(decided, how, "{kind:?} {far}");

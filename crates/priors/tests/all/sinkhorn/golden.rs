@@ -3,7 +3,7 @@
 use super::settings;
 use smalti_base::Seed;
 use smalti_priors::Regularizer;
-use smalti_priors::sinkhorn::{SinkhornMethod, SinkhornPatchPrior, SinkhornSettings};
+use smalti_priors::sinkhorn::{SinkhornMethod, SinkhornPatchPrior};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -22,7 +22,7 @@ fn values_and_gradients_are_those_of_pot() {
         let number = |k: usize| format!("{}.{}", numbers[k], numbers[k + 1]).parse::<f64>().unwrap();
         let (eps, rho) = (number(0), Some(number(2)).filter(|rho| *rho > 0.0));
         let method = SinkhornMethod { rho, ..settings(1, eps).method };
-        let with = SinkhornSettings { method, ..settings(1, eps) };
+        let with = settings(1, eps).with_method(method);
         let mut prior = SinkhornPatchPrior::new(&x.size(), &[&y], &with, Seed::new(1)).unwrap();
         if parts[0] == "weighted" {
             prior = prior.with_pixel_weights(&array("weights")).unwrap();

@@ -13,16 +13,10 @@ use tch::{Kind, Tensor};
 
 /// All reference patches of side `p`, one scale.
 fn settings(p: i64, eps: f64) -> SinkhornSettings {
-    SinkhornSettings {
-        patches: WppSettings {
-            patch_size: p,
-            references: ReferencePatches::All,
-            scales: 1,
-            ..WppSettings::default()
-        },
-        image_patches: None,
-        method: SinkhornMethod { tolerance: 1e-6, iterations: 5000, ..SinkhornMethod::new(eps) },
-    }
+    SinkhornSettings::new(
+        WppSettings::default().with_patch_size(p).with_references(ReferencePatches::All).with_scales(1),
+        SinkhornMethod { tolerance: 1e-6, iterations: 5000, ..SinkhornMethod::new(eps) },
+    )
 }
 
 fn draw(name: &str, size: &[i64]) -> Tensor {
@@ -43,10 +37,8 @@ fn line(error: &Error) -> String {
 fn small_smoothing_comes_near_the_wasserstein_distance() {
     for size in [vec![1, 1, 14, 12], vec![1, 2, 9, 10], vec![1, 1, 6, 7, 8]] {
         let (x, reference) = (draw("x", &size), draw("reference", &size));
-        let patches = WppSettings {
-            dual: DualMethod::Converge { gap: 1e-4, evaluations: 5000 },
-            ..settings(3, 1.0).patches
-        };
+        let patches =
+            settings(3, 1.0).patches.with_dual(DualMethod::Converge { gap: 1e-4, evaluations: 5000 });
         let exact = WassersteinPatchPrior::new(&size, &[&reference], &patches, Seed::new(6));
         let exact = exact.unwrap().value(&x).unwrap();
         let at = |eps| {
@@ -71,8 +63,11 @@ fn between_refreshes_the_value_depends_on_the_image_alone() {
     let (x, other, reference) = (draw("x", &size), draw("other", &size) * 0.7, draw("reference", &size));
     for image_patches in [None, Some(40)] {
         let method = SinkhornMethod { iterations: 10, tolerance: 0.0, ..SinkhornMethod::new(0.05) };
-        let mut prior =
-            prior(&size, &reference, &SinkhornSettings { image_patches, method, ..settings(3, 0.05) });
+        let mut prior = prior(
+            &size,
+            &reference,
+            &settings(3, 0.05).with_image_patches(image_patches).with_method(method),
+        );
         let mut values = Vec::new();
         for step in 0..3 {
             prior.refresh(step).unwrap();
@@ -87,7 +82,7 @@ fn between_refreshes_the_value_depends_on_the_image_alone() {
     }
     // A sample of all patches is all patches.
     let value = |image_patches| {
-        let prior = prior(&size, &reference, &SinkhornSettings { image_patches, ..settings(3, 0.05) });
+        let prior = prior(&size, &reference, &settings(3, 0.05).with_image_patches(image_patches));
         prior.value(&x).unwrap()
     };
     assert_eq!(value(None), value(Some(1000)));
@@ -133,7 +128,7 @@ fn samples_leave_out_what_has_no_weight() {
     let _ = mask.narrow(0, 5, 1).narrow(1, 10, 1).fill_(1.0);
     let seen = Tensor::zeros([20, 18], (Kind::Bool, tch::Device::Cpu));
     let _ = seen.narrow(0, 3, 5).narrow(1, 8, 5).fill_(1);
-    let some = SinkhornSettings { image_patches: Some(2), ..settings(3, 0.05) };
+    let some = settings(3, 0.05).with_image_patches(Some(2));
     let mut prior = prior(&size, &reference, &some).with_pixel_weights(&mask).unwrap();
     let changed = x.where_self(&seen, &(&x + 0.5));
     for step in 0..3 {
@@ -154,7 +149,7 @@ fn relaxation_forgives_what_the_image_does_not_show() {
         Tensor::cat(&[draw("y", &[1, 1, 12, 12]) * 0.3, draw("z", &[1, 1, 12, 12]) * 0.1 + 0.8], 3);
     let value = |rho| {
         let method = SinkhornMethod { rho, ..settings(3, 0.01).method };
-        let prior = prior(&[1, 1, 12, 12], &reference, &SinkhornSettings { method, ..settings(3, 0.01) });
+        let prior = prior(&[1, 1, 12, 12], &reference, &settings(3, 0.01).with_method(method));
         prior.value(&x).unwrap()
     };
     assert!(value(Some(1e-2)) < 0.1 * value(None));
@@ -165,10 +160,8 @@ fn relaxation_forgives_what_the_image_does_not_show() {
 fn published_lengths_are_converted() {
     let method = from_half_cost(0.01, Some(0.005));
     assert!((method.eps - 2e-4).abs() < 1e-15 && (method.rho.unwrap() - 5e-5).abs() < 1e-15);
-    let (balanced, semi) =
-        (SinkhornSettings::piening_2024(), SinkhornSettings::piening_2024_semi_unbalanced());
-    assert_eq!((balanced.method.rho, balanced.image_patches), (None, Some(60_000)));
-    assert_eq!((semi.method, semi.image_patches), (method, Some(50_000)));
+    let published = SinkhornSettings::piening_2024();
+    assert_eq!((published.method.rho, published.image_patches), (None, Some(60_000)));
 }
 
 #[test]
@@ -178,13 +171,11 @@ fn what_cannot_be_used_is_refused_in_one_line() {
     let refused = |settings: SinkhornSettings| {
         line(&SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(1)).err().unwrap())
     };
-    assert!(
-        refused(SinkhornSettings { image_patches: Some(0), ..settings(3, 1.0) }).contains("image patches")
-    );
+    assert!(refused(settings(3, 1.0).with_image_patches(Some(0))).contains("image patches"));
     assert!(refused(settings(3, 0.0)).contains("eps"));
     assert!(refused(settings(30, 1.0)).contains("at least 30 pixels"));
-    let many = WppSettings { references: ReferencePatches::Random(5000), ..settings(3, 1.0).patches };
-    assert!(refused(SinkhornSettings { patches: many, ..settings(3, 1.0) }).contains("at most the 80"));
+    let many = settings(3, 1.0).patches.with_references(ReferencePatches::Random(5000));
+    assert!(refused(settings(3, 1.0).with_patches(many)).contains("at most the 80"));
 
     let mut prior = prior(&size, &reference, &settings(3, 0.1));
     for bad in [f64::NAN, f64::INFINITY, 1e30] {

@@ -50,7 +50,7 @@ fn values_and_gradients_are_those_of_autograd() {
     for (size, of_reference, stride, centred) in cases {
         for weighted in [false, true] {
             let (x, reference) = (draw("x", &size), draw("reference", &of_reference));
-            let settings = WppSettings { scales: 2, stride, centred, ..tight(3) };
+            let settings = tight(3).with_scales(2).with_stride(stride).with_centred(centred);
             let mut prior = prior(&size, &[&reference], &settings);
             let weights = draw("weights", &size[2..]);
             if weighted {
@@ -82,7 +82,7 @@ fn values_and_gradients_are_those_of_autograd() {
 fn dtypes_are_kept_and_agree() {
     let size = [1, 1, 16, 14];
     let (x, reference) = (draw("x", &size), draw("reference", &size));
-    let settings = WppSettings { scales: 2, ..tight(3) };
+    let settings = tight(3).with_scales(2);
     let (value, gradient) = prior(&size, &[&reference], &settings).value_and_grad(&x).unwrap();
     assert_eq!(gradient.kind(), Kind::Double);
     let single = x.to_kind(Kind::Float);

@@ -15,25 +15,19 @@ fn settings_out_of_range_are_refused() {
     let (size, reference) = ([1, 1, 12, 12], draw("reference", &[1, 1, 12, 12]));
     let with = |settings: WppSettings| refused(&size, &[&reference], &settings);
     assert!(with(tight(0)).starts_with("patch size: expected at least 1"));
-    assert!(with(WppSettings { stride: 0, ..tight(3) }).starts_with("patch stride"));
-    assert!(with(WppSettings { downscaling: 0, ..tight(3) }).starts_with("downscaling"));
-    assert!(with(WppSettings { scales: 0, ..tight(3) }).starts_with("number of scales"));
+    assert!(with(tight(3).with_stride(0)).starts_with("patch stride"));
+    assert!(with(tight(3).with_downscaling(0)).starts_with("downscaling"));
+    assert!(with(tight(3).with_scales(0)).starts_with("number of scales"));
     for weights in [vec![], vec![1.0, 1.0], vec![0.0], vec![-1.0], vec![f64::NAN]] {
-        assert!(with(WppSettings { scale_weights: Some(weights), ..tight(3) }).starts_with("weights of the"));
+        assert!(with(tight(3).with_scale_weights(Some(weights))).starts_with("weights of the"));
     }
-    let references = |count| WppSettings { references: ReferencePatches::Random(count), ..tight(3) };
+    let references = |count| tight(3).with_references(ReferencePatches::Random(count));
     assert!(with(references(0)).contains("reference patches"));
     let many = with(references(101));
     assert!(many.contains("at most the 100 there are") && many.ends_with("got 101"), "{many}");
-    assert!(
-        with(WppSettings { dual: DualMethod::Converge { gap: 0.0, evaluations: 1 }, ..tight(3) })
-            .contains("gap")
-    );
-    assert!(
-        with(WppSettings { dual: DualMethod::AveragedSgd { steps: 0, step: 1.0 }, ..tight(3) })
-            .contains("steps")
-    );
-    let blurred = |blur| with(WppSettings { scales: 2, blur, ..tight(3) });
+    assert!(with(tight(3).with_dual(DualMethod::Converge { gap: 0.0, evaluations: 1 })).contains("gap"));
+    assert!(with(tight(3).with_dual(DualMethod::AveragedSgd { steps: 0, step: 1.0 })).contains("steps"));
+    let blurred = |blur| with(tight(3).with_scales(2).with_blur(blur));
     assert!(blurred(Blur::Gaussian { size: 4, sigma: 0.0 }).contains("sigma"));
     assert!(blurred(Blur::Kernel(Tensor::ones([2, 2, 2], tch::kind::DOUBLE_CPU))).contains("blur kernel"));
     assert!(blurred(Blur::Kernel(Tensor::from_slice(&[f64::NAN]).reshape([1, 1]))).contains("finite"));
@@ -55,12 +49,11 @@ fn images_and_references_that_do_not_fit_are_refused() {
     }
     let small = refused(&size, &[&draw("small", &[1, 1, 12, 4])], &tight(5));
     assert!(small.starts_with("reference image: expected at least 5 pixels"), "{small}");
-    let coarse =
-        refused(&[1, 1, 30, 30], &[&draw("coarse", &[1, 1, 30, 12])], &WppSettings { scales: 2, ..tight(6) });
+    let coarse = refused(&[1, 1, 30, 30], &[&draw("coarse", &[1, 1, 30, 12])], &tight(6).with_scales(2));
     assert!(coarse.starts_with("reference image on scale 1"), "{coarse}");
-    let coarse = refused(&size, &[&draw("large", &[1, 1, 40, 40])], &WppSettings { scales: 2, ..tight(6) });
+    let coarse = refused(&size, &[&draw("large", &[1, 1, 40, 40])], &tight(6).with_scales(2));
     assert!(coarse.starts_with("image on scale 1"), "{coarse}");
-    let blurred = refused(&[1, 1, 12, 5], &[&reference], &WppSettings { scales: 3, ..tight(1) });
+    let blurred = refused(&[1, 1, 12, 5], &[&reference], &tight(1).with_scales(3));
     assert!(blurred.contains("take fewer scales"), "{blurred}");
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e200] {
         let broken = reference.copy();
@@ -82,7 +75,7 @@ fn a_nan_in_the_image_is_refused_and_forgotten() {
     let size = [1, 1, 14, 12];
     let (x, reference) = (draw("x", &size), draw("reference", &size));
     for scales in [1, 2] {
-        let prior = prior(&size, &[&reference], &WppSettings { scales, ..tight(3) });
+        let prior = prior(&size, &[&reference], &tight(3).with_scales(scales));
         for bad in [f64::NAN, f64::INFINITY] {
             let broken = x.copy();
             let _ = broken.narrow(2, 13, 1).narrow(3, 2, 1).fill_(bad);
@@ -93,7 +86,7 @@ fn a_nan_in_the_image_is_refused_and_forgotten() {
         let value = prior.value(&x).unwrap();
         let _ = prior.value(&(&x * f64::NAN)).unwrap_err();
         assert_eq!(prior.value(&x).unwrap(), value);
-        assert_eq!(prior.reports().len(), scales);
+        assert_eq!(prior.reports().len() as i64, scales);
     }
 }
 
@@ -103,7 +96,7 @@ fn constant_images_and_identical_patches_are_right() {
     let flat = |c: f64| Tensor::full(size, c, tch::kind::DOUBLE_CPU);
     for dual in [DualMethod::default(), DualMethod::AveragedSgd { steps: 10, step: 1.0 }] {
         let with = |reference: &Tensor, x: &Tensor, centred| {
-            let settings = WppSettings { scales: 2, centred, dual, ..tight(3) };
+            let settings = tight(3).with_scales(2).with_centred(centred).with_dual(dual);
             prior(&size, &[reference], &settings).value_and_grad(x).unwrap()
         };
         // All patches are equal: |p - q|^2 = 9 (3/4 - 1/4)^2.
@@ -123,7 +116,7 @@ fn constant_images_and_identical_patches_are_right() {
     // A few grey values, hence many ties.
     let steps = |name| (draw(name, &size) * 2.0).floor();
     let (x, reference) = (steps("x"), steps("reference"));
-    let settings = WppSettings { patch_size: 2, scales: 1, ..tight(2) };
+    let settings = tight(2).with_patch_size(2).with_scales(1);
     let value = prior(&size, &[&reference], &settings).value(&x).unwrap();
     let expected =
         super::exact::uniform(&super::patches(&x, 2, 1, false), &super::patches(&reference, 2, 1, false));

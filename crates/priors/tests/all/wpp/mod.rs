@@ -17,13 +17,11 @@ use tch::{Kind, Tensor};
 
 /// All reference patches of side `p`, one scale, a tight gap.
 fn tight(p: i64) -> WppSettings {
-    WppSettings {
-        patch_size: p,
-        references: ReferencePatches::All,
-        scales: 1,
-        dual: DualMethod::Converge { gap: GAP, evaluations: 20_000 },
-        ..WppSettings::default()
-    }
+    WppSettings::default()
+        .with_patch_size(p)
+        .with_references(ReferencePatches::All)
+        .with_scales(1)
+        .with_dual(DualMethod::Converge { gap: GAP, evaluations: 20_000 })
 }
 
 const GAP: f64 = 1e-6;

@@ -100,7 +100,7 @@ struct Setup {
     channels: i64,
     patch_size: i64,
     stride: i64,
-    scales: usize,
+    scales: i64,
     count: Option<usize>,
     centred: bool,
     dual: DualMethod,
@@ -119,8 +119,7 @@ impl Setup {
         let image = prop::collection::vec(extent(6_i64..15), 2..3);
         let volume = prop::collection::vec(extent(6_i64..8), 3..4);
         let of_images = (prop_oneof![3 => image, 1 => volume], 1_i64..3, 1_i64..3);
-        let of_patches =
-            (mostly(1_i64..4, 0_i64..9), mostly(1_i64..4, Just(0)), mostly(1_usize..3, Just(0_usize)));
+        let of_patches = (mostly(1_i64..4, 0_i64..9), mostly(1_i64..4, Just(0)), mostly(1_i64..3, Just(0)));
         let count = prop_oneof![Just(None), mostly(1_usize..9, 0_usize..150).prop_map(Some)];
         let dual = select(
             &[
@@ -183,15 +182,13 @@ impl Setup {
         let (size, of_reference) = (size(self.batch, &self.extents), size(1, self.reference_extents()));
         let x = broken(&image(self.grey.0, "x", &size), self.bad.0);
         let reference = broken(&image(self.grey.1, "reference", &of_reference), self.bad.1);
-        let patches = WppSettings {
-            patch_size: self.patch_size,
-            stride: self.stride,
-            scales: self.scales,
-            centred: self.centred,
-            references: self.count.map_or(ReferencePatches::All, ReferencePatches::Random),
-            dual: self.dual,
-            ..WppSettings::default()
-        };
+        let patches = WppSettings::default()
+            .with_patch_size(self.patch_size)
+            .with_stride(self.stride)
+            .with_scales(self.scales)
+            .with_centred(self.centred)
+            .with_references(self.count.map_or(ReferencePatches::All, ReferencePatches::Random))
+            .with_dual(self.dual);
         let of = |value| Tensor::full(&self.extents[..], value, tch::kind::DOUBLE_CPU);
         let weights = match self.weights {
             Weights::None => None,
@@ -207,7 +204,7 @@ impl Setup {
         let prior: Box<dyn Regularizer> = match self.kind {
             Kind::Sinkhorn => {
                 let method = SinkhornMethod { iterations: 20, ..SinkhornMethod::new(0.05) };
-                let settings = SinkhornSettings { patches, image_patches: None, method };
+                let settings = SinkhornSettings::new(patches, method);
                 let prior = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(3))?;
                 Box::new(match &weights {
                     None => prior,
@@ -254,19 +251,15 @@ fn potentials_of_any_length_are_taken_or_refused() {
     always(80, (length, lists, bad, any::<bool>()), |(length, lists, bad, sinkhorn), good| {
         let size = [1, 1, 8, 9];
         let (x, reference) = (draw("x", &size), draw("reference", &size));
-        let patches = WppSettings {
-            patch_size: 3,
-            scales: 1,
-            references: ReferencePatches::All,
-            ..WppSettings::default()
-        };
+        let patches =
+            WppSettings::default().with_patch_size(3).with_scales(1).with_references(ReferencePatches::All);
         let mut potentials = vec![vec![0.2; length]; lists];
         potentials.iter_mut().for_each(|psi| psi.iter_mut().take(1).for_each(|psi| *psi = bad));
         // Sinkhorn's iteration takes an empty list for none.
         let fits = lists == 1 && ((length == 42 && bad.abs() < 1e30) || (sinkhorn && length == 0));
         let (taken, value) = if sinkhorn {
             let method = SinkhornMethod { iterations: 20, ..SinkhornMethod::new(0.05) };
-            let settings = SinkhornSettings { patches, image_patches: None, method };
+            let settings = SinkhornSettings::new(patches, method);
             let mut prior = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(3)).unwrap();
             (prior.set_potentials(&potentials), prior.value(&x).unwrap())
         } else {
@@ -288,13 +281,11 @@ fn potentials_of_any_length_are_taken_or_refused() {
 fn refused_potentials_change_nothing() {
     let size = [1, 1, 16, 15];
     let (x, reference) = (draw("x", &size), draw("reference", &size));
-    let patches = WppSettings {
-        patch_size: 3,
-        scales: 2,
-        references: ReferencePatches::Random(20),
-        dual: DualMethod::AveragedSgd { steps: 2, step: 1.0 },
-        ..WppSettings::default()
-    };
+    let patches = WppSettings::default()
+        .with_patch_size(3)
+        .with_scales(2)
+        .with_references(ReferencePatches::Random(20))
+        .with_dual(DualMethod::AveragedSgd { steps: 2, step: 1.0 });
     let wrong = [vec![0.1; 20], vec![f64::NAN; 20]];
     let mut wpp = WassersteinPatchPrior::new(&size, &[&reference], &patches, Seed::new(3)).unwrap();
     let (value, before) = (wpp.value(&x).unwrap(), wpp.potentials());
@@ -302,7 +293,7 @@ fn refused_potentials_change_nothing() {
     assert_eq!((wpp.value(&x).unwrap(), wpp.potentials()), (value, before));
 
     let method = SinkhornMethod { iterations: 3, ..SinkhornMethod::new(0.05) };
-    let settings = SinkhornSettings { patches, image_patches: None, method };
+    let settings = SinkhornSettings::new(patches, method);
     let mut sinkhorn = SinkhornPatchPrior::new(&size, &[&reference], &settings, Seed::new(3)).unwrap();
     let (value, before) = (sinkhorn.value(&x).unwrap(), sinkhorn.potentials());
     sinkhorn.set_potentials(&wrong).unwrap_err();

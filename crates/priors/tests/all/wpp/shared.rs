@@ -9,13 +9,13 @@ fn a_prior_on_other_images_is_the_one_that_is_made_for_them() {
     let image = |h: i64, w: i64, k: u64| Seed::new(5).at("image", k).uniform(&[1, 1, h, w]);
     let (reference, x) = (image(40, 44, 0), image(26, 30, 1));
     let dual = DualMethod::Converge { gap: 0.01, evaluations: 30 };
-    let settings = |scales, stride, dual| WppSettings {
-        patch_size: 4,
-        stride,
-        references: ReferencePatches::Random(60),
-        scales,
-        dual,
-        ..WppSettings::hertrich_2022()
+    let settings = |scales, stride, dual| {
+        WppSettings::hertrich_2022()
+            .with_patch_size(4)
+            .with_stride(stride)
+            .with_references(ReferencePatches::Random(60))
+            .with_scales(scales)
+            .with_dual(dual)
     };
     let first = DualMethod::AveragedSgd { steps: 2, step: 1.0 };
     let new = |size: &[i64], settings: &WppSettings| {

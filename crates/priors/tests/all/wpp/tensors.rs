@@ -168,7 +168,7 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
 fn the_prior_is_the_same_by_both_searches() {
     for (size, of_reference, stride, centred) in cases() {
         for weighted in [false, true] {
-            let settings = WppSettings { scales: 2, stride, centred, dual: SGD, ..tight(3) };
+            let settings = tight(3).with_scales(2).with_stride(stride).with_centred(centred).with_dual(SGD);
             let [mut kernels, mut tensors] =
                 both(&size, &draw("reference", &of_reference), &settings, weighted);
             for kind in [Kind::Float, Kind::Double] {
@@ -204,7 +204,7 @@ fn float64_images_have_float64_values_and_gradients() {
     for (size, of_reference, stride, _) in cases() {
         // References are kept as float32, the image has values that float32 has not.
         let (x, reference) = (draw("x", &size) / 3.0, draw("reference", &of_reference).to_kind(Kind::Float));
-        let settings = WppSettings { stride, dual: SGD, ..tight(3) };
+        let settings = tight(3).with_stride(stride).with_dual(SGD);
         let [_, mut prior] = both(&size, &reference, &settings, false);
         let psi = draw("psi", &[prior.potentials()[0].len() as i64]) * 0.2;
         prior.set_potentials(&[Vec::try_from(&psi).unwrap()]).unwrap();
@@ -224,7 +224,7 @@ fn float64_images_have_float64_values_and_gradients() {
 fn the_same_image_has_the_same_bits() {
     let size = [1, 1, 24, 20];
     let (x, other) = (draw("x", &size).to_kind(Kind::Float), draw("other", &size).to_kind(Kind::Float));
-    let settings = WppSettings { scales: 2, dual: SGD, ..tight(3) };
+    let settings = tight(3).with_scales(2).with_dual(SGD);
     let [_, tensors] = both(&size, &draw("reference", &size), &settings, true);
     let (value, gradient) = tensors.value_and_grad(&x).unwrap();
     assert_ne!(tensors.value(&other).unwrap(), value);
@@ -237,7 +237,7 @@ fn the_same_image_has_the_same_bits() {
 fn a_restored_prior_goes_on_with_the_same_bits() {
     let size = [1, 1, 14, 12];
     let (x, reference) = (draw("x", &size), draw("reference", &size));
-    let settings = WppSettings { scales: 2, dual: SGD, ..tight(3) };
+    let settings = tight(3).with_scales(2).with_dual(SGD);
     let [_, mut first] = both(&size, &reference, &settings, false);
     let [_, mut restored] = both(&size, &reference, &settings, false);
     let cold = first.value(&draw("other", &size)).unwrap();
@@ -251,7 +251,7 @@ fn a_restored_prior_goes_on_with_the_same_bits() {
 fn weights_given_after_an_evaluation_count() {
     let size = [1, 1, 14, 12];
     let (x, reference, weights) = (draw("x", &size), draw("reference", &size), draw("weights", &size[2..]));
-    let settings = WppSettings { scales: 2, dual: SGD, ..tight(3) };
+    let settings = tight(3).with_scales(2).with_dual(SGD);
     let [_, weighted] = both(&size, &reference, &settings, true);
     let [_, late] = both(&size, &reference, &settings, false);
     let (expected, uniform) = (weighted.value(&x).unwrap(), late.value(&x).unwrap());
@@ -263,7 +263,7 @@ fn weights_given_after_an_evaluation_count() {
 fn a_nan_is_refused_and_forgotten() {
     let size = [1, 1, 14, 12];
     let x = draw("x", &size);
-    let settings = WppSettings { scales: 2, dual: SGD, ..tight(3) };
+    let settings = tight(3).with_scales(2).with_dual(SGD);
     let [_, mut prior] = both(&size, &draw("reference", &size), &settings, false);
     let value = prior.value(&x).unwrap();
     for bad in [f64::NAN, f64::INFINITY] {
@@ -283,7 +283,7 @@ fn a_nan_is_refused_and_forgotten() {
 fn the_converging_method_stays_with_the_kernels() {
     let size = [1, 1, 14, 12];
     let x = draw("x", &size).to_kind(Kind::Float);
-    let settings = WppSettings { dual: DualMethod::Converge { gap: 1e-3, evaluations: 300 }, ..tight(3) };
+    let settings = tight(3).with_dual(DualMethod::Converge { gap: 1e-3, evaluations: 300 });
     let [kernels, tensors] = both(&size, &draw("reference", &size), &settings, false);
     let (value, gradient) = kernels.value_and_grad(&x).unwrap();
     let (same, other) = tensors.value_and_grad(&x).unwrap();
@@ -313,7 +313,7 @@ fn images_on_cuda_devices_stay_there_and_agree() {
         assert!(largest(&((values.to_device(Device::Cpu) - &expected) * same)) < 1e-12);
     }
     for (size, of_reference, stride, centred) in cases() {
-        let settings = WppSettings { scales: 2, stride, centred, dual: SGD, ..tight(3) };
+        let settings = tight(3).with_scales(2).with_stride(stride).with_centred(centred).with_dual(SGD);
         let [kernels, _] = both(&size, &draw("reference", &of_reference), &settings, true);
         let [prior, _] = both(&size, &draw("reference", &of_reference), &settings, true);
         let x = draw("x", &size).to_kind(Kind::Float);

@@ -3,7 +3,7 @@
 use super::{GAP, coarser, draw, exact, patches, prior, tight};
 use smalti_base::Seed;
 use smalti_priors::Regularizer;
-use smalti_priors::wpp::{DualMethod, ReferencePatches, ScaleReport, WassersteinPatchPrior, WppSettings};
+use smalti_priors::wpp::{DualMethod, ReferencePatches, ScaleReport, WassersteinPatchPrior};
 use tch::{Kind, Tensor};
 
 /// Value and bound enclose the exact distance to the gap.
@@ -24,7 +24,7 @@ fn values_are_exact_assignments() {
         (vec![1, 1, 4, 5, 6], 2, false),
     ] {
         let (x, reference) = (draw("x", &size), draw("reference", &size));
-        let prior = prior(&size, &[&reference], &WppSettings { centred, ..tight(p) });
+        let prior = prior(&size, &[&reference], &tight(p).with_centred(centred));
         let value = prior.value(&x).unwrap();
         let expected = exact::uniform(&patches(&x, p, 1, centred), &patches(&reference, p, 1, centred));
         assert!((value / expected - 1.0).abs() < 2.0 * GAP, "{size:?}: {value} instead of {expected}");
@@ -47,7 +47,8 @@ fn scales_are_blurred_and_weighed() {
         }
         for scale_weights in [None, Some(vec![0.2, 3.0])] {
             let weights = scale_weights.clone().unwrap_or(vec![0.5, 0.5]);
-            let prior = prior(&size, &[&reference], &WppSettings { scales: 2, scale_weights, ..tight(p) });
+            let prior =
+                prior(&size, &[&reference], &tight(p).with_scales(2).with_scale_weights(scale_weights));
             let value = prior.value(&x).unwrap();
             let sum = weights[0] * expected[0] + weights[1] * expected[1];
             assert!((value / sum - 1.0).abs() < 2.0 * GAP, "{size:?}: {value} instead of {sum}");
@@ -77,7 +78,7 @@ fn batches_and_references_are_pooled() {
 #[test]
 fn a_grid_takes_every_other_patch() {
     let (x, reference) = (draw("x", &[1, 1, 9, 8]), draw("reference", &[1, 1, 8, 6]));
-    let settings = WppSettings { stride: 2, ..tight(3) };
+    let settings = tight(3).with_stride(2);
     let value = prior(&[1, 1, 9, 8], &[&reference], &settings).value(&x).unwrap();
     let expected = exact::uniform(&patches(&x, 3, 2, false), &patches(&reference, 3, 1, false));
     assert!((value / expected - 1.0).abs() < 2.0 * GAP, "{value} instead of {expected}");
@@ -89,7 +90,8 @@ fn equal_images_have_distance_zero() {
         for centred in [false, true] {
             for kind in [Kind::Float, Kind::Double] {
                 let reference = draw("reference", &size).to_kind(kind);
-                let settings = WppSettings { scales, centred, references: ReferencePatches::All, ..tight(3) };
+                let settings =
+                    tight(3).with_scales(scales).with_centred(centred).with_references(ReferencePatches::All);
                 let (value, gradient) =
                     prior(&size, &[&reference], &settings).value_and_grad(&reference).unwrap();
                 assert_eq!(value, 0.0, "{size:?}");
@@ -104,7 +106,7 @@ fn distances_scale_with_the_square_of_the_grey_values() {
     let size = [1, 1, 14, 12];
     let (x, reference) = (draw("x", &size), draw("reference", &size));
     let at = |c: f64| {
-        let settings = WppSettings { scales: 2, ..tight(3) };
+        let settings = tight(3).with_scales(2);
         prior(&size, &[&(&reference * c)], &settings).value(&(&x * c)).unwrap()
     };
     for c in [0.25, 0.3, 7.0] {
@@ -117,8 +119,7 @@ fn brightness_counts_only_with_means() {
     let size = [1, 1, 10, 9];
     let reference = draw("reference", &size);
     let brighter = &reference + 0.25;
-    let at =
-        |centred| prior(&size, &[&reference], &WppSettings { centred, ..tight(2) }).value(&brighter).unwrap();
+    let at = |centred| prior(&size, &[&reference], &tight(2).with_centred(centred)).value(&brighter).unwrap();
     assert!(at(true) < 1e-12);
     // A translation costs |t|^2 = d 0.25^2.
     assert!((at(false) / (4.0 * 0.0625) - 1.0).abs() < 2.0 * GAP, "{}", at(false));
@@ -159,7 +160,7 @@ fn a_patch_weighs_what_its_pixels_do_on_average() {
     assert_eq!(of_one, [2, 2, 2, 0, 1, 0]);
     let copies = of_one.repeat(2);
     for centred in [false, true] {
-        let weighted = prior(&size, &[&reference], &WppSettings { centred, ..tight(p) });
+        let weighted = prior(&size, &[&reference], &tight(p).with_centred(centred));
         let weighted = weighted.with_pixel_weights(&(&mask * 0.3)).unwrap();
         let value = weighted.value(&x).unwrap();
         let rows = |x| patches(x, p, 1, centred);
@@ -176,7 +177,7 @@ fn random_references_are_distinct_patches_of_all_images() {
     let references: Vec<&Tensor> = references.iter().collect();
     let x = draw("x", &size);
     let with = |choice, seed| {
-        let settings = WppSettings { references: choice, ..tight(3) };
+        let settings = tight(3).with_references(choice);
         let prior = WassersteinPatchPrior::new(&size, &references, &settings, Seed::new(seed)).unwrap();
         let value = prior.value(&x).unwrap();
         (value, prior.reports()[0].references)
@@ -211,7 +212,7 @@ fn the_published_method_stays_below_the_distance() {
     let size = [1, 1, 20, 18];
     let (x, reference) = (draw("x", &size) * 0.5, draw("reference", &size));
     let with = |dual| {
-        let settings = WppSettings { dual, ..tight(3) };
+        let settings = tight(3).with_dual(dual);
         let mut prior = prior(&size, &[&reference], &settings);
         let first = prior.value(&x).unwrap();
         for step in 0..20 {

@@ -2,7 +2,7 @@
 
 use super::{DOUBLE, distance};
 use smalti_base::{Seed, Space};
-use smalti_operators::{Convolution, Extension, Gaussian, LinearOperator, Operator};
+use smalti_operators::{Boundary, Convolution, Gaussian, LinearOperator, Operator};
 use smalti_priors::{GaussianMixture, PatchDensity, PatchPrior, Patches, Regularizer, Sampling};
 use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
 use tch::{Kind, Tensor};
@@ -39,7 +39,7 @@ fn solution(operator: &Convolution, y: &Tensor, density: &GaussianMixture) -> Te
 #[test]
 fn map_estimation_with_one_component_solves_its_linear_system() {
     let domain = Space::image(1, 8, 10);
-    let operator = Convolution::superresolution(domain, 2, 1.0, 2, Extension::WrapAfter).unwrap();
+    let operator = Convolution::superresolution(domain, 2, 1.0, 2, Boundary::Periodic).unwrap();
     let draw = |what: &str, shape: &[i64]| Seed::new(8).at(what, 0).normal(shape).to_kind(Kind::Double);
     let factor = draw("factor", &[9, 9]) * 0.05;
     let covariance = (factor.matmul(&factor.tr()) + Tensor::eye(9, DOUBLE) * 0.02).unsqueeze(0);
