@@ -1,7 +1,7 @@
 //! The axis of rotation of a scan, estimated from its own projections.
 
 use crate::check;
-use smalti_base::{Error, Result, Space, slices};
+use smalti_base::{Error, Result, Space};
 use std::f64::consts::{PI, TAU};
 use tch::{Device, Kind, Tensor};
 
@@ -37,8 +37,8 @@ pub fn axis_of_rotation(sinogram: &Tensor, angles: &[f64]) -> Result<f64> {
         let expected = format!("[B, 1, {}, detector pixels], a row for each angle", angles.len());
         return Err(Error::shape("sinogram", expected, sinogram.size()));
     }
-    let values = sinogram.detach().f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?.f_contiguous()?;
-    let values = slices::values::<f64>(&values)?;
+    let values = sinogram.detach().f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_flatten(0, -1)?;
+    let values = Vec::<f64>::try_from(&values)?;
     let count = space.width as usize;
     let finite = values.iter().chain(angles).all(|v| v.is_finite());
     let highest = values.iter().copied().fold(0.0, f64::max);
@@ -52,9 +52,9 @@ pub fn axis_of_rotation(sinogram: &Tensor, angles: &[f64]) -> Result<f64> {
     let level = |part: &[f64]| part.iter().sum::<f64>().abs() / end as f64;
     let whole = |row: &[f64]| level(&row[..end]).max(level(&row[count - end..])) < ABOUT_ZERO * highest;
     if values.chunks_exact(count).all(whole) {
-        by_mass(values, angles, count)
+        by_mass(&values, angles, count)
     } else {
-        by_opposite_views(values, angles, count)
+        by_opposite_views(&values, angles, count)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::check;
 use crate::radon::{Way, map, refused, spaces, warn_of_truncation};
 use half::HalfAcquisition;
 use shares::Shares;
-use smalti_base::{Error, Result, slices};
+use smalti_base::{Error, Result};
 use smalti_kernels::radon::ParallelBeam;
 use std::f64::consts::PI;
 use tch::{Device, Kind, Tensor};
@@ -219,9 +219,9 @@ impl Fbp {
     /// Projections with as many values again at both ends, where some go on there or those of a half acquisition have to.
     fn extended(&self, rows: &Tensor) -> Result<Option<Tensor>> {
         let count = self.beam.detector().count;
-        let values = rows.detach().f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?.f_contiguous()?;
-        let values = slices::values::<f64>(&values)?;
-        let beyond = match extrapolation::beyond(values, count, count) {
+        let values = rows.detach().f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_flatten(0, -1)?;
+        let values = Vec::<f64>::try_from(&values)?;
+        let beyond = match extrapolation::beyond(&values, count, count) {
             Some(ends) => ends,
             None if self.half.is_none() => return Ok(None),
             None => return Ok(Some(rows.f_constant_pad_nd([count as i64, count as i64])?)),

@@ -13,7 +13,7 @@ use smalti_base::lodopab::{self, Part};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::radon::refused;
 use smalti_operators::{
-    Detector, Fbp, Filter, Footprint, Operator, ParallelBeam, Pixels, Poisson, Radon, low_dose, upsample,
+    Detector, Fbp, Filter, Operator, ParallelBeam, Pixels, Poisson, Radon, low_dose, upsample,
 };
 use smalti_solvers::{Pair, Pairs};
 use std::cell::RefCell;
@@ -177,13 +177,14 @@ impl Scanner {
             ParallelBeam::new(angles, pixels, detector).map_err(refused)
         };
         let coarse = beam(scan.size)?;
+        // What a detector pixel measures does not depend on the grid: single rays for LoDoPaB-CT.
+        let fine = beam(scan.simulation_size)?.with_footprint(coarse.footprint());
         Ok(Self {
             settings: *settings,
             fbp: Fbp::new(coarse.clone(), fbp.filter.into(), fbp.frequency_scaling)?,
             beam: coarse,
             likelihood: Poisson::new(noise.photons, noise.mu_max)?,
-            // Single rays also where the finer pixels are smaller than those of the detector, as LoDoPaB-CT was simulated.
-            fine: Radon::new(beam(scan.simulation_size)?.with_footprint(Footprint::Line)),
+            fine: Radon::new(fine),
         })
     }
 
@@ -216,7 +217,8 @@ impl Instrument for Scanner {
             return Ok(image.shallow_clone());
         }
         if height != width {
-            let expected = "a square slice (cut or extend it: it is not squeezed)";
+            let expected =
+                format!("a square slice of at least {size} x {size} pixels (it is not squeezed: cut it)");
             return Err(Error::shape(name, expected, format!("{height} x {width} pixels")));
         }
         if height < size {
@@ -354,5 +356,39 @@ impl Pairs for Published<'_> {
         let measured = angles.saturating_sub(2 * missing) as i64;
         let observation = observation.f_narrow(2, missing as i64, measured)?;
         Ok(Pair { input: self.scanner.fbp.apply(&observation)?, target })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smalti_operators::Footprint;
+
+    fn scanner(detectors: usize) -> Scanner {
+        let scan = Scan { size: 32, extent: 0.1, angles: 8, missing: 0, detectors, simulation_size: 64 };
+        let fbp = FbpSettings { filter: FilterChoice::Hann, frequency_scaling: 0.8 };
+        let noise = Photons { photons: 4096.0, mu_max: 81.0 };
+        Scanner::new(&Settings { scan, fbp, noise, window: [0.0, 1.0] }).unwrap()
+    }
+
+    #[test]
+    fn slices_are_averaged_but_never_squeezed() {
+        let scanner = scanner(46);
+        let slice = |height: i64, width: i64| Seed::new(1).at("slice", 0).uniform(&[1, 1, height, width]);
+        assert_eq!(scanner.truth("a.png", &slice(64, 64)).unwrap().size(), [1, 1, 32, 32]);
+        for (height, width) in [(64, 50), (40, 64), (32, 33), (20, 32)] {
+            let line = scanner.truth("a.png", &slice(height, width)).unwrap_err().to_string();
+            assert!(line.starts_with("a.png: expected a square slice of at least 32 x 32 pixels"), "{line}");
+            assert!(line.ends_with(&format!("got {height} x {width} pixels")) && line.lines().count() == 1);
+        }
+        assert!(scanner.truth("a.png", &slice(20, 20)).unwrap_err().to_string().contains("32 x 32"));
+    }
+
+    #[test]
+    fn detector_pixels_measure_the_same_on_both_grids() {
+        for (detectors, footprint) in [(46, Footprint::Line), (30, Footprint::Strip)] {
+            let scanner = scanner(detectors);
+            assert_eq!((scanner.beam.footprint(), scanner.fine.beam().footprint()), (footprint, footprint));
+        }
     }
 }
