@@ -207,6 +207,56 @@ fn truncated_projections_stay_flat() {
     assert!(fbp.extended(&centred_disc(&whole, 0.045)).unwrap().is_none());
 }
 
+/// The warnings that come out of `run`.
+fn warnings(run: impl FnOnce()) -> Vec<String> {
+    use std::sync::{Arc, Mutex, PoisonError};
+    struct Lines(Arc<Mutex<Vec<String>>>);
+    impl tracing::field::Visit for Lines {
+        fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{value:?}"));
+        }
+    }
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            event.record(&mut Lines(self.0.clone()));
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    tracing::subscriber::with_default(Lines(lines.clone()), run);
+    let lines = lines.lock().unwrap();
+    lines.clone()
+}
+
+#[test]
+fn gaps_are_said_once_with_their_size() {
+    let all = ParallelBeam::half_turn(90);
+    let of = |angles: &[f64]| {
+        let beam = square(angles.to_vec(), 150, 0.0);
+        warnings(|| {
+            let fbp = Fbp::new(beam.clone(), Filter::Hann, 1.0).unwrap();
+            assert!(fbp.apply(&centred_disc(&beam, 0.03)).is_ok());
+        })
+    };
+    assert_eq!(of(&all), Vec::<String>::new());
+    let limited = of(&all[9..81]);
+    assert!(
+        limited.len() == 1 && limited[0].contains("38.0 of 180 degrees were not measured (161.0 to 199.0)"),
+        "{limited:?}"
+    );
+    let few = of(&[0.0, 1.0_f64.to_radians(), 2.0_f64.to_radians(), 1.2, 2.4]);
+    assert!(few.len() == 1 && few[0].contains("2.0 to 68.8"), "{few:?}");
+}
+
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let new = |scaling| Fbp::new(beam(4), Filter::Hann, scaling);
