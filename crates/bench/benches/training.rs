@@ -3,7 +3,7 @@
 use criterion::{Criterion, Throughput};
 use smalti_base::Result;
 use smalti_bench::{fixtures, timed};
-use smalti_solvers::{Iteration, PatchNrTraining, Schedule, TrainingSettings};
+use smalti_solvers::{AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings, Schedule};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,11 +15,9 @@ fn training(criterion: &mut Criterion) -> Result<()> {
     let mut group = timed::group(criterion, "patchnr_training_step");
     for (name, precision) in fixtures::PRECISIONS {
         for batch in [32, 256, 512] {
-            let settings = TrainingSettings {
-                steps: u64::MAX,
+            let settings = PatchNrTrainingSettings {
+                adam: AdamSettings { steps: u64::MAX, rate: 1e-4, schedule: Schedule::Constant },
                 batch,
-                rate: 1e-4,
-                schedule: Schedule::Constant,
                 validate_every: u64::MAX,
                 validation_patches: 0,
                 early_stop: None,

@@ -8,7 +8,7 @@ use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result};
 use smalti_flows::{PatchNr, Precision};
 use smalti_priors::{PatchDensity, PatchPrior, Patches, Regularizer, Sampling};
-use smalti_solvers::{Iteration, PatchNrTraining, Schedule, TrainingSettings};
+use smalti_solvers::{AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings, Schedule};
 use std::cell::RefCell;
 use std::path::Path;
 use std::time::Instant;
@@ -126,12 +126,10 @@ fn training(
 }
 
 /// Settings that report the loss of every step.
-fn settings(batch: usize, steps: u64, rate: f64) -> TrainingSettings {
-    TrainingSettings {
-        steps,
+fn settings(batch: usize, steps: u64, rate: f64) -> PatchNrTrainingSettings {
+    PatchNrTrainingSettings {
+        adam: AdamSettings { steps, rate, schedule: Schedule::Constant },
         batch,
-        rate,
-        schedule: Schedule::Constant,
         validate_every: 1,
         validation_patches: 0,
         early_stop: None,

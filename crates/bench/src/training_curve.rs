@@ -5,7 +5,7 @@ use crate::peer::{Host, Peer, PeerSpec};
 use smalti_base::{Error, Result, Space, files, image_file::load_gray};
 use smalti_flows::Precision;
 use smalti_priors::Patches;
-use smalti_solvers::{Iteration, PatchNrTraining, Schedule, TrainingSettings};
+use smalti_solvers::{AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings, Schedule};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -50,11 +50,13 @@ pub fn images(files: Option<[&Path; 2]>) -> Result<[Tensor; 2]> {
 /// Those of the training.
 pub fn ours(plan: Plan, [reference, validation]: &[Tensor; 2]) -> Result<Vec<Point>> {
     let flow = fixtures::flow(Precision::fastest(Device::Cpu))?;
-    let settings = TrainingSettings {
-        steps: plan.steps,
+    let settings = PatchNrTrainingSettings {
+        adam: AdamSettings {
+            steps: plan.steps,
+            rate: plan.rate,
+            schedule: Schedule::Cosine { warmup: WARMUP },
+        },
         batch: plan.batch,
-        rate: plan.rate,
-        schedule: Schedule::Cosine { warmup: WARMUP },
         validate_every: (plan.steps / PIECES).max(1),
         validation_patches: VALIDATION,
         early_stop: None,

@@ -58,5 +58,5 @@ pub use permutation::Permutation;
 pub use precision::Precision;
 pub use tape::Tape;
 pub use wppflow::WppFlow;
-pub use wppflow_gradient::{FlowGradient, Passed};
+pub use wppflow_gradient::{FlowGradient, ForwardPass};
 pub use wppflow_shape::WppFlowShape;

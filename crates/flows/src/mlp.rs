@@ -28,7 +28,7 @@ impl Linear {
 }
 
 /// First and second moment of a gradient, of the shape of its parameter.
-pub type Moments = [Tensor; 2];
+pub type AdamMoments = [Tensor; 2];
 
 /// `W_K relu(... relu(W_1 x + b_1) ...) + b_K`: `[B, in] -> [B, out]`.
 #[derive(Debug)]
@@ -210,7 +210,7 @@ impl Mlp {
     pub(crate) unsafe fn descend(
         &mut self,
         parts: &[&[Gradient]],
-        moments: &[Moments],
+        moments: &[AdamMoments],
         update: Update,
     ) -> Result<()> {
         let Some(fused) = &mut self.fused else { return Ok(()) };

@@ -6,7 +6,7 @@ use crate::clamp::{ClampForm, SoftClamp};
 use crate::coupling::Coupling;
 use crate::gradients::{Gradient, Gradients};
 use crate::layer::{Layer, check_vectors};
-use crate::mlp::{Mlp, Moments};
+use crate::mlp::{AdamMoments, Mlp};
 use crate::permutation::Permutation;
 use crate::precision::Precision;
 use crate::tape::Tape;
@@ -71,7 +71,6 @@ pub struct PatchNr {
     permutations: Vec<Vec<i64>>,
     flat: Shared<Tensor>,
     precision: Precision,
-    chunk: Option<i64>,
     /// Where the flow comes from: value range, hash of the training data, settings; goes into its file.
     pub provenance: BTreeMap<String, String>,
 }
@@ -123,7 +122,6 @@ impl PatchNr {
             permutations,
             flat: Shared::new(Tensor::new()),
             precision: Precision::Full,
-            chunk: None,
             provenance: BTreeMap::new(),
         };
         flow.adopt(Kind::Float, Device::Cpu)?;
@@ -179,11 +177,6 @@ impl PatchNr {
         self.chain.refresh()
     }
 
-    /// Patches evaluated at once: bounds the memory of [`PatchNr::nll_and_grad`].
-    pub fn set_chunk(&mut self, chunk: i64) {
-        self.chunk = Some(chunk.max(1));
-    }
-
     /// The architecture.
     pub fn shape(&self) -> PatchNrShape {
         self.shape
@@ -227,11 +220,11 @@ impl PatchNr {
     fn chunks(&self, n: i64) -> Vec<(i64, i64)> {
         // Large chunks fill a GPU. On a CPU the activations of one subnet should stay in the second-level cache;
         // where every operation is one of libtorch, they must also be worth its overhead.
-        let chunk = self.chunk.unwrap_or(match (self.device().is_cuda(), self.precision) {
+        let chunk = match (self.device().is_cuda(), self.precision) {
             (true, _) => 16_384,
             (false, Precision::Full) => 1024,
             (false, Precision::Bf16) => 256,
-        });
+        };
         (0..n).step_by(chunk as usize).map(|at| (at, chunk.min(n - at))).collect()
     }
 
@@ -312,7 +305,12 @@ impl PatchNr {
     /// [`Error::Shape`] where gradients or moments do not belong to this flow; [`Error::Value`] where moments share memory
     /// with each other, parameters or gradients.
     #[allow(unsafe_code)]
-    pub fn descend(&mut self, gradients: &[Gradients], moments: &[Moments], update: Update) -> Result<bool> {
+    pub fn descend(
+        &mut self,
+        gradients: &[Gradients],
+        moments: &[AdamMoments],
+        update: Update,
+    ) -> Result<bool> {
         let all = self.chain.parameters().len();
         if let Some(other) = gradients.iter().map(Gradients::len).chain([moments.len()]).find(|n| *n != all) {
             return Err(Error::shape("gradients or moments of a flow", all, other));

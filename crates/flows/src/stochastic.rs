@@ -46,6 +46,6 @@ mod training;
 pub use conditional::{ConditionalCoupling, ConditionalLayer};
 pub use energy::{ConditionalEnergy, Energy, Interpolated};
 pub use kernel::{Mala, MarkovKernel, Metropolis, Ula};
-pub use mixture::{GaussianMixture, MixtureProblem};
+pub use mixture::{DiagonalMixture, MixtureProblem};
 pub use scatterometry::Scatterometry;
 pub use snf::{ConditionalSnf, FlowShape, Stage};

@@ -2,7 +2,7 @@
 
 use crate::bijection::{Bijection, Mapped};
 use crate::image::layer::check_images;
-use crate::wppflow_shape::{Placed, WppFlowShape};
+use crate::wppflow_shape::{ResolvedLayer, WppFlowShape};
 use smalti_base::parallel::{Shared, in_operations};
 use smalti_base::{Error, Result, Seed, Space, seed::Stream};
 use smalti_operators::{Boundary, Grid, interpolate};
@@ -49,7 +49,7 @@ const PIXELS_AT_ONCE: i64 = 1 << 19;
 /// ```
 pub struct WppFlow {
     shape: WppFlowShape,
-    pub(crate) layers: Vec<Placed>,
+    pub(crate) layers: Vec<ResolvedLayer>,
     permutations: Vec<Vec<i64>>,
     flat: Shared<Tensor>,
     pub(crate) initialised: bool,
@@ -126,7 +126,7 @@ impl WppFlow {
     /// Names and tensors of all parameters, in a fixed order; they require gradients.
     pub fn parameters(&self) -> Vec<(String, &Tensor)> {
         let of_layer = |(k, placed)| {
-            let placed: &Placed = placed;
+            let placed: &ResolvedLayer = placed;
             placed.layer.parameters().into_iter().map(move |(name, t)| (format!("{k}.{name}"), t))
         };
         self.layers.iter().enumerate().flat_map(of_layer).collect()
@@ -156,7 +156,7 @@ impl WppFlow {
         let conditions = self.conditions("latent", z, Some(y))?;
         let _no_grad = tch::no_grad_guard();
         let mut value = z.shallow_clone();
-        for Placed { layer, resolution } in &mut self.layers {
+        for ResolvedLayer { layer, resolution } in &mut self.layers {
             layer.initialise(&value)?;
             let cond = layer.conditional().then(|| &conditions[*resolution]);
             value = layer.to_data(&value, cond)?.value;
@@ -245,7 +245,7 @@ impl Bijection for WppFlow {
     }
 }
 
-impl Placed {
+impl ResolvedLayer {
     /// The condition for this layer.
     pub(crate) fn condition<'a>(&self, conditions: &'a [Tensor]) -> Option<&'a Tensor> {
         conditions.get(self.resolution).filter(|_| self.layer.conditional())
@@ -254,9 +254,9 @@ impl Placed {
 
 /// Runs `step` over the layers, adding up log-determinants.
 pub(crate) fn run<'a>(
-    layers: impl Iterator<Item = &'a Placed>,
+    layers: impl Iterator<Item = &'a ResolvedLayer>,
     x: &Tensor,
-    mut step: impl FnMut(&'a Placed, &Tensor) -> Result<Mapped>,
+    mut step: impl FnMut(&'a ResolvedLayer, &Tensor) -> Result<Mapped>,
 ) -> Result<Mapped> {
     let log_det = Tensor::zeros([x.size()[0]], (x.kind(), x.device()));
     let mut total = Mapped { value: x.shallow_clone(), log_det };

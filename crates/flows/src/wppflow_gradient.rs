@@ -7,7 +7,7 @@ use smalti_base::Result;
 use tch::Tensor;
 
 /// A pass of a [`WppFlow`] latent to data without a graph, with what the way back needs.
-pub struct Passed {
+pub struct ForwardPass {
     /// `x = T(z; y)` and `log |det J_T(z)|`.
     pub mapped: Mapped,
     /// The input of every layer.
@@ -29,7 +29,7 @@ impl WppFlow {
     ///
     /// # Errors
     /// Those of [`crate::Bijection::to_data`].
-    pub fn pass(&self, z: &Tensor, y: &Tensor) -> Result<Passed> {
+    pub fn pass(&self, z: &Tensor, y: &Tensor) -> Result<ForwardPass> {
         let conditions = self.conditions("latent", z, Some(y))?;
         let _no_grad = tch::no_grad_guard();
         let mut inputs = Vec::with_capacity(self.layers.len());
@@ -37,7 +37,7 @@ impl WppFlow {
             inputs.push(z.shallow_clone());
             layer.layer.to_data(z, layer.condition(&conditions))
         })?;
-        Ok(Passed { mapped, inputs, conditions })
+        Ok(ForwardPass { mapped, inputs, conditions })
     }
 
     /// For a loss `L(x, l)`, `x, l = T(z; y)`: from `grad = dL/dx` (shape of `x`) and `grad_log_det = dL/dl_b`, the same
@@ -45,7 +45,7 @@ impl WppFlow {
     ///
     /// # Errors
     /// Those of libtorch where `grad` does not have the shape of `x`.
-    pub fn pull_back(&self, passed: &Passed, grad: &Tensor, grad_log_det: f64) -> Result<FlowGradient> {
+    pub fn pull_back(&self, passed: &ForwardPass, grad: &Tensor, grad_log_det: f64) -> Result<FlowGradient> {
         let mut latent = grad.shallow_clone();
         let mut parts = Vec::new();
         for (placed, z) in self.layers.iter().zip(&passed.inputs).rev() {

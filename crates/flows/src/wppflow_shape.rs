@@ -90,7 +90,7 @@ impl WppFlowShape {
     }
 
     /// The layers, latent to data, each with the number of the condition that it takes.
-    pub(crate) fn layers(&self, permutations: &[Vec<i64>], seed: Seed) -> Result<Vec<Placed>> {
+    pub(crate) fn layers(&self, permutations: &[Vec<i64>], seed: Seed) -> Result<Vec<ResolvedLayer>> {
         let all = self.channels()?;
         if permutations.len() != all.len() * self.blocks {
             let expected = format!("{}, one for every block", all.len() * self.blocks);
@@ -143,19 +143,19 @@ impl WppFlowShape {
 }
 
 /// A layer of the flow.
-pub(crate) struct Placed {
+pub(crate) struct ResolvedLayer {
     pub(crate) layer: Box<dyn ImageLayer>,
     /// The layer works at `2^resolution` times the observation's resolution.
     pub(crate) resolution: usize,
 }
 
 struct Building {
-    layers: Vec<Placed>,
+    layers: Vec<ResolvedLayer>,
     resolution: usize,
 }
 
 impl Building {
     fn add(&mut self, layer: impl ImageLayer + 'static) {
-        self.layers.push(Placed { layer: Box::new(layer), resolution: self.resolution });
+        self.layers.push(ResolvedLayer { layer: Box::new(layer), resolution: self.resolution });
     }
 }

@@ -15,8 +15,8 @@ use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 use smalti_priors::{PatchPrior, Patches, Sampling};
 use smalti_solvers::calibration::calibration;
 use smalti_solvers::{
-    Budget, Iteration, Observer, PatchNrTraining, PosteriorEnergy, Schedule, SnfTraining,
-    SnfTrainingSettings, TrainingSettings, run,
+    AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings, PosteriorEnergy, RunControl, Schedule,
+    SnfTraining, SnfTrainingSettings, run,
 };
 use tch::{Kind, Tensor};
 
@@ -55,9 +55,12 @@ fn posterior(flow: &PatchNr) -> Result<PosteriorEnergy> {
 fn trained(flow: ConditionalSnf, image: &Tensor, steps: u64) -> Result<ConditionalSnf> {
     let draw = Box::new(|stream: &mut Stream| pairs(image, BATCH, stream));
     let schedule = Schedule::Cosine { warmup: 0 };
-    let settings = SnfTrainingSettings { steps, rate: 2e-3, schedule, report_every: steps.div_ceil(4) };
+    let settings = SnfTrainingSettings {
+        adam: AdamSettings { steps, rate: 2e-3, schedule },
+        report_every: steps.div_ceil(4),
+    };
     let mut training = SnfTraining::new(flow, draw, settings, Seed::new(3))?;
-    run(&mut training, Budget::steps(steps), &Observer::default())?;
+    run(&mut training, steps, &RunControl::default())?;
     Ok(training.finish()?.flow)
 }
 
@@ -69,11 +72,9 @@ fn main() -> Result<()> {
     let image = |index| microstructure(200, 200, Seed::new(1), index);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
     let patches = PatchNrShape { patch_size: PATCH, axes: 2, blocks: 3, hidden: 32, clamp };
-    let settings = TrainingSettings {
-        steps: 10 * steps,
+    let settings = PatchNrTrainingSettings {
+        adam: AdamSettings { steps: 10 * steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 0 } },
         batch: 128,
-        rate: 2e-3,
-        schedule: Schedule::Cosine { warmup: 0 },
         validate_every: 10 * steps,
         validation_patches: 1000,
         early_stop: None,
@@ -86,7 +87,7 @@ fn main() -> Result<()> {
         settings,
         Seed::new(2),
     )?;
-    run(&mut training, Budget::steps(10 * steps), &Observer::default())?;
+    run(&mut training, 10 * steps, &RunControl::default())?;
     let prior = training.finish()?.flow;
 
     let condition = operator()?.range().len();

@@ -16,21 +16,21 @@ pub struct Estimate {
     /// Wall-clock seconds of the process that finished it, without learning.
     pub seconds: f64,
     /// Numbers that it knows about itself, by name.
-    pub figures: Figures,
+    pub figures: Metrics,
     /// What a reader must know about this one; empty where nothing.
     pub note: String,
     /// Draws of the posterior, `[S, C, H, W]`, where the method samples.
     pub draws: Option<Tensor>,
     /// Other images that are scored, too.
-    pub others: Vec<Other>,
+    pub others: Vec<ExtraImage>,
     /// Pictures of something else, such as a standard deviation.
-    pub maps: Vec<Map>,
+    pub maps: Vec<UncertaintyMap>,
     /// Curves.
     pub plots: Vec<Plot>,
 }
 
 /// Numbers by name.
-pub type Figures = BTreeMap<String, f64>;
+pub type Metrics = BTreeMap<String, f64>;
 
 impl Estimate {
     /// An image that took `seconds`, and nothing else.
@@ -38,7 +38,7 @@ impl Estimate {
         Self {
             image,
             seconds,
-            figures: Figures::new(),
+            figures: Metrics::new(),
             note: String::new(),
             draws: None,
             others: Vec::new(),
@@ -62,7 +62,7 @@ impl Estimate {
 
 /// An image beside the estimate that comes from the same computation, such as a mode or a draw.
 #[derive(Debug)]
-pub struct Other {
+pub struct ExtraImage {
     /// What is appended to the key of the estimate's row, such as `draw`.
     pub key: String,
     /// For readers.
@@ -88,7 +88,7 @@ pub enum Place {
 
 /// A picture of something that is no reconstruction, such as the standard deviation of samples.
 #[derive(Debug)]
-pub struct Map {
+pub struct UncertaintyMap {
     /// For file names.
     pub key: String,
     /// For readers.
@@ -147,7 +147,7 @@ pub struct TrainingCurve {
 #[derive(Serialize, Deserialize)]
 struct Text {
     seconds: f64,
-    figures: Figures,
+    figures: Metrics,
     note: String,
     others: Vec<(String, String, Option<f64>, Place)>,
     maps: Vec<[String; 3]>,
@@ -202,11 +202,11 @@ impl Persist for Estimate {
             |name: String| file.tensors.remove(&name).ok_or_else(|| damaged(format!("has no tensor {name}")));
         let mut others = Vec::new();
         for (i, (key, title, seconds, place)) in text.others.into_iter().enumerate() {
-            others.push(Other { key, title, image: take(format!("other.{i}"))?, seconds, place });
+            others.push(ExtraImage { key, title, image: take(format!("other.{i}"))?, seconds, place });
         }
         let mut maps = Vec::new();
         for (i, [key, title, caption]) in text.maps.into_iter().enumerate() {
-            maps.push(Map { key, title, caption, image: take(format!("map.{i}"))? });
+            maps.push(UncertaintyMap { key, title, caption, image: take(format!("map.{i}"))? });
         }
         Ok(Self {
             image: take("image".into())?,

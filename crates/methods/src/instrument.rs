@@ -1,12 +1,12 @@
 //! What makes observations, and what is learned from.
 
-use crate::estimate::Figures;
+use crate::estimate::Metrics;
 use crate::problem::{InverseProblem, Noise, ProblemKey, Range};
-use crate::settings::{Misfit, Settings};
+use crate::settings::{SettingFault, Settings};
 use smalti_base::metrics::{blur_effect, psnr, ssim};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Boundary, ImagingOperator};
-use smalti_solvers::Pairs;
+use smalti_solvers::PairedDataset;
 use std::path::Path;
 use tch::Tensor;
 
@@ -50,11 +50,11 @@ pub trait Instrument {
     ///
     /// # Errors
     /// Those of [`Instrument::truth`] and [`Instrument::observe`].
-    fn look(&self, name: &str, image: &Tensor, seed: Seed) -> Result<Seen> {
+    fn acquire(&self, name: &str, image: &Tensor, seed: Seed) -> Result<ObservedImage> {
         let truth = self.truth(name, image)?;
         let observation = self.observe(&truth, seed)?;
         let surroundings = self.surroundings(&observation)?;
-        Ok(Seen { truth, observation, surroundings })
+        Ok(ObservedImage { truth, observation, surroundings })
     }
 
     /// Images of the same material that an observation alone shows, to learn from without a reference: itself unless an instrument
@@ -73,12 +73,12 @@ pub trait Instrument {
     fn pose(&self, name: &str, observation: &Tensor, domain: Option<Space>) -> Result<InverseProblem>;
 
     /// How much coarser observations are, where they are images.
-    fn coarse(&self) -> Option<Coarse> {
+    fn downsampling(&self) -> Option<Downsampling> {
         None
     }
 
     /// Observed crops `[N, 1, h, w]` as problems are posed with them, and the forward operator on images of which nothing is known
-    /// beyond their edges: on `[B, 1, f h, f w]`, `f` the factor of [`Instrument::coarse`], continued as `form` says. Its
+    /// beyond their edges: on `[B, 1, f h, f w]`, `f` the factor of [`Instrument::downsampling`], continued as `form` says. Its
     /// output pixel `(i, j)` belongs to pixel `(i, j)` of a crop; the last rows and columns of a crop may have none.
     ///
     /// # Errors
@@ -95,14 +95,14 @@ pub trait Instrument {
     /// Those of drawing.
     fn phantom(&self, role: Role, seed: Seed, index: u64) -> Result<Tensor>;
 
-    /// Pairs of [`crate::Start`] and truth of a published data set in `folder`; or why there are none.
+    /// The name of a published data set in `folder`, and its pairs of [`crate::Start`] and truth; or why there are none.
     ///
     /// # Errors
     /// Those of reading.
     fn published_pairs<'a>(
         &'a self,
         folder: Option<&Path>,
-    ) -> Result<std::result::Result<Box<dyn Pairs + 'a>, String>> {
+    ) -> Result<std::result::Result<PublishedPairs<'a>, String>> {
         let _ = folder;
         Ok(Err("there are no published pairs of this problem".into()))
     }
@@ -148,7 +148,7 @@ pub trait Instrument {
     ///
     /// # Errors
     /// Those of the metrics.
-    fn score(&self, image: &Tensor, truth: &Tensor) -> Result<Figures> {
+    fn score(&self, image: &Tensor, truth: &Tensor) -> Result<Metrics> {
         let axes = self.scored(Space::of("image to score", truth)?);
         self.score_in(&Region { label: String::new(), axes }, image, truth)
     }
@@ -158,11 +158,11 @@ pub trait Instrument {
     ///
     /// # Errors
     /// Those of the metrics.
-    fn score_in(&self, region: &Region, image: &Tensor, truth: &Tensor) -> Result<Figures> {
+    fn score_in(&self, region: &Region, image: &Tensor, truth: &Tensor) -> Result<Metrics> {
         let slices = |t: Tensor| if t.dim() == 5 { t.f_flatten(1, 2) } else { Ok(t) };
         let (x, t) = (slices(region.of(image)?)?, slices(region.of(truth)?)?);
         let range = self.score_range(truth);
-        let mut figures = Figures::new();
+        let mut figures = Metrics::new();
         figures.insert("psnr".into(), psnr(&x, &t, range)?);
         figures.insert("ssim".into(), ssim(&x, &t, range)?);
         if x.dim() == 4 && x.size()[1] == 1 {
@@ -176,9 +176,20 @@ pub trait Instrument {
     fn protocol(&self) -> Vec<(&'static str, String)>;
 }
 
+/// Whether a two-dimensional network makes sense for what an instrument observes; else why not.
+pub(crate) fn two_dimensional(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+    match instrument.key() {
+        ProblemKey::Volume => Err("the network is two-dimensional".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The name of a data set and its pairs.
+pub type PublishedPairs<'a> = (&'static str, Box<dyn PairedDataset + 'a>);
+
 /// Observations that are images.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Coarse {
+pub struct Downsampling {
     /// How many pixels of the image there are to one of the observation, along each axis.
     pub factor: i64,
     /// Standard deviation of the white noise, at least 0.
@@ -216,7 +227,7 @@ impl Region {
 pub const LEAST_SCORED: i64 = 7;
 
 /// An image as an instrument sees it.
-pub struct Seen {
+pub struct ObservedImage {
     /// The image.
     pub truth: Tensor,
     /// The observation of it.
@@ -237,7 +248,7 @@ pub enum Role {
 }
 
 /// What may be learned from.
-pub struct Material<'a> {
+pub struct TrainingData<'a> {
     /// Images of the material.
     pub references: Vec<Tensor>,
     /// An image that measures the learning.
@@ -254,7 +265,7 @@ pub struct Material<'a> {
     pub folder: Option<&'a Path>,
 }
 
-impl<'a> Material<'a> {
+impl<'a> TrainingData<'a> {
     /// Nothing to learn from.
     pub fn none(instrument: &'a dyn Instrument) -> Self {
         Self {
@@ -300,7 +311,7 @@ pub trait Problem: 'static {
     ///
     /// # Errors
     /// The key that does not fit, and the problem.
-    fn check(_settings: &Self::Settings) -> std::result::Result<(), Misfit> {
+    fn check(_settings: &Self::Settings) -> std::result::Result<(), SettingFault> {
         Ok(())
     }
 

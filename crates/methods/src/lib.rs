@@ -1,13 +1,13 @@
 //! Reconstruction methods and inverse problems as objects: every method on every problem that it makes sense for.
 //!
-//! An [`Instrument`] simulates observations and poses [`InverseProblem`]s; a [`Method`] learns from a [`Material`] and becomes a
+//! An [`Instrument`] simulates observations and poses [`InverseProblem`]s; a [`Method`] learns from a [`TrainingData`] and becomes a
 //! [`Reconstructor`], which makes an [`Estimate`] of any such problem. Methods and problems are listed by name in
 //! [`registry::METHODS`] and [`registry::PROBLEMS`]; each is one file, its settings first. A [`Run`] carries seed, device and a
 //! request to stop, and keeps the state of what is unfinished.
 //!
 //! ```
 //! use smalti_base::{Result, Seed};
-//! use smalti_methods::{Instrument, Material, MethodEntry, Prepared, ProblemEntry, Run};
+//! use smalti_methods::{Instrument, TrainingData, MethodEntry, Prepared, ProblemEntry, Run};
 //! use tch::Device;
 //!
 //! fn main() -> Result<()> {
@@ -22,7 +22,7 @@
 //!     let settings = "weight = { half_squared_errors = 5e-4 }\niterations = 50\ntolerance = 1e-4";
 //!     let tv = (tv.read)(read(settings)).expect("settings");
 //!     let run = Run::new(Seed::new(3), Device::Cpu);
-//!     let nothing = Material::none(camera.as_ref());
+//!     let nothing = TrainingData::none(camera.as_ref());
 //!     let Prepared::Ready(tv) = tv.prepare(&nothing, &run)? else { return Ok(()) };
 //!     let problem = camera.pose("slice", &observation, None)?;
 //!     let estimate = tv.reconstruct(&problem, &run)?;
@@ -47,10 +47,11 @@ pub mod run;
 pub mod settings;
 mod start_method;
 pub mod synthetic;
+mod trained;
 pub mod wpp_training;
 
 pub use estimate::Estimate;
-pub use instrument::{Coarse, Instrument, Material, Problem, Region, Role, Seen};
+pub use instrument::{Downsampling, Instrument, ObservedImage, Problem, Region, Role, TrainingData};
 pub use method::{Learned, Learns, Method, Prepared, Reconstructor};
 pub use problem::{InverseProblem, Noise, ProblemKey, Range, Start, StartKind};
 pub use registry::{ConfiguredMethod, ConfiguredProblem, METHODS, MethodEntry, PROBLEMS, ProblemEntry};

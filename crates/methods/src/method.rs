@@ -1,10 +1,10 @@
 //! What a reconstruction method is.
 
-use crate::estimate::{Estimate, Figures, TrainingCurve};
-use crate::instrument::{Instrument, Material};
+use crate::estimate::{Estimate, Metrics, TrainingCurve};
+use crate::instrument::{Instrument, TrainingData};
 use crate::problem::InverseProblem;
 use crate::run::Run;
-use crate::settings::{Misfit, Settings};
+use crate::settings::{SettingFault, Settings};
 use smalti_base::{Result, Space};
 use tch::Tensor;
 
@@ -39,15 +39,20 @@ pub trait Method: 'static {
         _settings: &Self::Settings,
         _instrument: &dyn Instrument,
         _domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         Ok(())
+    }
+
+    /// Files that learning reads besides its material, each with its key.
+    fn files(_settings: &Self::Settings) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     /// Learns what it needs.
     ///
     /// # Errors
     /// Those of the material and of the training; [`smalti_base::Error::Cancelled`] on request.
-    fn prepare(settings: &Self::Settings, from: &Material<'_>, run: &Run) -> Result<Prepared>;
+    fn prepare(settings: &Self::Settings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared>;
 }
 
 /// What a method learns from before it can reconstruct, in the order in which a table lets its methods learn: what only looks at its
@@ -103,13 +108,13 @@ pub trait Reconstructor {
     ///
     /// # Errors
     /// Those of measuring.
-    fn assess(&self, _truth: &Tensor) -> Result<Figures> {
-        Ok(Figures::new())
+    fn assess(&self, _truth: &Tensor) -> Result<Metrics> {
+        Ok(Metrics::new())
     }
 
     /// What the figures of all estimates of a row say that the table does not; empty where nothing. Each holds the estimate's own
     /// figures, its scores, and those of [`Reconstructor::assess`].
-    fn summary(&self, _figures: &[Figures]) -> String {
+    fn summary(&self, _figures: &[Metrics]) -> String {
         String::new()
     }
 }

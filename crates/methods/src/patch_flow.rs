@@ -1,17 +1,18 @@
 //! A normalizing flow of patches, trained on reference images by forward KL.
 
 use crate::estimate::TrainingCurve;
-use crate::instrument::Material;
+use crate::instrument::TrainingData;
+use crate::map::patches_fit;
 use crate::method::Learned;
-use crate::run::{Persist, Run};
-use crate::settings::to_toml;
-use crate::settings::{Misfit, PrecisionChoice, Schedule};
+use crate::run::Run;
+use crate::settings::{PrecisionChoice, ScheduleChoice, SettingFault, to_toml};
+use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::checkpoint::data_hash;
 use smalti_base::{Result, Space};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, Precision, SoftClamp};
-use smalti_solvers::{PatchNrTraining, TrainingSettings};
+use smalti_solvers::{AdamSettings, PatchNrTraining, PatchNrTrainingSettings};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -49,7 +50,7 @@ pub struct PatchFlow {
     pub precision: PrecisionChoice,
     /// How the flow is trained.
     #[garde(dive)]
-    pub training: Training,
+    pub training: PatchFlowTraining,
 }
 
 /// The form of the soft clamp, see [`ClampForm`].
@@ -66,7 +67,7 @@ pub enum ClampChoice {
 /// Training of a flow on patches of reference images, by Adam on the mean negative log-likelihood.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Training {
+pub struct PatchFlowTraining {
     /// Steps, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
     pub steps: u64,
@@ -78,7 +79,7 @@ pub struct Training {
     pub learning_rate: f64,
     /// How the learning rate goes on.
     #[garde(skip)]
-    pub schedule: Schedule,
+    pub schedule: ScheduleChoice,
     /// Steps over which the learning rate grows linearly from zero before it follows the cosine; 0 where not
     /// given.
     #[serde(default)]
@@ -103,27 +104,19 @@ impl PatchFlow {
         key: &str,
         domain: Option<Space>,
         padding: i64,
-    ) -> std::result::Result<(), Misfit> {
-        let Training { schedule, warmup_steps, steps, .. } = self.training;
+    ) -> std::result::Result<(), SettingFault> {
+        let PatchFlowTraining { schedule, warmup_steps, steps, .. } = self.training;
         if let Some(problem) = schedule.misfit(warmup_steps, steps) {
             return Err((format!("{key}.training.warmup_steps"), problem));
         }
-        let Some(side) = domain.and_then(|domain| domain.axes().into_iter().min()) else { return Ok(()) };
-        if padding >= side {
-            return Err(("padding".into(), format!("not less than the {side} pixels of the images")));
-        }
-        if self.patch_size > side + 2 * padding {
-            let problem = format!("larger than the images of {} pixels", side + 2 * padding);
-            return Err((format!("{key}.patch_size"), problem));
-        }
-        Ok(())
+        patches_fit(domain, (self.patch_size, &format!("{key}.patch_size")), (padding, "padding"))
     }
 
     /// The flow, trained on the patches of the references of `from`.
     ///
     /// # Errors
     /// Those of the training; [`smalti_base::Error::Cancelled`] on request.
-    pub(crate) fn learn(&self, from: &Material<'_>, run: &Run) -> Result<LearnedFlow> {
+    pub(crate) fn learn(&self, from: &TrainingData<'_>, run: &Run) -> Result<LearnedFlow> {
         let precision = self.precision.on(run.device);
         let form = match self.clamp_form {
             ClampChoice::AlphaAtan => ClampForm::AlphaAtan,
@@ -135,7 +128,7 @@ impl PatchFlow {
         let trained = match &self.weights {
             Some(file) => {
                 let flow = given(Path::new(file), clamp, self.patch_size, axes)?;
-                TrainedFlow { flow, curve: TrainingCurve::default(), seconds: 0.0 }
+                Trained::given(flow)
             }
             None => {
                 let references = from.dequantised(run.seed)?;
@@ -156,65 +149,28 @@ impl PatchFlow {
         validation: Option<&Tensor>,
         precision: Precision,
         run: &Run,
-    ) -> Result<TrainedFlow> {
+    ) -> Result<Trained<PatchNr>> {
         let (patch_size, hidden) = (self.patch_size, self.hidden);
         let shape = PatchNrShape { patch_size, axes, blocks: self.blocks.max(1) as usize, hidden, clamp };
         let seed = run.seed.derive("patchNR", 0);
-        let flow = placed(PatchNr::new(shape, seed)?, run, precision)?;
+        let flow = on_device(PatchNr::new(shape, seed)?, run, precision)?;
         let training = &self.training;
-        let wanted = TrainingSettings {
-            steps: training.steps,
+        let wanted = PatchNrTrainingSettings {
+            adam: AdamSettings {
+                steps: training.steps,
+                rate: training.learning_rate,
+                schedule: training.schedule.after(training.warmup_steps),
+            },
             batch: training.batch.max(1) as usize,
-            rate: training.learning_rate,
-            schedule: training.schedule.after(training.warmup_steps),
             validate_every: training.validation_every,
             validation_patches: VALIDATION_PATCHES,
             early_stop: training.early_stop_after.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         };
         let iteration = PatchNrTraining::new(flow, references, validation, wanted, seed)?;
         let (trained, summary) = run.iterate("training", training.steps, iteration)?;
-        let mut curve = TrainingCurve::default();
-        for point in &trained.curve {
-            curve.training.push((point.step, point.train));
-            curve.validation.extend(point.validation.map(|value| (point.step, value)));
-        }
         run.publish(&format!("{}.safetensors", run.row()), |path| trained.flow.save(path))?;
-        Ok(TrainedFlow { flow: trained.flow, curve, seconds: summary.elapsed.as_secs_f64() })
-    }
-}
-
-/// A flow with the history of its training.
-struct TrainedFlow {
-    flow: PatchNr,
-    curve: TrainingCurve,
-    seconds: f64,
-}
-
-impl Persist for TrainedFlow {
-    fn to_checkpoint(&self) -> Result<Checkpoint> {
-        let mut file = self.flow.to_checkpoint();
-        file.set_meta("seconds", self.seconds);
-        for (name, points) in
-            [("curve.training", &self.curve.training), ("curve.validation", &self.curve.validation)]
-        {
-            let flat: Vec<f64> = points.iter().flat_map(|&(step, value)| [step as f64, value]).collect();
-            file.set_meta(name, points.len());
-            file.tensors.insert(name.into(), Tensor::f_from_slice(&flat)?);
-        }
-        Ok(file)
-    }
-
-    fn from_checkpoint(mut file: Checkpoint) -> Result<Self> {
-        let mut points = |name: &str| -> Result<Vec<(u64, f64)>> {
-            let n: i64 = file.meta_parsed(name)?;
-            let flat = Vec::<f64>::try_from(file.take(name, &[2 * n], Kind::Double)?)?;
-            Ok(flat.chunks_exact(2).map(|p| (p[0] as u64, p[1])).collect())
-        };
-        let curve =
-            TrainingCurve { training: points("curve.training")?, validation: points("curve.validation")? };
-        let seconds = file.meta_parsed("seconds")?;
-        let flow = PatchNr::from_checkpoint(file, Path::new("state of the run"))?;
-        Ok(Self { flow, curve, seconds })
+        let (curve, seconds) = (trained.curve.as_slice().into(), summary.elapsed.as_secs_f64());
+        Ok(Trained { model: trained.flow, curve, seconds })
     }
 }
 
@@ -227,11 +183,11 @@ pub(crate) struct LearnedFlow {
 }
 
 impl LearnedFlow {
-    fn new(trained: TrainedFlow, run: &Run, precision: Precision) -> Result<Self> {
-        let TrainedFlow { flow, curve, seconds } = trained;
+    fn new(trained: Trained<PatchNr>, run: &Run, precision: Precision) -> Result<Self> {
+        let Trained { model: flow, curve, seconds } = trained;
         let identity = format!("{} {precision:?}", data_hash(&[flow.flat_parameters()])?);
         let note = note(&curve, seconds, precision);
-        let flow = placed(flow, run, precision)?;
+        let flow = on_device(flow, run, precision)?;
         Ok(Self { flow, learned: Learned { identity, curve: Some(curve), note } })
     }
 }
@@ -248,7 +204,7 @@ fn note(curve: &TrainingCurve, seconds: f64, precision: Precision) -> String {
 }
 
 /// The flow on the device of the run, computing in `precision`.
-fn placed(mut flow: PatchNr, run: &Run, precision: Precision) -> Result<PatchNr> {
+fn on_device(mut flow: PatchNr, run: &Run, precision: Precision) -> Result<PatchNr> {
     flow.to(run.device, Kind::Float)?;
     flow.set_precision(precision)?;
     Ok(flow)

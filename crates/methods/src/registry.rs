@@ -1,11 +1,11 @@
 //! All methods and problems by name, as files name them.
 
-use crate::instrument::{Instrument, Material, Problem};
+use crate::instrument::{Instrument, Problem, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
     bicubic::Bicubic, dip_tv::DipTv, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
-    fill_in::FillIn, langevin::LangevinChains, patchnr::PatchNr, sinkhorn::Sinkhorn, smoothed_tv::SmoothedTv,
-    tv::Tv, wpp::Wpp, wppflow::WppFlow, wppnet::WppNet,
+    fill_in::FillIn, langevin::LangevinChains, patchnr::PatchNrMap, sinkhorn::SinkhornMap,
+    smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp, wppflow::WppFlowSampling, wppnet::WppNet,
 };
 use crate::problem::ProblemKey;
 use crate::problems::{
@@ -13,7 +13,7 @@ use crate::problems::{
     volume::Volume,
 };
 use crate::run::Run;
-use crate::settings::{Misfit, Settings, to_toml};
+use crate::settings::{SettingFault, Settings, to_toml};
 use smalti_base::{Result, Space};
 use std::path::Path;
 use std::rc::Rc;
@@ -29,12 +29,12 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<DipTv>(),
     MethodEntry::of::<FbpUnet>(),
     MethodEntry::of::<Epll>(),
-    MethodEntry::of::<PatchNr>(),
+    MethodEntry::of::<PatchNrMap>(),
     MethodEntry::of::<Wpp>(),
-    MethodEntry::of::<Sinkhorn>(),
+    MethodEntry::of::<SinkhornMap>(),
     MethodEntry::of::<LangevinChains>(),
     MethodEntry::of::<WppNet>(),
-    MethodEntry::of::<WppFlow>(),
+    MethodEntry::of::<WppFlowSampling>(),
 ];
 
 /// All problems.
@@ -123,19 +123,26 @@ impl ProblemEntry {
 /// A method with its settings.
 pub trait ConfiguredMethod {
     /// The first value that is out of its range: its key, and the problem.
-    fn out_of_range(&self) -> Option<Misfit>;
+    fn out_of_range(&self) -> Option<SettingFault>;
 
     /// Whether images of `domain`, observed by `instrument`, can be reconstructed.
     ///
     /// # Errors
     /// The key that does not fit, and the problem.
-    fn check(&self, instrument: &dyn Instrument, domain: Option<Space>) -> std::result::Result<(), Misfit>;
+    fn check(
+        &self,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), SettingFault>;
+
+    /// The files that learning reads, see [`Method::files`].
+    fn files(&self) -> Vec<(&'static str, String)>;
 
     /// Learns what the method needs.
     ///
     /// # Errors
     /// Those of [`Method::prepare`].
-    fn prepare(&self, from: &Material<'_>, run: &Run) -> Result<Prepared>;
+    fn prepare(&self, from: &TrainingData<'_>, run: &Run) -> Result<Prepared>;
 
     /// The settings as TOML.
     fn to_toml(&self) -> String;
@@ -144,13 +151,13 @@ pub trait ConfiguredMethod {
 /// A problem with its settings.
 pub trait ConfiguredProblem {
     /// The first value that is out of its range: its key, and the problem.
-    fn out_of_range(&self) -> Option<Misfit>;
+    fn out_of_range(&self) -> Option<SettingFault>;
 
     /// Whether the settings fit together.
     ///
     /// # Errors
     /// The key that does not fit, and the problem.
-    fn check(&self) -> std::result::Result<(), Misfit>;
+    fn check(&self) -> std::result::Result<(), SettingFault>;
 
     /// The files that the instrument reads, see [`Problem::files`].
     fn files(&self) -> Vec<(&'static str, String)>;
@@ -170,15 +177,23 @@ struct OfMethod<M: Method>(M::Settings);
 struct OfProblem<P: Problem>(P::Settings);
 
 impl<M: Method> ConfiguredMethod for OfMethod<M> {
-    fn out_of_range(&self) -> Option<Misfit> {
+    fn out_of_range(&self) -> Option<SettingFault> {
         out_of_range(&self.0)
     }
 
-    fn check(&self, instrument: &dyn Instrument, domain: Option<Space>) -> std::result::Result<(), Misfit> {
+    fn check(
+        &self,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), SettingFault> {
         M::check(&self.0, instrument, domain)
     }
 
-    fn prepare(&self, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn files(&self) -> Vec<(&'static str, String)> {
+        M::files(&self.0)
+    }
+
+    fn prepare(&self, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         M::prepare(&self.0, from, run)
     }
 
@@ -188,11 +203,11 @@ impl<M: Method> ConfiguredMethod for OfMethod<M> {
 }
 
 impl<P: Problem> ConfiguredProblem for OfProblem<P> {
-    fn out_of_range(&self) -> Option<Misfit> {
+    fn out_of_range(&self) -> Option<SettingFault> {
         out_of_range(&self.0)
     }
 
-    fn check(&self) -> std::result::Result<(), Misfit> {
+    fn check(&self) -> std::result::Result<(), SettingFault> {
         P::check(&self.0)
     }
 
@@ -209,7 +224,7 @@ impl<P: Problem> ConfiguredProblem for OfProblem<P> {
     }
 }
 
-fn out_of_range<S: Settings>(settings: &S) -> Option<Misfit> {
+fn out_of_range<S: Settings>(settings: &S) -> Option<SettingFault> {
     let report = settings.validate().err()?;
     let (path, error) = report.iter().next()?;
     Some((path.to_string(), error.message().to_owned()))

@@ -3,7 +3,7 @@
 use smalti_base::checkpoint::{Checkpoint, text_hash};
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed};
-use smalti_solvers::{Budget, Cancel, Ended, Iteration, Keep, Observer, Summary, run};
+use smalti_solvers::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, StopReason, run};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -146,11 +146,15 @@ impl Run {
         stage: &str,
         steps: u64,
         mut iteration: I,
-    ) -> Result<(I::Output, Summary)> {
-        let keep = self.path(stage).map(|path| Keep { path, every: EVERY, identity: self.identity.clone() });
-        let observer = Observer { cancel: self.cancel.clone(), keep };
-        let summary = run(&mut iteration, Budget::steps(steps), &observer)?;
-        if let Ended::Cancelled(_) = summary.ended {
+    ) -> Result<(I::Output, RunSummary)> {
+        let checkpoints = self.path(stage).map(|path| CheckpointPolicy {
+            path,
+            every: EVERY,
+            identity: self.identity.clone(),
+        });
+        let control = RunControl { cancel: self.cancel.clone(), checkpoints };
+        let summary = run(&mut iteration, steps, &control)?;
+        if let StopReason::Cancelled(_) = summary.reason {
             return Err(self.cancelled());
         }
         Ok((iteration.finish()?, summary))

@@ -15,7 +15,7 @@ use smalti_solvers::AdamSettings;
 use tch::Device;
 
 /// What does not fit: the key within the settings, and the problem.
-pub type Misfit = (String, String);
+pub type SettingFault = (String, String);
 
 /// The settings of a method or a problem: what a file says, with ranges that are checked.
 pub trait Settings: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static {}
@@ -25,14 +25,14 @@ impl<T: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static>
 /// How a learning rate goes on over the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Schedule {
+pub enum ScheduleChoice {
     /// It stays.
     Constant,
     /// It falls to zero as half a cosine.
     Cosine,
 }
 
-impl Schedule {
+impl ScheduleChoice {
     /// The schedule of a solver, after `warmup` steps in which the rate grows.
     pub fn after(self, warmup: u64) -> smalti_solvers::Schedule {
         match self {
@@ -88,7 +88,7 @@ pub struct Descent {
     pub learning_rate: f64,
     /// How the learning rate goes on.
     #[garde(skip)]
-    pub schedule: Schedule,
+    pub schedule: ScheduleChoice,
 }
 
 impl From<Descent> for AdamSettings {
@@ -131,7 +131,7 @@ impl Weight {
     ///
     /// # Errors
     /// The key that does not suit it, and the problem.
-    pub fn suits(self, noise: &Noise) -> std::result::Result<(), Misfit> {
+    pub fn suits(self, noise: &Noise) -> std::result::Result<(), SettingFault> {
         match (self, noise) {
             (Self::SquaredErrors(_), Noise::Poisson(_)) => {
                 Err(("weight.squared_errors".into(), NO_SQUARED_ERRORS.into()))
@@ -176,7 +176,7 @@ impl TvWeight {
     ///
     /// # Errors
     /// The key that does not suit it, and the problem.
-    pub fn suits(self, noise: &Noise) -> std::result::Result<(), Misfit> {
+    pub fn suits(self, noise: &Noise) -> std::result::Result<(), SettingFault> {
         match (self, noise) {
             (Self::HalfSquaredErrors(_), Noise::Poisson(_)) => {
                 Err(("weight.half_squared_errors".into(), NO_SQUARED_ERRORS.into()))
@@ -258,7 +258,7 @@ pub struct Converge {
 ///
 /// # Errors
 /// The key and the problem.
-pub fn check_form(form: Boundary) -> std::result::Result<(), Misfit> {
+pub fn check_form(form: Boundary) -> std::result::Result<(), SettingFault> {
     match form {
         Boundary::ReflectBy(pixels) if !(0..=31).contains(&pixels) => {
             Err(("form.reflect-by".into(), format!("not 0 to 31 pixels, got {pixels}")))

@@ -1,8 +1,10 @@
 //! Training by the Wasserstein patch prior on observed crops and one reference image, without pairs: what WPPNets and WPPFlows share.
 
-use crate::instrument::{Coarse, Instrument, Material};
+use crate::estimate::TrainingCurve;
+use crate::instrument::{Downsampling, Instrument, TrainingData};
 use crate::run::Run;
-use crate::settings::{Misfit, Schedule, check_form};
+use crate::settings::{ScheduleChoice, SettingFault, check_form};
+use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
@@ -10,7 +12,7 @@ use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Boundary, ImagingOperator};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
-use smalti_solvers::{WppNetData, WppNetSettings};
+use smalti_solvers::{AdamSettings, Generator, WppTraining, WppTrainingData, WppTrainingSettings};
 use tch::Tensor;
 
 /// Side of the crops that are cut from observations of the references, in observed pixels; neighbours are half of it apart.
@@ -19,10 +21,10 @@ const CROP: i64 = 25;
 /// A training.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct WppTraining {
+pub struct CropTrainingSettings {
     /// How long.
     #[garde(dive)]
-    pub length: Length,
+    pub length: TrainingLength,
     /// Crops a step, 1 to 10,000.
     #[garde(range(min = 1, max = 10_000))]
     pub batch: usize,
@@ -38,7 +40,7 @@ pub struct WppTraining {
     pub learning_rate: f64,
     /// How the learning rate goes on.
     #[garde(skip)]
-    pub schedule: Schedule,
+    pub schedule: ScheduleChoice,
     /// Steps over which the learning rate grows before it follows the cosine, 0 to 100 million; 0 where not given.
     #[serde(default)]
     #[garde(range(max = 100_000_000))]
@@ -69,23 +71,23 @@ pub struct WppTraining {
 /// How long a training goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, Validate)]
 #[serde(rename_all = "snake_case")]
-pub enum Length {
+pub enum TrainingLength {
     /// So many steps, 1 to 100 million.
     Steps(#[garde(range(min = 1, max = 100_000_000))] u64),
     /// So many times through all crops, 1 to 1 million.
     Epochs(#[garde(range(min = 1, max = 1_000_000))] u64),
 }
 
-impl WppTraining {
+impl CropTrainingSettings {
     /// Whether the settings fit together, under the key `training`.
     ///
     /// # Errors
     /// The key that does not fit, and the problem.
-    pub(crate) fn check(&self) -> std::result::Result<(), Misfit> {
+    pub(crate) fn check(&self) -> std::result::Result<(), SettingFault> {
         check_form(self.form).map_err(|(key, problem)| (format!("training.{key}"), problem))?;
         let steps = match self.length {
-            Length::Steps(steps) => steps,
-            Length::Epochs(_) => u64::MAX,
+            TrainingLength::Steps(steps) => steps,
+            TrainingLength::Epochs(_) => u64::MAX,
         };
         let problem = self.schedule.misfit(self.warmup_steps, steps);
         problem.map_or(Ok(()), |problem| Err(("training.warmup_steps".into(), problem)))
@@ -95,12 +97,12 @@ impl WppTraining {
     ///
     /// # Errors
     /// [`Error::Value`], [`Error::Shape`] where material and instrument do not suit such a training.
-    pub(crate) fn inputs(&self, from: &Material<'_>, run: &Run) -> Result<Inputs> {
+    pub(crate) fn inputs(&self, from: &TrainingData<'_>, run: &Run) -> Result<TrainingInputs> {
         let [reference] = &from.references[..] else {
             return Err(Error::value("reference images", "one", from.references.len()));
         };
-        let coarse =
-            coarse(from.instrument).map_err(|got| Error::value("observations", "coarse images", got))?;
+        let downsampling = downsampling(from.instrument)
+            .map_err(|got| Error::value("observations", "coarse images", got))?;
         let observed =
             |image: &Tensor, purpose: &str| from.instrument.observe(image, run.seed.derive(purpose, 0));
         let crops = match &from.observations {
@@ -123,23 +125,58 @@ impl WppTraining {
         let posed = |crops: Tensor| Ok::<_, Error>(from.instrument.on_crops(&crops, self.form)?.0);
         let count = crops.size()[0].max(1) as usize;
         let batch = self.batch.min(count);
-        Ok(Inputs {
+        Ok(TrainingInputs {
             validation: validation.map(posed).transpose()?,
             crops,
             reference: reference.shallow_clone(),
             operator,
-            prior: WppNetSettings::prior(self.centred)
+            prior: WppTrainingSettings::prior(self.centred)
                 .with_patch_size(self.patch_size)
                 .with_stride(self.patch_stride)
                 .with_references(ReferencePatches::Random(self.reference_patches))
                 .with_dual(DualMethod::AveragedSgd { steps: self.psi_steps, step: 1.0 }),
             steps: match self.length {
-                Length::Steps(steps) => steps,
-                Length::Epochs(epochs) => epochs * (count / batch) as u64,
+                TrainingLength::Steps(steps) => steps,
+                TrainingLength::Epochs(epochs) => epochs * (count / batch) as u64,
             },
             batch,
-            coarse,
+            instrument: from.instrument.identity(),
+            downsampling,
         })
+    }
+
+    /// Trains `generator` on `inputs` and publishes its file, called after the row; with the seconds of the training.
+    ///
+    /// # Errors
+    /// Those of the training; [`Error::Cancelled`] on request.
+    pub(crate) fn train<G: Generator>(
+        &self,
+        mut generator: G,
+        inputs: &TrainingInputs,
+        seed: Seed,
+        run: &Run,
+    ) -> Result<Trained<G>> {
+        generator.provenance().insert("operator".into(), inputs.instrument.clone());
+        let adam = AdamSettings {
+            steps: inputs.steps,
+            rate: self.learning_rate,
+            schedule: self.schedule.after(self.warmup_steps),
+        };
+        let settings = WppTrainingSettings::altekrueger_2023_wppnet(inputs.batch)
+            .with_adam(adam)
+            .with_batch(inputs.batch)
+            .with_lambda(self.lambda)
+            .with_validations(self.validation_every);
+        let mut iteration = WppTraining::new(generator, inputs.data(), settings, seed)?;
+        if let Some(events) = run.events("training", &run.row())? {
+            iteration = iteration.with_events(events);
+        }
+        let (trained, summary) = run.iterate("training", inputs.steps, iteration)?;
+        run.publish(&format!("{}.safetensors", run.row()), |path| {
+            trained.generator.to_checkpoint().save(path)
+        })?;
+        let seconds = summary.elapsed.as_secs_f64();
+        Ok(Trained { model: trained.generator, curve: TrainingCurve::default(), seconds })
     }
 
     /// At most `validation_crops` crops of `size` of observations, drawn once.
@@ -154,14 +191,14 @@ impl WppTraining {
 ///
 /// # Errors
 /// Why such a training makes no sense for it, for readers.
-pub(crate) fn coarse(instrument: &dyn Instrument) -> std::result::Result<Coarse, String> {
-    instrument.coarse().ok_or_else(|| {
+pub(crate) fn downsampling(instrument: &dyn Instrument) -> std::result::Result<Downsampling, String> {
+    instrument.downsampling().ok_or_else(|| {
         "its observations are no images on a grid that goes a whole number of times into that of the results".into()
     })
 }
 
 /// What a training takes.
-pub(crate) struct Inputs {
+pub(crate) struct TrainingInputs {
     crops: Tensor,
     validation: Option<Tensor>,
     reference: Tensor,
@@ -169,12 +206,14 @@ pub(crate) struct Inputs {
     prior: WppSettings,
     pub(crate) steps: u64,
     pub(crate) batch: usize,
-    pub(crate) coarse: Coarse,
+    /// The identity of the instrument.
+    pub(crate) instrument: String,
+    pub(crate) downsampling: Downsampling,
 }
 
-impl Inputs {
-    pub(crate) fn data(&self) -> WppNetData<'_> {
-        WppNetData {
+impl TrainingInputs {
+    pub(crate) fn data(&self) -> WppTrainingData<'_> {
+        WppTrainingData {
             operator: &self.operator,
             crops: &self.crops,
             validation: self.validation.as_ref(),
@@ -217,7 +256,7 @@ pub fn tiles(images: &Tensor, size: [i64; 2], step: [i64; 2]) -> Result<Tensor> 
 
 #[cfg(test)]
 mod tests {
-    use crate::{Instrument, Material, MethodEntry, Prepared, ProblemEntry, Run};
+    use crate::{Instrument, MethodEntry, Prepared, ProblemEntry, Run, TrainingData};
     use smalti_base::Seed;
     use tch::Device;
     use toml::de::Deserializer;
@@ -234,10 +273,10 @@ mod tests {
     fn observations_are_made_where_none_are_given() {
         let camera = camera("form = 'reflect'");
         let image = |k| crate::synthetic::microstructure(64, 64, Seed::new(1), k).unwrap();
-        let from = Material {
+        let from = TrainingData {
             references: vec![image(0)],
             validation: Some(image(1)),
-            ..Material::none(camera.as_ref())
+            ..TrainingData::none(camera.as_ref())
         };
         let training = "training = { length = { epochs = 1 }, batch = 1, form = 'valid', lambda = 0.02, learning_rate = 1e-3, \
                         schedule = 'constant', validation_every = 1, validation_crops = 2, patch_size = 4, patch_stride = 2, \

@@ -10,7 +10,7 @@ use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::Precision;
 use smalti_operators::{Boundary, Convolution, Gaussian, Operator, kernel};
 use smalti_priors::TotalVariation;
-use smalti_solvers::{Budget, Dip, DipSettings, Iteration, Observer, Problem, UNetSettings, run};
+use smalti_solvers::{Dip, DipSettings, Iteration, Objective, RunControl, UNetSettings, run};
 use tch::{Kind, Tensor};
 
 const SIGMA: f64 = 0.1;
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     let operator = Convolution::blur(Space::image(1, side, side), &kernel::gaussian(5, 0.8)?, form)?;
     let clean = operator.apply(&truth)?;
     let observation = &clean + Seed::new(2).at("noise", 0).normal(&clean.size()) * SIGMA;
-    let problem = Problem {
+    let problem = Objective {
         operator: &operator,
         likelihood: &Gaussian::new(SIGMA)?,
         observation: &observation,
@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     };
     let mut dip = Dip::new(problem, settings, Seed::new(3))?;
     // The first step is slower: libtorch prepares its kernels.
-    run(&mut dip, Budget::steps(1), &Observer::default())?;
+    run(&mut dip, 1, &RunControl::default())?;
     let start = std::time::Instant::now();
     for k in 1..steps {
         let step = dip.step(k)?;

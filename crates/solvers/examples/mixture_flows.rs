@@ -10,7 +10,7 @@ use smalti_base::{Result, Seed, device};
 use smalti_flows::stochastic::{ConditionalSnf, FlowShape, Mala, MarkovKernel, MixtureProblem};
 use smalti_flows::{ClampForm, SoftClamp};
 use smalti_solvers::distances::wasserstein1;
-use smalti_solvers::{Budget, Iteration, Observer, Schedule, SnfTraining, SnfTrainingSettings, run};
+use smalti_solvers::{AdamSettings, Iteration, RunControl, Schedule, SnfTraining, SnfTrainingSettings, run};
 use tch::{Kind, Tensor};
 
 const BATCH: i64 = 512;
@@ -19,9 +19,12 @@ const OBSERVATIONS: u64 = 10;
 fn trained(flow: ConditionalSnf, problem: &MixtureProblem, steps: u64, seed: Seed) -> Result<ConditionalSnf> {
     let draw = Box::new(|stream: &mut smalti_base::seed::Stream| Ok(problem.pairs(BATCH, stream)));
     let schedule = Schedule::Cosine { warmup: 0 };
-    let settings = SnfTrainingSettings { steps, rate: 2e-3, schedule, report_every: steps.div_ceil(4) };
+    let settings = SnfTrainingSettings {
+        adam: AdamSettings { steps, rate: 2e-3, schedule },
+        report_every: steps.div_ceil(4),
+    };
     let mut training = SnfTraining::new(flow, draw, settings, seed)?;
-    run(&mut training, Budget::steps(steps), &Observer::default())?;
+    run(&mut training, steps, &RunControl::default())?;
     let trained = training.finish()?;
     let curve: Vec<String> = trained.curve.iter().map(|c| format!("{:.2}", c.train)).collect();
     println!("    training path NLL {}", curve.join(", "));

@@ -12,7 +12,8 @@ use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Boundary, Convolution, Gaussian, Operator, PixelGrid, interpolate, kernel};
 use smalti_priors::{PatchPrior, Sampling};
 use smalti_solvers::{
-    AdamSettings, Budget, Iteration, Map, Observer, PatchNrTraining, Problem, Schedule, TrainingSettings, run,
+    AdamSettings, Iteration, Map, Objective, PatchNrTraining, PatchNrTrainingSettings, RunControl, Schedule,
+    run,
 };
 use tch::{Kind, Tensor};
 
@@ -28,18 +29,16 @@ fn train(image: &Tensor, validation: &Tensor) -> Result<PatchNr> {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
     let flow =
         PatchNr::new(PatchNrShape { patch_size: 4, axes: 2, blocks: 3, hidden: 64, clamp }, Seed::new(3))?;
-    let settings = TrainingSettings {
-        steps: 500,
+    let settings = PatchNrTrainingSettings {
+        adam: AdamSettings { steps: 500, rate: 5e-3, schedule: Schedule::Cosine { warmup: 20 } },
         batch: 128,
-        rate: 5e-3,
-        schedule: Schedule::Cosine { warmup: 20 },
         validate_every: 100,
         validation_patches: 1000,
         early_stop: None,
     };
     let images = std::slice::from_ref(image);
     let mut training = PatchNrTraining::new(flow, images, Some(validation), settings, Seed::new(4))?;
-    let summary = run(&mut training, Budget::steps(500), &Observer::default())?;
+    let summary = run(&mut training, 500, &RunControl::default())?;
     let trained = training.finish()?;
     println!("trained {} steps in {:.1} s", summary.steps, summary.elapsed.as_secs_f64());
     for point in &trained.curve {
@@ -68,7 +67,7 @@ fn main() -> Result<()> {
     // J(x) = 1/n nll(F(x), y) + w R(x), from the interpolated observation.
     let start = interpolate(&observation, operator.grid(), domain, Boundary::Periodic)?;
     let mut prior = PatchPrior::new(&flow, domain, Sampling::Grid(2), Seed::new(5))?;
-    let problem = Problem {
+    let problem = Objective {
         operator: &operator,
         likelihood: &Gaussian::new(sigma)?,
         observation: &observation,
@@ -77,7 +76,7 @@ fn main() -> Result<()> {
     };
     let settings = AdamSettings { steps: 200, rate: 0.02, schedule: Schedule::Cosine { warmup: 0 } };
     let mut map = Map::new(problem, &start, settings)?;
-    let summary = run(&mut map, Budget::steps(200), &Observer::default())?;
+    let summary = run(&mut map, 200, &RunControl::default())?;
     let result = map.finish()?;
     println!("reconstructed in {:.1} s", summary.elapsed.as_secs_f64());
 

@@ -4,7 +4,7 @@
 
 use smalti_base::{Result, Seed};
 use smalti_solvers::{
-    Budget, Iteration, Observer, Pair, Pairs, UNet, UNetSettings, UNetTraining, UNetTrainingSettings, run,
+    Iteration, Pair, PairedDataset, RunControl, UNet, UNetSettings, UNetTraining, UNetTrainingSettings, run,
 };
 use tch::Tensor;
 
@@ -14,7 +14,7 @@ struct Squares {
     count: Option<u64>,
 }
 
-impl Pairs for Squares {
+impl PairedDataset for Squares {
     fn count(&self) -> Option<u64> {
         self.count
     }
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
         UNet::new(UNetSettings { channels: vec![16, 16, 32], ..UNetSettings::fbp_unet() }, Seed::new(3))?;
     let settings = UNetTrainingSettings { crop: Some(32), ..UNetTrainingSettings::fbp_unet(300, 8) };
     let mut training = UNetTraining::new(net, &train, Some(&validation), settings, Seed::new(4))?;
-    let summary = run(&mut training, Budget::steps(300), &Observer::default())?;
+    let summary = run(&mut training, 300, &RunControl::default())?;
     println!("trained {} steps in {:.1} s", summary.steps, summary.elapsed.as_secs_f64());
     let trained = training.finish()?;
     for point in trained.curve.iter().step_by(4) {

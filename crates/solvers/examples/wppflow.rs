@@ -12,7 +12,8 @@ use smalti_flows::{WppFlow, WppFlowShape};
 use smalti_operators::{Boundary, Convolution, Operator, PixelGrid, interpolate};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
-    Budget, Iteration, Observer, Schedule, WppFlowSettings, WppFlowTraining, WppNetData, run,
+    AdamSettings, Iteration, RunControl, Schedule, WppFlowGenerator, WppTraining, WppTrainingData,
+    WppTrainingSettings, run,
 };
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -57,11 +58,11 @@ fn main() -> Result<()> {
     let small = operator(20)?;
     let crops = observe(&small, "training", &stripes("training", 40, 20)?)?;
     let reference = stripes("reference", 8, 40)?.f_reshape([1, 1, 320, 40])?;
-    let prior = WppFlowSettings::prior(true)
+    let prior = WppTrainingSettings::prior(true)
         .with_patch_size(4)
         .with_references(ReferencePatches::Random(500))
         .with_dual(DualMethod::AveragedSgd { steps: 3, step: 1.0 });
-    let data = WppNetData {
+    let data = WppTrainingData {
         operator: &small,
         crops: &crops,
         validation: None,
@@ -75,20 +76,16 @@ fn main() -> Result<()> {
         origin: small.grid().origin.0,
         ..WppFlowShape::altekrueger_2023_x4()?
     };
-    let settings = WppFlowSettings {
-        batch: 4,
-        lambda: 20.0,
-        noise: NOISE,
-        rate: 2e-3,
-        schedule: Schedule::Cosine { warmup: 5 },
-        steps,
-        validate_every: (steps / 4).max(1),
-        ..WppFlowSettings::altekrueger_2023(40)
-    };
+    let settings = WppTrainingSettings::altekrueger_2023_wppflow(40)
+        .with_adam(AdamSettings { steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 5 } })
+        .with_batch(4)
+        .with_lambda(20.0)
+        .with_validations((steps / 4).max(1));
     let flow = WppFlow::new(shape, Seed::new(3))?;
     println!("{} parameters", flow.flat_parameters().numel());
-    let mut training = WppFlowTraining::new(flow, data, settings, Seed::new(4))?;
-    let summary = run(&mut training, Budget::steps(steps), &Observer::default())?;
+    let generator = WppFlowGenerator { noise: NOISE, ..WppFlowGenerator::altekrueger_2023(flow) };
+    let mut training = WppTraining::new(generator, data, settings, Seed::new(4))?;
+    let summary = run(&mut training, steps, &RunControl::default())?;
     println!("trained {} steps in {:.1} s", summary.steps, summary.elapsed.as_secs_f64());
     let trained = training.finish()?;
     for point in &trained.curve {
@@ -99,7 +96,7 @@ fn main() -> Result<()> {
     let large = operator(60)?;
     let truth = stripes("test", 1, 60)?;
     let y = observe(&large, "test", &truth)?;
-    let samples = trained.flow.sample(&y, 20, &mut Seed::new(5).at("samples", 0))?;
+    let samples = trained.generator.flow.sample(&y, 20, &mut Seed::new(5).at("samples", 0))?;
     let (average, deviation) =
         (samples.f_mean_dim(0i64, true, None::<Kind>)?, samples.f_std_dim(0i64, false, true)?);
     let bicubic = interpolate(&y, large.grid(), large.domain(), Boundary::Periodic)?;

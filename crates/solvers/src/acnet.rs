@@ -1,6 +1,6 @@
 //! The small asymmetric convolutional network (ACNet) that WPPNets train.
 
-use crate::convolution::laid_out;
+use crate::memory_format::to_fastest_memory_format;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::parallel::{self, Shared};
 use smalti_base::{Error, Result, Seed};
@@ -299,5 +299,5 @@ fn stages(factor: i64) -> Result<Vec<i64>> {
 
 /// A 3x3 convolution with zeros around the image.
 fn convolve(x: &Tensor, kernel: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    Ok(x.f_conv2d(&laid_out(kernel)?, bias, [1, 1], [1, 1], [1, 1], 1)?)
+    Ok(x.f_conv2d(&to_fastest_memory_format(kernel)?, bias, [1, 1], [1, 1], [1, 1], 1)?)
 }

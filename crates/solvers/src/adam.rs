@@ -1,10 +1,40 @@
 //! Adam with a state that can be saved.
 
-use crate::fused;
+use crate::fused_adam;
+use crate::schedule::{Schedule, check_rate};
 use smalti_base::parallel::{self, Shared};
 use smalti_base::{Error, Result, checkpoint::Checkpoint, slices};
 use smalti_kernels::adam::Update;
 use tch::{Kind, Tensor};
+
+/// Steps and learning rate of a minimisation by Adam.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamSettings {
+    /// Number of steps, which the schedule refers to.
+    pub steps: u64,
+    /// Learning rate, in units of the parameters a step.
+    pub rate: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+}
+
+impl AdamSettings {
+    /// `steps` steps at the learning rate `rate`.
+    pub fn constant(steps: u64, rate: f64) -> Self {
+        Self { steps, rate, schedule: Schedule::Constant }
+    }
+
+    /// The learning rate of step `k`.
+    pub fn rate_at(&self, k: u64) -> f64 {
+        self.rate * self.schedule.factor(k, self.steps)
+    }
+
+    /// # Errors
+    /// [`Error::Value`] where the learning rate is not positive and finite.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_rate(self.rate).map(|_| ())
+    }
+}
 
 /// Adam with bias correction (Kingma and Ba 2015, algorithm 1); `eps` is added to the corrected root.
 ///
@@ -127,7 +157,7 @@ impl Adam {
                 let gradients: Vec<Tensor> = parts.iter().map(|g| part(&g[k])).collect::<Result<_>>()?;
                 // SAFETY: the tensors of the update do not overlap, as checked, nor do blocks; every block is the work of
                 // one thread, and outside of it nobody uses tensors that are lent to this function (decision 013).
-                if !unsafe { fused::step(&moving, &gradients, update) } {
+                if !unsafe { fused_adam::step(&moving, &gradients, update) } {
                     plain(moving, &gradients, update)?;
                 }
             }

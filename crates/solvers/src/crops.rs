@@ -16,27 +16,27 @@ pub(crate) fn batch(crops: &Tensor, size: usize, seed: Seed, k: u64) -> Result<T
 }
 
 /// The observed pixels that the operator has.
-pub(crate) fn observed(operator: &dyn Operator, y: &Tensor) -> Result<Tensor> {
+pub(crate) fn observed_by(operator: &dyn Operator, y: &Tensor) -> Result<Tensor> {
     let range = operator.range();
     Ok(y.f_narrow(2, 0, range.height)?.f_narrow(3, 0, range.width)?)
 }
 
 /// Checks that the operator goes from images of `domain` to observations that are no larger than crops, `[h, w]`.
-pub(crate) fn fits(operator: &dyn Operator, domain: Space, crop: &[i64]) -> Result<()> {
+pub(crate) fn check_operator(operator: &dyn Operator, domain: Space, crop: &[i64]) -> Result<()> {
     if operator.domain() != domain {
-        return Err(Error::shape("domain of the operator", domain, operator.domain()));
+        return Err(Error::shape("domain of the operator", domain.batch(1), operator.domain().batch(1)));
     }
     let range = operator.range();
     let [height, width] = range.plane("range of the operator")?;
     if range.channels != 1 || height > crop[0] || width > crop[1] {
         let expected = format!("at most the {} x {} pixels of a crop", crop[0], crop[1]);
-        return Err(Error::shape("range of the operator", expected, range));
+        return Err(Error::shape("range of the operator", expected, range.batch(1)));
     }
     Ok(())
 }
 
 /// Crops as networks need them, checked.
-pub(crate) fn ready(what: &str, crops: &Tensor, device: Device) -> Result<Tensor> {
+pub(crate) fn checked(what: &str, crops: &Tensor, device: Device) -> Result<Tensor> {
     match crops.size()[..] {
         [n, 1, h, w] if n * h * w > 0 && crops.is_floating_point() => {}
         _ => {

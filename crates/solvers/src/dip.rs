@@ -2,7 +2,7 @@
 
 use crate::adam::Adam;
 use crate::check;
-use crate::map::Problem;
+use crate::map::Objective;
 use crate::run::{Iteration, Step};
 use crate::schedule::{Schedule, check_rate};
 use crate::unet::{Statistics, UNet, UNetSettings};
@@ -35,13 +35,10 @@ pub struct DipSettings {
 }
 
 impl DipSettings {
-    /// The weight of the total variation that belongs to [`DipSettings::baguer_2020`], against the Poisson negative
-    /// log-likelihood, both summed: [`smalti_priors::weight::from_sums`] converts it. (It was chosen for the anisotropic
-    /// total variation, which is up to `sqrt(2)` times ours.)
-    pub const BAGUER_2020_LAMBDA: f64 = 7.0;
-
     /// The settings for low-dose CT (LoDoPaB): 17,000 steps at the learning rate 5e-4, noise of standard deviation 0.1,
-    /// gradients clipped at norm 1, [`UNetSettings::dip`].
+    /// gradients clipped at norm 1, [`UNetSettings::dip`]. The weight of the total variation that belongs to them is 7 against
+    /// the Poisson negative log-likelihood, both summed: [`smalti_priors::weight::from_sums`] converts it. (It was chosen for the
+    /// anisotropic total variation, which is up to `sqrt(2)` times ours.)
     ///
     /// # Reference
     /// Baguer, Leuschner, Schmidt, "Computed tomography reconstruction using deep image prior and learned
@@ -89,7 +86,7 @@ pub struct Reconstruction {
     pub curve: Vec<DipPoint>,
 }
 
-/// Minimises `J(G(z))`, `J(x) = 1/n nll(F(x), y) + w R(x)` ([`Problem`]), over the weights of a network `G` by Adam,
+/// Minimises `J(G(z))`, `J(x) = 1/n nll(F(x), y) + w R(x)` ([`Objective`]), over the weights of a network `G` by Adam,
 /// with fixed noise `z`. With the total variation as `R` it is known as DIP+TV.
 ///
 /// The result is the image of the step with the smallest objective, which fluctuates from step to step. Batch
@@ -107,7 +104,7 @@ pub struct Reconstruction {
 /// Ulyanov, Vedaldi, Lempitsky, "Deep image prior", CVPR (2018); with the total variation and the choice of the
 /// result as in Baguer, Leuschner, Schmidt, Inverse Problems 36 (2020).
 pub struct Dip<'a> {
-    problem: Problem<'a>,
+    problem: Objective<'a>,
     settings: DipSettings,
     net: UNet,
     parameters: Vec<Tensor>,
@@ -132,7 +129,7 @@ impl<'a> Dip<'a> {
     /// [`Error::Shape`] where the observation does not fit the operator or images are not of one channel;
     /// [`Error::Value`] where it is not finite or not float32, images are too small for the network, or a setting is out
     /// of range.
-    pub fn new(problem: Problem<'a>, settings: DipSettings, seed: Seed) -> Result<Self> {
+    pub fn new(problem: Objective<'a>, settings: DipSettings, seed: Seed) -> Result<Self> {
         check_rate(settings.rate)?;
         for (what, zero) in [
             ("steps of a deep image prior", settings.steps == 0),

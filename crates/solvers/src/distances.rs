@@ -205,7 +205,7 @@ impl Histogram {
 mod tests {
     use super::*;
     use smalti_base::Seed;
-    use smalti_flows::stochastic::{Energy, GaussianMixture};
+    use smalti_flows::stochastic::{DiagonalMixture, Energy};
 
     #[test]
     fn a_shift_costs_its_length() {
@@ -249,7 +249,7 @@ mod tests {
         let double = |t: &[f64]| Tensor::from_slice(t);
         let means = double(&[-0.4, 0.3, 0.2, 0.5, -0.2, -0.3]).reshape([2, 3]);
         let density =
-            GaussianMixture::new(&double(&[1.0, 3.0]), &means, &double(&[0.01, 0.02, 0.03])).unwrap();
+            DiagonalMixture::new(&double(&[1.0, 3.0]), &means, &double(&[0.01, 0.02, 0.03])).unwrap();
         let masses = |points| {
             Histogram::of_energy(3, 12, points, |x| density.energy(&x.to_kind(Kind::Double))).unwrap()
         };

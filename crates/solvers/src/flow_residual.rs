@@ -1,6 +1,6 @@
 //! How far the samples of a conditional flow are from the data.
 
-use crate::crops::{fits, observed, ready};
+use crate::crops::{check_operator, checked, observed_by};
 use crate::run::finite;
 use smalti_base::parallel::{self, Shared};
 use smalti_base::{Result, Seed};
@@ -20,10 +20,10 @@ use tch::Kind;
 /// [`smalti_base::Error::NonFinite`] where a sample is not finite.
 pub fn flow_residual(flow: &WppFlow, operator: &dyn Operator, y: &tch::Tensor, seed: Seed) -> Result<f64> {
     let _no_grad = tch::no_grad_guard();
-    let y = Shared::new(ready("observations", y, flow.device())?.f_to_kind(flow.kind())?);
+    let y = Shared::new(checked("observations", y, flow.device())?.f_to_kind(flow.kind())?);
     let size = y.size();
     let domain = flow.images(size[2], size[3]);
-    fits(operator, domain, &size[2..])?;
+    check_operator(operator, domain, &size[2..])?;
     let samples = parallel::map(size[0] as usize, |i| {
         let y = y.f_narrow(0, i as i64, 1)?;
         let z = seed.at("latents of a residual", i as u64).normal(&domain.batch(1));
@@ -32,7 +32,7 @@ pub fn flow_residual(flow: &WppFlow, operator: &dyn Operator, y: &tch::Tensor, s
     let mut sum = 0.0;
     for (i, x) in samples.iter().enumerate() {
         let y = y.f_narrow(0, i as i64, 1)?;
-        let residual = operator.apply(x)?.f_sub(&observed(operator, &y)?)?;
+        let residual = operator.apply(x)?.f_sub(&observed_by(operator, &y)?)?;
         sum += residual.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])?;
     }
     let residual = (sum / samples.len() as f64).sqrt();

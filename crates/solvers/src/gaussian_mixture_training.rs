@@ -4,8 +4,8 @@ mod kmeans;
 mod patches;
 mod state;
 
-use crate::patchnr_training::CurvePoint;
 use crate::run::{Iteration, Step, finite};
+use crate::training_history::{CurvePoint, record};
 use kmeans::{Lloyd, Points};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Error, Result, Seed};
@@ -99,11 +99,11 @@ pub struct TrainedGaussianMixture {
 ///
 /// ```
 /// use smalti_base::Seed;
-/// use smalti_solvers::{Budget, GaussianMixtureSettings, GaussianMixtureTraining, Iteration, Observer, run};
+/// use smalti_solvers::{GaussianMixtureSettings, GaussianMixtureTraining, Iteration, RunControl, run};
 /// let image = Seed::new(1).at("image", 0).uniform(&[1, 1, 40, 30]);
 /// let settings = GaussianMixtureSettings { patch_size: 3, components: 4, ..GaussianMixtureSettings::paper() };
 /// let mut training = GaussianMixtureTraining::new(&[image], None, settings, Seed::new(2))?;
-/// run(&mut training, Budget::steps(30), &Observer::default())?;
+/// run(&mut training, 30, &RunControl::default())?;
 /// let mixture = training.finish()?.mixture;
 /// assert_eq!(mixture.components(), 4);
 /// # Ok::<(), smalti_base::Error>(())
@@ -263,13 +263,9 @@ impl Iteration for GaussianMixtureTraining {
             Stage::Clusters { centres, .. } => self.of_clusters(&points, &centres)?,
             Stage::Em { mixture, .. } => mixture,
         };
-        let provenance = &mut mixture.provenance;
-        provenance.insert("training_data_sha256".into(), self.data_hash);
-        provenance.insert("training".into(), format!("{:?}", self.settings));
-        provenance.insert("seed".into(), self.seed.value().to_string());
-        provenance.insert("value_range".into(), "[0, 1]".into());
+        record(&mut mixture.provenance, self.data_hash, format!("{:?}", self.settings), self.seed);
         if let Some(value) = self.curve.last().and_then(|point| point.validation) {
-            provenance.insert("validation_nll".into(), value.to_string());
+            mixture.provenance.insert("validation_nll".into(), value.to_string());
         }
         Ok(TrainedGaussianMixture { mixture, curve: self.curve })
     }

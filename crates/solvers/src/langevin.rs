@@ -4,16 +4,16 @@
 //!
 //! `E(x) = nll(F(x), y) + lambda R(x) = n J(x)`, `lambda = n w`,
 //!
-//! where [`Problem`](crate::Problem) minimises the *mean* `J(x) = 1/n nll(F(x), y) + w R(x)` over the `n` values of the
-//! observation. One `Problem` therefore has its MAP estimate where its posterior has its mode, and a published weight of
+//! where [`Objective`](crate::Objective) minimises the *mean* `J(x) = 1/n nll(F(x), y) + w R(x)` over the `n` values of the
+//! observation. One `Objective` therefore has its MAP estimate where its posterior has its mode, and a published weight of
 //! `nll + lambda R` is converted as for MAP estimation: `smalti_priors::weight::from_likelihood_sum(lambda, n)`.
 //!
 //! ```
 //! use smalti_base::{Result, Seed, Space};
 //! use smalti_operators::{Gaussian, Identity};
 //! use smalti_priors::Regularizer;
-//! use smalti_solvers::langevin::{Langevin, LangevinSettings, Method, overdispersed};
-//! use smalti_solvers::{Budget, Iteration, Observer, Problem, run};
+//! use smalti_solvers::langevin::{Langevin, LangevinScheme, LangevinSettings, overdispersed};
+//! use smalti_solvers::{Iteration, Objective, RunControl, run};
 //! use tch::{Kind, Tensor};
 //! /// R(x) = mean x^2 / 2.
 //! struct Small;
@@ -27,7 +27,7 @@
 //! }
 //! let domain = Space::image(1, 3, 4);
 //! let y = Seed::new(1).at("observation", 0).uniform(&domain.batch(1));
-//! let problem = Problem {
+//! let problem = Objective {
 //!     operator: &Identity::new(domain),
 //!     likelihood: &Gaussian::new(0.1)?,
 //!     observation: &y,
@@ -35,7 +35,7 @@
 //!     weight: 1.0,
 //! };
 //! let settings = LangevinSettings {
-//!     method: Method::Mala { target: Some(Method::OPTIMAL_ACCEPTANCE) },
+//!     scheme: LangevinScheme::Mala { target: Some(LangevinScheme::OPTIMAL_ACCEPTANCE) },
 //!     step_size: 1e-3,
 //!     burn_in: 200,
 //!     draws: 200,
@@ -44,9 +44,9 @@
 //!     pixels: vec![[0, 1, 2]],
 //! };
 //! let starts = overdispersed(&y, 4, 0.1, Seed::new(2))?;
-//! let steps = Budget::steps(settings.steps());
+//! let steps = settings.steps();
 //! let mut chains = Langevin::new(problem, &starts, settings, Seed::new(3))?;
-//! run(&mut chains, steps, &Observer::default())?;
+//! run(&mut chains, steps, &RunControl::default())?;
 //! let found = chains.finish()?;
 //! assert_eq!(found.samples.size(), [4, 10, 1, 3, 4]);
 //! assert!(found.variance.mean(Kind::Double).double_value(&[]) < 0.02);
@@ -64,8 +64,8 @@ pub mod samples;
 pub mod settings;
 mod target;
 
-pub use moments::Moments;
+pub use moments::RunningMoments;
 pub use preconditioner::Preconditioner;
 pub use sampler::{Langevin, overdispersed};
 pub use samples::{PosteriorSamples, Quantity, Trace};
-pub use settings::{LangevinSettings, Method};
+pub use settings::{LangevinScheme, LangevinSettings};

@@ -1,19 +1,19 @@
 //! The one run loop, MAP estimation, training and comparison methods.
 //!
-//! Everything that goes on in steps is an [`Iteration`]; [`run`](run::run) drives it with progress, logs, a stop
-//! at NaN, cancellation and checkpoints.
+//! Everything that goes on in steps is an [`Iteration`]; [`run`](run::run) drives it with logs, a stop
+//! at NaN, cancellation and checkpoints; with the feature `progress` also with a progress bar.
 //!
 //! ```
 //! use smalti_base::{Seed, Space};
 //! use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 //! use smalti_priors::TotalVariation;
-//! use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
+//! use smalti_solvers::{AdamSettings, Iteration, Map, Objective, RunControl, Schedule, run};
 //! let domain = Space::image(1, 24, 32);
 //! let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic)?;
 //! let truth = Seed::new(1).at("image", 0).uniform(&domain.batch(1));
 //! let observation = operator.apply(&truth)?;
 //! let mut prior = TotalVariation::new(domain, 1e-3)?;
-//! let problem = Problem {
+//! let problem = Objective {
 //!     operator: &operator,
 //!     likelihood: &Gaussian::new(0.01)?,
 //!     observation: &observation,
@@ -22,15 +22,15 @@
 //! };
 //! let settings = AdamSettings { steps: 20, rate: 0.02, schedule: Schedule::Constant };
 //! let mut map = Map::new(problem, &truth.zeros_like(), settings)?;
-//! let summary = run(&mut map, Budget::steps(20), &Observer::default())?;
+//! let summary = run(&mut map, 20, &RunControl::default())?;
 //! assert_eq!(summary.steps, 20);
 //! let x = map.finish()?;
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
+//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`training_history`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
 //! [`gaussian_mixture_training`],
-//! [`acnet`], [`wppnet_training`], [`wppflow_training`], [`flow_residual()`], [`unet`], [`dip`], [`pairs`], [`unet_training`], [`langevin`],
+//! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`unet_training`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
 
@@ -38,47 +38,51 @@ pub mod acnet;
 pub mod adam;
 pub mod calibration;
 mod check;
-mod convolution;
 mod crops;
+pub mod dataset;
 pub mod dip;
 pub mod distances;
 mod flow_residual;
-mod fused;
+mod fused_adam;
 pub mod gaussian_mixture_training;
 pub mod langevin;
 pub mod map;
 pub mod margin;
-pub mod pairs;
+mod memory_format;
 pub mod patchnr_training;
 pub mod posterior_energy;
+mod progress;
 pub mod run;
 pub mod schedule;
 pub mod snf_training;
+pub mod training_history;
 pub mod tv;
 pub mod unet;
 pub mod unet_training;
-pub mod wppflow_training;
-pub mod wppnet_training;
+pub mod wpp_training;
 
 pub use acnet::AcNet;
-pub use adam::Adam;
+pub use adam::{Adam, AdamSettings};
 pub use calibration::{Calibration, Coverage, calibration};
+pub use dataset::{Pair, PairedDataset};
 pub use dip::{Dip, DipPoint, DipSettings, Reconstruction};
 pub use flow_residual::flow_residual;
 pub use gaussian_mixture_training::{
     GaussianMixtureSettings, GaussianMixtureTraining, TrainedGaussianMixture,
 };
-pub use langevin::{Langevin, LangevinSettings, Method, PosteriorSamples};
-pub use map::{AdamSettings, Map, Problem};
+pub use langevin::{Langevin, LangevinScheme, LangevinSettings, PosteriorSamples};
+pub use map::{Map, Objective};
 pub use margin::Margin;
-pub use pairs::{Pair, Pairs};
-pub use patchnr_training::{CurvePoint, PatchNrTraining, Trained, TrainingSettings};
+pub use patchnr_training::{PatchNrTraining, PatchNrTrainingSettings, TrainedPatchNr};
 pub use posterior_energy::PosteriorEnergy;
-pub use run::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, Summary, run};
+pub use run::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, Step, StopReason, run};
 pub use schedule::Schedule;
 pub use snf_training::{SnfTraining, SnfTrainingSettings, TrainedSnf};
+pub use training_history::CurvePoint;
 pub use tv::TvPrimalDual;
 pub use unet::{Statistics, UNet, UNetSettings};
 pub use unet_training::{TrainedUNet, UNetTraining, UNetTrainingSettings};
-pub use wppflow_training::{TrainedWppFlow, WppFlowSettings, WppFlowTraining};
-pub use wppnet_training::{TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining};
+pub use wpp_training::generator::Generator;
+pub use wpp_training::wppflow::WppFlowGenerator;
+pub use wpp_training::wppnet::WppNetGenerator;
+pub use wpp_training::{TrainedGenerator, WppTraining, WppTrainingData, WppTrainingSettings};

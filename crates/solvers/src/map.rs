@@ -1,9 +1,8 @@
 //! MAP estimation.
 
-use crate::adam::Adam;
+use crate::adam::{Adam, AdamSettings};
 use crate::check;
 use crate::run::{Iteration, Step, finite};
-use crate::schedule::{Schedule, check_rate};
 use smalti_base::{Error, Result, checkpoint::Checkpoint};
 use smalti_operators::{Likelihood, Operator};
 use smalti_priors::Regularizer;
@@ -13,7 +12,7 @@ use tch::{Kind, Tensor};
 ///
 /// Data term and regularizer are both means, so that the weight `w` does not depend on the size of the image;
 /// [`smalti_priors::weight`] converts published weights.
-pub struct Problem<'a> {
+pub struct Objective<'a> {
     /// The forward operator `F`.
     pub operator: &'a dyn Operator,
     /// The likelihood of `y` given `F(x)`.
@@ -26,21 +25,10 @@ pub struct Problem<'a> {
     pub weight: f64,
 }
 
-/// How it is minimised.
-#[derive(Debug, Clone, Copy)]
-pub struct AdamSettings {
-    /// Number of steps, which the schedule refers to.
-    pub steps: u64,
-    /// Learning rate, in grey values a step.
-    pub rate: f64,
-    /// How the learning rate changes.
-    pub schedule: Schedule,
-}
-
-/// Minimises [`Problem`] over all pixels by Adam, over `x >= 0` where [`Map::nonnegative`] says so; the regularizer is
+/// Minimises [`Objective`] over all pixels by Adam, over `x >= 0` where [`Map::nonnegative`] says so; the regularizer is
 /// refreshed before every step.
 pub struct Map<'a> {
-    problem: Problem<'a>,
+    problem: Objective<'a>,
     settings: AdamSettings,
     x: Tensor,
     adam: Adam,
@@ -53,9 +41,9 @@ impl<'a> Map<'a> {
     /// # Errors
     /// [`Error::Shape`] where image or observation do not fit the operator; [`Error::Value`] where they are not
     /// finite, differ in dtype or device, or a setting is out of range.
-    pub fn new(problem: Problem<'a>, initial: &Tensor, settings: AdamSettings) -> Result<Self> {
+    pub fn new(problem: Objective<'a>, initial: &Tensor, settings: AdamSettings) -> Result<Self> {
         check::images(problem.operator, initial, problem.observation)?;
-        check_rate(settings.rate)?;
+        settings.check()?;
         if !(problem.weight >= 0.0 && problem.weight.is_finite()) {
             return Err(Error::value("weight of the regularizer", "a number >= 0", problem.weight));
         }
@@ -99,7 +87,7 @@ impl Iteration for Map<'_> {
         finite("data term", k, data)?;
         let (prior, prior_grad) = p.prior.value_and_grad(&self.x)?;
         let data_grad = p.operator.vjp(&self.x, &slope)? / n;
-        let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
+        let rate = self.settings.rate_at(k);
         let grad = data_grad + prior_grad * p.weight;
         self.adam.step(&[self.x.shallow_clone()], &[vec![grad]], rate)?;
         let terms = vec![("objective", data + p.weight * prior), ("data term", data), ("prior", prior)];

@@ -15,13 +15,13 @@ use tch::Tensor;
 /// use smalti_base::{Seed, Space};
 /// use smalti_operators::{Boundary, Convolution, Gaussian, Operator, PixelGrid, interpolate};
 /// use smalti_priors::TotalVariation;
-/// use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Margin, Observer, Problem, Schedule, run};
+/// use smalti_solvers::{AdamSettings, Margin, Iteration, Map, Objective, RunControl, Schedule, run};
 /// let image = Space::image(1, 24, 32);
 /// let a = Convolution::superresolution(image, 4, 1.0, 2, Boundary::Valid)?;
 /// let observation = a.apply(&Seed::new(1).at("image", 0).uniform(&image.batch(1)))?;
 /// let margin = Margin::new(&a, 6)?;
 /// let initial = interpolate(&observation, a.grid(), image, Boundary::Valid)?;
-/// let problem = Problem {
+/// let problem = Objective {
 ///     operator: margin.operator(),
 ///     likelihood: &Gaussian::new(0.01)?,
 ///     observation: &observation,
@@ -30,7 +30,7 @@ use tch::Tensor;
 /// };
 /// let settings = AdamSettings { steps: 5, rate: 0.02, schedule: Schedule::Constant };
 /// let mut map = Map::new(problem, &margin.start(&initial, Seed::new(2))?, settings)?;
-/// run(&mut map, Budget::steps(5), &Observer::default())?;
+/// run(&mut map, 5, &RunControl::default())?;
 /// assert_eq!(margin.cut(&map.finish()?)?.size(), image.batch(1));
 /// # Ok::<(), smalti_base::Error>(())
 /// ```

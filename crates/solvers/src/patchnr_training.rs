@@ -1,8 +1,8 @@
 //! Training a patchNR flow by forward KL.
 
-use crate::adam::Adam;
+use crate::adam::{Adam, AdamSettings};
 use crate::run::{Iteration, Step};
-use crate::schedule::{Schedule, check_rate};
+use crate::training_history::{CurvePoint, TrainingHistory, record};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{Gradients, PatchNr};
@@ -11,15 +11,11 @@ use tch::{Kind, Tensor};
 
 /// Settings of [`PatchNrTraining`].
 #[derive(Debug, Clone)]
-pub struct TrainingSettings {
-    /// Number of steps, which the schedule refers to.
-    pub steps: u64,
+pub struct PatchNrTrainingSettings {
+    /// Steps and learning rate.
+    pub adam: AdamSettings,
     /// Patches a step, drawn uniformly with replacement from one image, which is drawn uniformly among all.
     pub batch: usize,
-    /// Learning rate of Adam.
-    pub rate: f64,
-    /// How the learning rate changes.
-    pub schedule: Schedule,
     /// Steps between two validations.
     pub validate_every: u64,
     /// Validation patches, a fixed random set.
@@ -28,41 +24,8 @@ pub struct TrainingSettings {
     pub early_stop: Option<u32>,
 }
 
-/// One point of a training curve.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CurvePoint {
-    /// Steps done.
-    pub step: u64,
-    /// Mean training loss since the point before.
-    pub train: f64,
-    /// Mean loss of the validation patches.
-    pub validation: Option<f64>,
-}
-
-impl CurvePoint {
-    /// Puts a curve into a checkpoint.
-    pub(crate) fn save(curve: &[Self], file: &mut Checkpoint) {
-        let values: Vec<f64> =
-            curve.iter().flat_map(|c| [c.step as f64, c.train, c.validation.unwrap_or(f64::NAN)]).collect();
-        file.tensors.insert("training.curve".into(), Tensor::from_slice(&values));
-        file.set_meta("training.points", curve.len());
-    }
-
-    /// Takes a curve out of a checkpoint.
-    pub(crate) fn restore(state: &mut Checkpoint) -> Result<Vec<Self>> {
-        let points: i64 = state.meta_parsed("training.points")?;
-        let values = Vec::<f64>::try_from(state.take("training.curve", &[3 * points], Kind::Double)?)?;
-        let point = |c: &[f64]| Self {
-            step: c[0] as u64,
-            train: c[1],
-            validation: Some(c[2]).filter(|v| v.is_finite()),
-        };
-        Ok(values.chunks_exact(3).map(point).collect())
-    }
-}
-
 /// A trained flow.
-pub struct Trained {
+pub struct TrainedPatchNr {
     /// The flow: the last one, or the best one with early stopping.
     pub flow: PatchNr,
     /// The training curve.
@@ -77,15 +40,13 @@ pub struct Trained {
 /// never unfolded.
 pub struct PatchNrTraining {
     flow: PatchNr,
-    settings: TrainingSettings,
+    settings: PatchNrTrainingSettings,
     images: Vec<Tensor>,
     validation: Option<Tensor>,
     parameters: Vec<Tensor>,
     adam: Adam,
     seed: Seed,
-    curve: Vec<CurvePoint>,
-    /// Sum and number of the training losses since the last validation.
-    running: (f64, f64),
+    history: TrainingHistory,
     best: Option<(f64, Tensor)>,
     worse: u32,
 }
@@ -100,10 +61,10 @@ impl PatchNrTraining {
         mut flow: PatchNr,
         images: &[Tensor],
         validation: Option<&Tensor>,
-        settings: TrainingSettings,
+        settings: PatchNrTrainingSettings,
         seed: Seed,
     ) -> Result<Self> {
-        check_rate(settings.rate)?;
+        settings.adam.check()?;
         for (what, zero) in [
             ("batch", settings.batch == 0),
             ("validation interval", settings.validate_every == 0),
@@ -157,10 +118,7 @@ impl PatchNrTraining {
             })
             .transpose()?;
         let hash = data_hash(&images.iter().collect::<Vec<_>>())?;
-        flow.provenance.insert("training_data_sha256".into(), hash);
-        flow.provenance.insert("training".into(), format!("{settings:?}"));
-        flow.provenance.insert("seed".into(), seed.value().to_string());
-        flow.provenance.insert("value_range".into(), "[0, 1]".into());
+        record(&mut flow.provenance, hash, format!("{settings:?}"), seed);
         let parameters: Vec<Tensor> = flow.parameters().into_iter().map(|(_, t)| t.shallow_clone()).collect();
         let adam = Adam::new(&parameters);
         Ok(Self {
@@ -171,8 +129,7 @@ impl PatchNrTraining {
             parameters,
             adam,
             seed,
-            curve: Vec::new(),
-            running: (0.0, 0.0),
+            history: TrainingHistory::default(),
             best: None,
             worse: 0,
         })
@@ -188,13 +145,11 @@ impl PatchNrTraining {
     }
 
     fn validate(&mut self, step: u64) -> Result<Step> {
-        let train = self.running.0 / self.running.1.max(1.0);
-        self.running = (0.0, 0.0);
         let validation = match &self.validation {
             Some(patches) => Some(self.flow.nll(patches)?.mean(Kind::Double).double_value(&[])),
             None => None,
         };
-        self.curve.push(CurvePoint { step, train, validation });
+        let train = self.history.point(step, validation);
         let mut terms = vec![("training NLL", train)];
         terms.extend(validation.map(|v| ("validation NLL", v)));
         let mut report = Step { terms, done: None };
@@ -214,7 +169,7 @@ impl PatchNrTraining {
 }
 
 impl Iteration for PatchNrTraining {
-    type Output = Trained;
+    type Output = TrainedPatchNr;
 
     fn name(&self) -> String {
         "training patchNR".into()
@@ -222,40 +177,37 @@ impl Iteration for PatchNrTraining {
 
     fn step(&mut self, k: u64) -> Result<Step> {
         let (loss, gradients) = self.flow.loss_and_weight_grads(&self.batch(k)?)?;
-        let rate = self.settings.rate * self.settings.schedule.factor(k, self.settings.steps);
-        let update = self.adam.next_update(rate);
+        let update = self.adam.next_update(self.settings.adam.rate_at(k));
         if !self.flow.descend(&gradients, &self.adam.moments(), update)? {
             self.adam.apply(&self.parameters, &[Gradients::sum(&gradients)?], update)?;
             self.flow.refresh()?;
         }
-        self.running = (self.running.0 + loss, self.running.1 + 1.0);
-        if (k + 1).is_multiple_of(self.settings.validate_every) || k + 1 == self.settings.steps {
+        self.history.add(loss);
+        if (k + 1).is_multiple_of(self.settings.validate_every) || k + 1 == self.settings.adam.steps {
             self.validate(k + 1)
         } else {
             Ok(Step { terms: vec![("training NLL", loss)], done: None })
         }
     }
 
-    fn finish(mut self) -> Result<Trained> {
+    fn finish(mut self) -> Result<TrainedPatchNr> {
         if let Some((_, best)) = &self.best {
             let _no_grad = tch::no_grad_guard();
             self.flow.flat_parameters().shallow_clone().f_copy_(best)?;
             self.flow.refresh()?;
         }
-        let last = self.curve.last().and_then(|point| point.validation);
+        let last = self.history.last_validation();
         if let Some(value) = self.best.as_ref().map(|(v, _)| *v).or(last) {
             self.flow.provenance.insert("validation_nll".into(), value.to_string());
         }
-        Ok(Trained { flow: self.flow, curve: self.curve })
+        Ok(TrainedPatchNr { flow: self.flow, curve: self.history.curve })
     }
 
     fn save(&self) -> Option<Checkpoint> {
         let mut file = Checkpoint::default();
         file.tensors.insert("training.parameters".into(), self.flow.flat_parameters().copy());
         self.adam.save(&mut file);
-        let running = Tensor::from_slice(&[self.running.0, self.running.1]);
-        file.tensors.insert("training.running".into(), running);
-        CurvePoint::save(&self.curve, &mut file);
+        self.history.save(&mut file);
         file.metadata.insert("training.worse".into(), self.worse.to_string());
         if let Some((value, flat)) = &self.best {
             file.metadata.insert("training.best".into(), value.to_string());
@@ -270,9 +222,7 @@ impl Iteration for PatchNrTraining {
         let flat = state.take("training.parameters", &like.size(), like.kind())?;
         like.shallow_clone().f_copy_(&flat)?;
         self.adam.restore(&mut state)?;
-        let running = state.take("training.running", &[2], Kind::Double)?;
-        self.running = (running.double_value(&[0]), running.double_value(&[1]));
-        self.curve = CurvePoint::restore(&mut state)?;
+        self.history = TrainingHistory::restore(&mut state)?;
         self.worse = state.meta_parsed("training.worse")?;
         self.best = match state.metadata.contains_key("training.best") {
             true => {

@@ -7,7 +7,7 @@ use smalti_priors::Regularizer;
 use tch::Tensor;
 
 /// `E(x | y) = nll(F(x), y) + n w R(x)` for images and observations as vectors, row by row: `n` times what
-/// [`Problem`](crate::Problem) minimises, as in [`langevin`](crate::langevin).
+/// [`Objective`](crate::Objective) minimises, as in [`langevin`](crate::langevin).
 ///
 /// # Shapes
 /// `x: [B, C H W]`, channel by channel and row by row; `y: [B, C' H' W']` likewise; of volumes with all their slices.
@@ -23,7 +23,7 @@ pub struct PosteriorEnergy {
 }
 
 impl PosteriorEnergy {
-    /// The posterior with the weight `w >= 0` of a [`Problem`](crate::Problem).
+    /// The posterior with the weight `w >= 0` of an [`Objective`](crate::Objective).
     ///
     /// # Errors
     /// [`Error::Value`] where the weight is not a finite number >= 0.

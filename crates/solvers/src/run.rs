@@ -1,12 +1,12 @@
 //! The one loop behind MAP estimation, training and sampling.
 
+use crate::progress::Progress;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tracing_indicatif::span_ext::IndicatifSpanExt;
 
 /// A computation in steps.
 pub trait Iteration {
@@ -50,24 +50,8 @@ pub trait Iteration {
 pub struct Step {
     /// Named values to watch; the loop stops with an error where one is not finite.
     pub terms: Vec<(&'static str, f64)>,
-    /// Where the computation is done before its budget: the reason.
+    /// Where the computation is done before its last step: the reason.
     pub done: Option<String>,
-}
-
-/// How long a run may go on.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget {
-    /// At most so many steps, those before a resume counted in.
-    pub steps: u64,
-    /// No further step after so much time in this process.
-    pub time: Option<Duration>,
-}
-
-impl Budget {
-    /// `steps` steps, however long they take.
-    pub fn steps(steps: u64) -> Self {
-        Self { steps, time: None }
-    }
 }
 
 /// A request to stop, shared between the loop and whoever asks.
@@ -84,28 +68,11 @@ impl Cancel {
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
-
-    /// Turns the first Ctrl-C into a request; a second one ends the process at once (exit code 130).
-    ///
-    /// # Errors
-    /// [`Error::Value`] where the process has another handler already.
-    pub fn on_ctrl_c() -> Result<Self> {
-        let cancel = Self::default();
-        let handler = cancel.clone();
-        ctrlc::set_handler(move || {
-            if handler.requested() {
-                std::process::exit(130);
-            }
-            handler.request();
-        })
-        .map_err(|e| Error::value("Ctrl-C handler", "none before", e))?;
-        Ok(cancel)
-    }
 }
 
 /// Where, how often and under which name the state is kept.
 #[derive(Debug, Clone)]
-pub struct Keep {
+pub struct CheckpointPolicy {
     /// The checkpoint file. A run starts from it where it is there.
     pub path: PathBuf,
     /// Time between two checkpoints.
@@ -114,92 +81,81 @@ pub struct Keep {
     pub identity: String,
 }
 
-/// Who watches a run.
+/// What may stop a run, and what is kept of it.
 #[derive(Debug, Clone, Default)]
-pub struct Observer {
+pub struct RunControl {
     /// Request to stop.
     pub cancel: Cancel,
     /// Checkpoints, where wanted.
-    pub keep: Option<Keep>,
+    pub checkpoints: Option<CheckpointPolicy>,
 }
 
 /// Why a run ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Ended {
-    /// All steps of the budget were done.
+pub enum StopReason {
+    /// All steps were done.
     Steps,
     /// The computation said it was done, and why.
     Done(String),
-    /// The time of the budget was over; the file holds the state, where one is kept.
-    Time,
     /// Somebody asked; the file holds the state, where one is kept.
     Cancelled(Option<PathBuf>),
 }
 
 /// How a run went.
 #[derive(Debug, Clone)]
-pub struct Summary {
+pub struct RunSummary {
     /// Why it ended.
-    pub ended: Ended,
+    pub reason: StopReason,
     /// Steps done, those before a resume counted in.
     pub steps: u64,
     /// Time of these steps.
     pub elapsed: Duration,
 }
 
-/// Runs `iteration` until the budget is used up, it is done, or somebody cancels; then the result is
-/// [`Iteration::finish`]'s. Progress is a `tracing` span that `tracing-indicatif` shows as a bar with the time
-/// left; the terms are logged about every tenth of the way.
+/// Runs `iteration` for at most `steps` steps, those before a resume counted in, until it is done or somebody cancels; then the
+/// result is [`Iteration::finish`]'s. The terms are logged about every tenth of the way, in a `tracing` span, which
+/// `tracing-indicatif` shows as a bar with the time left where the feature `progress` is on.
 ///
 /// # Errors
 /// Those of the steps; [`Error::NonFinite`] naming term and iteration where a term is NaN or infinite;
 /// [`Error::File`] where a checkpoint cannot be written or read.
-pub fn run<I: Iteration>(iteration: &mut I, budget: Budget, observer: &Observer) -> Result<Summary> {
-    let keep = observer.keep.as_ref();
-    let (mut k, before) = match keep {
-        Some(keep) if keep.path.exists() => resume(iteration, keep)?,
+pub fn run<I: Iteration>(iteration: &mut I, steps: u64, control: &RunControl) -> Result<RunSummary> {
+    let policy = control.checkpoints.as_ref();
+    let (mut k, before) = match policy {
+        Some(policy) if policy.path.exists() => resume(iteration, policy)?,
         _ => (0, Duration::ZERO),
     };
-    let span = tracing::info_span!("run");
-    span.pb_set_length(budget.steps);
-    span.pb_set_position(k);
-    span.pb_set_message(&iteration.name());
-    let _entered = span.enter();
+    let progress = Progress::new(&iteration.name(), k, steps);
+    let _entered = progress.enter();
     let start = Instant::now();
     let elapsed = || before + start.elapsed();
     let mut kept = Instant::now();
-    let ended = loop {
-        if k >= budget.steps {
-            break Ended::Steps;
+    let reason = loop {
+        if k >= steps {
+            break StopReason::Steps;
         }
-        if observer.cancel.requested() {
-            let path = keep.map(|keep| save(iteration, keep, k, elapsed())).transpose()?.flatten();
-            break Ended::Cancelled(path);
-        }
-        if budget.time.is_some_and(|time| start.elapsed() >= time) {
-            if let Some(keep) = keep {
-                save(iteration, keep, k, elapsed())?;
-            }
-            break Ended::Time;
+        if control.cancel.requested() {
+            let path = policy.map(|policy| save(iteration, policy, k, elapsed())).transpose()?.flatten();
+            break StopReason::Cancelled(path);
         }
         let step = iteration.step(k)?;
         step.terms.iter().try_for_each(|&(term, value)| finite(term, k, value))?;
         k += 1;
-        span.pb_inc(1);
-        if k % (budget.steps / 10).max(1) == 0 || k == budget.steps {
-            tracing::info!("{}: {k} of {}{}", iteration.name(), budget.steps, described(&step.terms));
+        progress.advance();
+        if k % (steps / 10).max(1) == 0 || k == steps {
+            tracing::info!("{}: {k} of {}{}", iteration.name(), steps, described(&step.terms));
         }
-        if let Some(reason) = step.done {
-            break Ended::Done(reason);
+        if let Some(why) = step.done {
+            break StopReason::Done(why);
         }
-        if let Some(keep) = keep
-            && kept.elapsed() >= keep.every
+        if let Some(policy) = policy
+            && kept.elapsed() >= policy.every
         {
-            save(iteration, keep, k, elapsed())?;
+            save(iteration, policy, k, elapsed())?;
             kept = Instant::now();
         }
     };
-    Ok(Summary { ended, steps: k, elapsed: elapsed() })
+    Ok(RunSummary { reason, steps: k, elapsed: elapsed() })
 }
 
 /// [`Error::NonFinite`] where `value` is: for steps that would go on with it.
@@ -212,26 +168,35 @@ fn described(terms: &[(&str, f64)]) -> String {
     terms.iter().map(|(name, value)| format!(", {name} {value:.5}")).collect()
 }
 
-fn save<I: Iteration>(iteration: &I, keep: &Keep, k: u64, elapsed: Duration) -> Result<Option<PathBuf>> {
+fn save<I: Iteration>(
+    iteration: &I,
+    policy: &CheckpointPolicy,
+    k: u64,
+    elapsed: Duration,
+) -> Result<Option<PathBuf>> {
     let Some(mut state) = iteration.save() else { return Ok(None) };
     state.set_meta("run.steps", k);
     state.set_meta("run.seconds", elapsed.as_secs_f64());
-    state.metadata.insert("run.identity".into(), keep.identity.clone());
-    state.save(&keep.path)?;
-    tracing::info!("state after step {k} kept in {}", keep.path.display());
-    Ok(Some(keep.path.clone()))
+    state.metadata.insert("run.identity".into(), policy.identity.clone());
+    state.save(&policy.path)?;
+    tracing::info!("state after step {k} kept in {}", policy.path.display());
+    Ok(Some(policy.path.clone()))
 }
 
 /// Steps done, and the time that they took.
-fn resume<I: Iteration>(iteration: &mut I, keep: &Keep) -> Result<(u64, Duration)> {
+fn resume<I: Iteration>(iteration: &mut I, policy: &CheckpointPolicy) -> Result<(u64, Duration)> {
     const START_ANEW: &str = "delete it to start anew";
-    let state = Checkpoint::load(&keep.path).map_err(|error| match error {
+    let state = Checkpoint::load(&policy.path).map_err(|error| match error {
         Error::Content { path, problem, .. } => Error::content(&path, problem, START_ANEW),
         other => other,
     })?;
-    if state.meta("run.identity")? != keep.identity {
+    if state.meta("run.identity")? != policy.identity {
         let problem = "was made by a run with other settings or data";
-        return Err(Error::content(&keep.path, problem, format!("{START_ANEW}, or go back to its settings")));
+        return Err(Error::content(
+            &policy.path,
+            problem,
+            format!("{START_ANEW}, or go back to its settings"),
+        ));
     }
     let k = state.meta_parsed("run.steps")?;
     // Files of earlier versions have no time.
@@ -239,7 +204,7 @@ fn resume<I: Iteration>(iteration: &mut I, keep: &Keep) -> Result<(u64, Duration
         if state.metadata.contains_key("run.seconds") { state.meta_parsed("run.seconds")? } else { 0.0 };
     let before = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     iteration.restore(state)?;
-    tracing::info!("going on after step {k}, from {}", keep.path.display());
+    tracing::info!("going on after step {k}, from {}", policy.path.display());
     Ok((k, before))
 }
 

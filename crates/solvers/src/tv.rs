@@ -73,7 +73,7 @@ impl<'a> TvPrimalDual<'a> {
 
     /// Poisson-TV for the weight `w > 0`, started from `initial: [1, C, H, W]` or `[1, C, D, H, W]`, stopping at `tolerance`.
     ///
-    /// The weight is that of [`crate::Problem`] with the regularizer [`smalti_priors::TotalVariation`], of which this is the
+    /// The weight is that of [`crate::Objective`] with the regularizer [`smalti_priors::TotalVariation`], of which this is the
     /// limit for `eps` to 0.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! Supervised training of a U-Net that post-processes reconstructions.
 
 use crate::adam::Adam;
-use crate::pairs::{Batches, Pairs, checked};
-use crate::patchnr_training::CurvePoint;
+use crate::dataset::{Batches, PairedDataset, checked};
 use crate::run::{Iteration, Step};
 use crate::schedule::{Schedule, check_rate};
+use crate::training_history::{CurvePoint, TrainingHistory};
 use crate::unet::{Statistics, UNet};
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::metrics::psnr;
@@ -76,11 +76,9 @@ pub struct UNetTraining<'a> {
     parameters: Vec<Tensor>,
     settings: UNetTrainingSettings,
     batches: Batches<'a>,
-    validation: Option<&'a dyn Pairs>,
+    validation: Option<&'a dyn PairedDataset>,
     adam: Adam,
-    curve: Vec<CurvePoint>,
-    /// Sum and number of the losses since the last validation.
-    running: (f64, f64),
+    history: TrainingHistory,
     best: Option<Best>,
     events: Option<EventFile>,
 }
@@ -100,8 +98,8 @@ impl<'a> UNetTraining<'a> {
     /// they are used.
     pub fn new(
         mut net: UNet,
-        pairs: &'a dyn Pairs,
-        validation: Option<&'a dyn Pairs>,
+        pairs: &'a dyn PairedDataset,
+        validation: Option<&'a dyn PairedDataset>,
         settings: UNetTrainingSettings,
         seed: Seed,
     ) -> Result<Self> {
@@ -118,7 +116,7 @@ impl<'a> UNetTraining<'a> {
         if let Some(side) = settings.crop {
             net.settings().check_size(side, side)?;
         }
-        match validation.map(Pairs::count) {
+        match validation.map(PairedDataset::count) {
             Some(None) => {
                 return Err(Error::value("validation pairs", "a limited number", "one for every index"));
             }
@@ -137,8 +135,7 @@ impl<'a> UNetTraining<'a> {
             settings,
             batches,
             validation,
-            curve: Vec::new(),
-            running: (0.0, 0.0),
+            history: TrainingHistory::default(),
             best: None,
             events: None,
         })
@@ -152,7 +149,7 @@ impl<'a> UNetTraining<'a> {
     }
 
     /// Mean squared error and PSNR of the validation pairs, the mean over them.
-    fn measure(&mut self, step: u64, pairs: &dyn Pairs) -> Result<(f64, f64)> {
+    fn measure(&mut self, step: u64, pairs: &dyn PairedDataset) -> Result<(f64, f64)> {
         let n = pairs.count().unwrap_or(0);
         let (mut error, mut quality) = (0.0, 0.0);
         for index in 0..n {
@@ -172,8 +169,6 @@ impl<'a> UNetTraining<'a> {
 
     /// One validation at step `step`, and a point of the curve.
     fn validate(&mut self, step: u64) -> Result<Vec<(&'static str, f64)>> {
-        let train = self.running.0 / self.running.1.max(1.0);
-        self.running = (0.0, 0.0);
         let mut terms = Vec::new();
         let mut validation = None;
         if let Some(pairs) = self.validation {
@@ -189,7 +184,7 @@ impl<'a> UNetTraining<'a> {
                 events.scalar(step, "PSNR/validation", psnr)?;
             }
         }
-        self.curve.push(CurvePoint { step, train, validation });
+        self.history.point(step, validation);
         Ok(terms)
     }
 }
@@ -215,7 +210,7 @@ impl Iteration for UNetTraining<'_> {
         let UNetTrainingSettings { steps, rate, last_rate, validate_every, .. } = self.settings;
         let rate = last_rate + (rate - last_rate) * Schedule::Cosine { warmup: 0 }.factor(k, steps);
         self.adam.step(&self.parameters, &[gradients], rate)?;
-        self.running = (self.running.0 + loss, self.running.1 + 1.0);
+        self.history.add(loss);
         if let Some(events) = &mut self.events {
             events.scalar(k + 1, "error/training", loss)?;
             events.scalar(k + 1, "learning rate", rate)?;
@@ -235,14 +230,13 @@ impl Iteration for UNetTraining<'_> {
             self.net.provenance.insert("validation_error".into(), best.error.to_string());
             self.net.provenance.insert("validation_psnr".into(), best.psnr.to_string());
         }
-        Ok(TrainedUNet { net: self.net, curve: self.curve })
+        Ok(TrainedUNet { net: self.net, curve: self.history.curve })
     }
 
     fn save(&self) -> Option<Checkpoint> {
         let mut file = self.net.to_checkpoint();
         self.adam.save(&mut file);
-        file.tensors.insert("training.running".into(), Tensor::from_slice(&[self.running.0, self.running.1]));
-        CurvePoint::save(&self.curve, &mut file);
+        self.history.save(&mut file);
         if let Some(best) = &self.best {
             let mut part = Checkpoint::default();
             part.tensors = best.tensors.iter().map(|(name, t)| (name.clone(), t.copy())).collect();
@@ -256,9 +250,7 @@ impl Iteration for UNetTraining<'_> {
     fn restore(&mut self, mut state: Checkpoint) -> Result<()> {
         self.net.restore(&mut state)?;
         self.adam.restore(&mut state)?;
-        let running = state.take("training.running", &[2], Kind::Double)?;
-        self.running = (running.double_value(&[0]), running.double_value(&[1]));
-        self.curve = CurvePoint::restore(&mut state)?;
+        self.history = TrainingHistory::restore(&mut state)?;
         let mut part = state.take_part("best");
         self.best = None;
         if part.metadata.contains_key("error") {

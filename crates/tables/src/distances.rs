@@ -1,13 +1,13 @@
 //! What the tables of samplers share: trained flows, distances observation by observation, and their rows.
 
 use crate::experiment::samplers::FlowTraining;
-use crate::outcome::{Distance, Figure, Measure, Row};
+use crate::outcome::{Distance, DistanceKind, Figure, TableRow};
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Result, Seed};
 use smalti_flows::stochastic::ConditionalSnf;
 use smalti_methods::Run;
 use smalti_solvers::snf_training::DrawPairs;
-use smalti_solvers::{Iteration, SnfTraining, SnfTrainingSettings, Step};
+use smalti_solvers::{AdamSettings, Iteration, SnfTraining, SnfTrainingSettings, Step};
 use tch::Kind;
 
 /// Keys in `distances.csv` and titles of the rows.
@@ -26,14 +26,14 @@ fn title(key: &str) -> Option<&'static str> {
 }
 
 /// A piece of work, for logs and for the state of the run.
-pub(crate) struct Piece<'a> {
+pub(crate) struct WorkItem<'a> {
     pub(crate) name: String,
     /// All settings that it depends on.
     pub(crate) identity: &'a str,
     pub(crate) run: &'a Run,
 }
 
-impl Piece<'_> {
+impl WorkItem<'_> {
     /// Trains `flow`, or takes it from the state of an interrupted run; with the seconds that it took.
     pub(crate) fn trained(
         &self,
@@ -44,9 +44,7 @@ impl Piece<'_> {
     ) -> Result<(ConditionalSnf, f64)> {
         let &FlowTraining { steps, learning_rate: rate, schedule, .. } = training;
         let settings = SnfTrainingSettings {
-            steps,
-            rate,
-            schedule: schedule.after(0),
+            adam: AdamSettings { steps, rate, schedule: schedule.after(0) },
             report_every: steps.div_ceil(100).max(1),
         };
         let train = |flow, run: &Run| {
@@ -138,14 +136,14 @@ impl<F: FnMut(u64) -> Result<Vec<f64>>> Iteration for Comparison<F> {
 }
 
 /// The row of a method; `values` are what mean and standard deviation go over, none where it could not run.
-pub(crate) fn row(method: &str, values: &[f64], of: Distance, note: String, data: &str) -> Row {
-    Row {
+pub(crate) fn row(method: &str, values: &[f64], of: Distance, note: String, data: &str) -> TableRow {
+    TableRow {
         method: method.into(),
         title: title(method).unwrap_or(method).into(),
         distance: Some(Distance { figure: Figure::over(values), ..of }),
         data: data.into(),
         note,
-        ..Row::default()
+        ..TableRow::default()
     }
 }
 
@@ -162,7 +160,7 @@ pub(crate) fn gain(worse: &[f64], better: &[f64]) -> String {
 }
 
 /// What is common to the rows of a run.
-pub(crate) fn of(measure: Measure, [problems, observations]: [u64; 2], samples: i64) -> Distance {
+pub(crate) fn of(measure: DistanceKind, [problems, observations]: [u64; 2], samples: i64) -> Distance {
     Distance { measure, figure: None, problems, observations, samples }
 }
 

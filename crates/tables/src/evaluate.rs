@@ -3,24 +3,24 @@
 //! A row is a method with its settings, an image is observed by the instrument of the problem: nothing here knows which methods or
 //! problems there are.
 
-mod column;
-mod stage;
+mod row_scores;
+mod scene_run;
 
-use crate::calibrated;
+use crate::calibration_plot;
 use crate::data::DataSource;
 use crate::experiment::{Data, EvaluationSet, Experiment, LearnsFrom, Observations, Profile, RowSpec};
 use crate::options::RunOptions;
-use crate::outcome::{Map, Outcome, Restored, Shown};
+use crate::outcome::{ExperimentOutcome, ReportImage, ScoredImage, UncertaintyMap};
 use crate::report::{Facts, how};
-use column::{Column, Judge};
+use row_scores::{RowScores, Scorer};
+use scene_run::{Observed, SceneRun, no_room};
 use smalti_base::Result;
 use smalti_base::checkpoint::data_hash;
-use smalti_methods::estimate::{Figures as Numbers, Other, Place};
+use smalti_methods::estimate::{ExtraImage, Metrics, Place};
 use smalti_methods::{
-    Estimate, InverseProblem, Learned, Material, Prepared, Range, Reconstructor, Region, Run, Seen, Start,
-    StartKind,
+    Estimate, InverseProblem, Learned, ObservedImage, Prepared, Range, Reconstructor, Region, Run, Start,
+    StartKind, TrainingData,
 };
-use stage::{Observed, Stage, no_room};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
@@ -29,13 +29,13 @@ use tch::{Device, Tensor};
 ///
 /// # Errors
 /// What loading, observing and the methods meet.
-pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<Outcome> {
+pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<ExperimentOutcome> {
     let run = options.to_run();
-    let stages = (0..profile.scenes.len()).map(|i| Stage::new(i, profile, data, &run));
-    let stages: Vec<Stage<'_>> = stages.collect::<Result<_>>()?;
+    let stages = (0..profile.scenes.len()).map(|i| SceneRun::new(i, profile, data, &run));
+    let stages: Vec<SceneRun<'_>> = stages.collect::<Result<_>>()?;
     let prepared = prepare(profile, &stages)?;
     let table = Table { profile, data, stages, prepared };
-    let mut outcome = Outcome::default();
+    let mut outcome = ExperimentOutcome::default();
     for set in &profile.sets {
         table.evaluate(set, &mut outcome)?;
     }
@@ -46,14 +46,14 @@ pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result
 }
 
 /// What the rows of every scene learn. What is wrong with any image is said before the first training.
-fn prepare(profile: &Profile, stages: &[Stage<'_>]) -> Result<Vec<BTreeMap<String, Prepared>>> {
+fn prepare(profile: &Profile, stages: &[SceneRun<'_>]) -> Result<Vec<BTreeMap<String, Prepared>>> {
     for set in &profile.sets {
         let stage = &stages[set.scene];
         stage.check(&stage.images(set)?, &profile.rows)?;
     }
-    let seen = |stage: &Stage<'_>| profile.sets.iter().any(|set| set.scene == stage.number);
+    let seen = |stage: &SceneRun<'_>| profile.sets.iter().any(|set| set.scene == stage.number);
     let material = |stage| if seen(stage) { stage.material() } else { Ok(stage.no_material()) };
-    let materials: Vec<Material<'_>> = stages.iter().map(material).collect::<Result<_>>()?;
+    let materials: Vec<TrainingData<'_>> = stages.iter().map(material).collect::<Result<_>>()?;
     stages.iter().zip(&materials).map(|(stage, material)| stage.prepare(profile, material)).collect()
 }
 
@@ -62,7 +62,7 @@ struct Table<'a> {
     profile: &'a Profile,
     data: &'a DataSource,
     /// By scenes.
-    stages: Vec<Stage<'a>>,
+    stages: Vec<SceneRun<'a>>,
     /// What the rows of every scene learned.
     prepared: Vec<BTreeMap<String, Prepared>>,
 }
@@ -72,7 +72,7 @@ impl Table<'_> {
     fn estimate(
         &self,
         row: &RowSpec,
-        stage: &Stage<'_>,
+        stage: &SceneRun<'_>,
         image: &Observed,
         problem: &mut InverseProblem,
     ) -> Result<Result<Done, String>> {
@@ -88,7 +88,7 @@ impl Table<'_> {
                 if references.is_empty() {
                     return Err(no_room(&image.name));
                 }
-                let material = Material { references, ..stage.no_material() };
+                let material = TrainingData { references, ..stage.no_material() };
                 let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
                 let weights = format!("{}_{}", row.key, image.name.chars().map(plain).collect::<String>());
                 let run = stage.run.for_row(&weights).part(&image.name, "learned from the observation");
@@ -132,18 +132,18 @@ impl Table<'_> {
         Ok(Ok(Done { estimate, identity, assessed, note, own }))
     }
 
-    fn evaluate(&self, set: &EvaluationSet, outcome: &mut Outcome) -> Result<()> {
+    fn evaluate(&self, set: &EvaluationSet, outcome: &mut ExperimentOutcome) -> Result<()> {
         let stage = &self.stages[set.scene];
         let images = stage.images(set)?;
         let specs: Vec<&RowSpec> = set.methods.iter().filter_map(|key| self.profile.rows.get(key)).collect();
-        let mut rows: Vec<Column> = specs.iter().map(|row| Column::of(row)).collect();
+        let mut rows: Vec<RowScores> = specs.iter().map(|row| RowScores::of(row)).collect();
         let mut regions: Vec<Region> = Vec::new();
         for i in 0..images.names.len() {
             let image = stage.observe(&images, i)?;
             regions = stage.instrument.regions(image.domain);
             let mut problem = stage.pose(&images, &image)?;
             let (truth, instrument) = (image.seen.truth.shallow_clone(), stage.instrument.as_ref());
-            let judge = Judge { instrument, regions: &regions, truth: &truth };
+            let judge = Scorer { instrument, regions: &regions, truth: &truth };
             let mut results = Vec::new();
             let mut maps = Vec::new();
             for (row, column) in specs.iter().zip(&mut rows) {
@@ -160,14 +160,14 @@ impl Table<'_> {
                 if let Some(draws) = estimate.draws.take() {
                     let draws = instrument.scored_part(&draws.f_to_device(truth.device())?)?;
                     let truth = instrument.scored_part(&truth)?;
-                    let (note, mut plot) = calibrated::note_and_curve(&truth, &draws)?;
+                    let (note, mut plot) = calibration_plot::note_and_curve(&truth, &draws)?;
                     said.push(note);
                     plot.caption = format!("{}; {}", image.name, plot.caption);
                     estimate.plots.push(plot);
                 }
                 column.say(said);
                 let others = std::mem::take(&mut estimate.others);
-                let (before, after): (Vec<Other>, Vec<Other>) =
+                let (before, after): (Vec<ExtraImage>, Vec<ExtraImage>) =
                     others.into_iter().partition(|other| other.place == Place::Before);
                 for other in before {
                     results.push(column.other(other, &judge)?);
@@ -175,13 +175,14 @@ impl Table<'_> {
                 estimate.figures.extend(done.assessed);
                 let made = (estimate.image, estimate.seconds);
                 let restored = column.estimate(&row.title, made, estimate.figures, &judge)?;
-                let Restored { title, psnr, ssim, .. } = &restored;
+                let ScoredImage { title, psnr, ssim, .. } = &restored;
                 tracing::info!("{}: {title} {psnr:.2} dB, SSIM {ssim:.3}", image.name);
                 results.push(restored);
                 for other in after {
                     results.push(column.other(other, &judge)?);
                 }
-                let own = |map: Map| Map { key: format!("{}-{}", row.key, map.key), ..map };
+                let own =
+                    |map: UncertaintyMap| UncertaintyMap { key: format!("{}-{}", row.key, map.key), ..map };
                 maps.extend(estimate.maps.into_iter().map(own));
                 outcome.plots.extend(estimate.plots);
             }
@@ -232,12 +233,12 @@ fn reconstruct(
 fn shown(
     problem: &InverseProblem,
     image: Observed,
-    judge: &Judge<'_>,
-    results: Vec<Restored>,
-    maps: Vec<Map>,
-) -> Shown {
+    judge: &Scorer<'_>,
+    results: Vec<ScoredImage>,
+    maps: Vec<UncertaintyMap>,
+) -> ReportImage {
     let Observed { name, seen, domain } = image;
-    let Seen { truth, observation, .. } = seen;
+    let ObservedImage { truth, observation, .. } = seen;
     // Observations that are images are shown, too.
     let pictured = judge.instrument.observation_is_an_image();
     let observation = problem.grid.filter(|_| pictured).map(|grid| (observation, grid));
@@ -246,7 +247,7 @@ fn shown(
         _ => [(0, domain.height), (0, domain.width)],
     };
     let Range { low, high, .. } = problem.range;
-    Shown { name, truth, observation, window: [low, high], scored, results, maps }
+    ReportImage { name, truth, observation, window: [low, high], scored, results, maps }
 }
 
 fn learned(prepared: &Prepared) -> Option<&Learned> {
@@ -260,7 +261,7 @@ fn learned(prepared: &Prepared) -> Option<&Learned> {
 struct Done {
     estimate: Estimate,
     identity: String,
-    assessed: Numbers,
+    assessed: Metrics,
     note: String,
     /// The method, where it learned from the observation.
     own: Option<Prepared>,

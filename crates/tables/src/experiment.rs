@@ -19,5 +19,5 @@ pub use check::{Experiment, Profile, RowSpec};
 pub use data::{Data, LearnsFrom, Observations};
 pub use diagnose::{Failure, FileError};
 pub use kind::{ExperimentKind, ProfileName};
-pub use scene::{Observer, Scene};
+pub use scene::{ObservationModel, Scene};
 pub use set::EvaluationSet;

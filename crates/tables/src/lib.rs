@@ -2,15 +2,15 @@
 //!
 //! An experiment file (`experiments/*.toml`) describes one table: images, operator, published figures, and three
 //! profiles of increasing work. The file is checked as a whole before anything runs; a fault in it is shown with
-//! line and caret. A run collects rows, images and the training curve in an [`outcome::Outcome`], from which the
+//! line and caret. A run collects rows, images and the training curve in an [`outcome::ExperimentOutcome`], from which the
 //! table (terminal, Markdown, CSV) and a self-contained HTML report are written; results appear whole or not at
 //! all. Where no measured images are found, a built-in synthetic set stands in, and every output says so first.
 //!
 //! ```
-//! use smalti_tables::outcome::{Figure, Figures, Row};
+//! use smalti_tables::outcome::{Figure, Figures, TableRow};
 //! use smalti_tables::table;
 //! let ours = Figures { psnr: Figure::over(&[25.0, 26.0]), ..Figures::default() };
-//! let row = Row {
+//! let row = TableRow {
 //!     method: "bicubic".into(),
 //!     title: "bicubic".into(),
 //!     images: 2,
@@ -30,7 +30,7 @@
 //! are made by), [`sweep`], [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
 //! [`publish`].
 
-mod calibrated;
+mod calibration_plot;
 pub mod catalogue;
 pub mod data;
 mod distances;

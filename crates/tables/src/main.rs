@@ -6,7 +6,7 @@ use smalti_base::{DeviceChoice, Error, Seed};
 use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
-use smalti_tables::experiment::samplers::{Mixture, Samplers, Scatterometry};
+use smalti_tables::experiment::samplers::{MixtureProfile, Samplers, ScatterometryProfile};
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
 use smalti_tables::options::RunOptions;
 use smalti_tables::run::{run, run_mixture, run_scatterometry};
@@ -83,11 +83,25 @@ fn log() {
     tracing_subscriber::registry().with(level).with(lines).with(bars).init();
 }
 
+/// The first Ctrl-C asks to stop, a second one ends the process at once (exit code 130).
+fn cancel_on_ctrl_c() -> Result<Cancel, Error> {
+    let cancel = Cancel::default();
+    let handler = cancel.clone();
+    ctrlc::set_handler(move || {
+        if handler.requested() {
+            std::process::exit(130);
+        }
+        handler.request();
+    })
+    .map_err(|e| Error::value("Ctrl-C handler", "none before", e))?;
+    Ok(cancel)
+}
+
 fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
     let threads = arguments.threads.map(usize::from);
     prepare_process(threads);
     let device = arguments.device.resolve()?;
-    let cancel = Cancel::on_ctrl_c()?;
+    let cancel = cancel_on_ctrl_c()?;
     let here = std::env::current_dir().map_err(|e| Error::file(".".as_ref(), "reading", e))?;
     let catalogue = Catalogue::find(&here)?;
     let environment = std::env::var_os("SMALTI_DATA").filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -119,9 +133,9 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
     }
     let mut planned = Vec::new();
     for path in catalogue.paths(&arguments.experiments)? {
-        planned.push(if let Some(experiment) = Samplers::<Mixture>::read(&path)? {
+        planned.push(if let Some(experiment) = Samplers::<MixtureProfile>::read(&path)? {
             Planned::Mixture(Box::new(experiment), mixture::data())
-        } else if let Some(experiment) = Samplers::<Scatterometry>::read(&path)? {
+        } else if let Some(experiment) = Samplers::<ScatterometryProfile>::read(&path)? {
             let data = scatterometry::data(option, environment, repository)?;
             Planned::Scatterometry(Box::new(experiment), data)
         } else {
@@ -159,6 +173,6 @@ fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
 /// An experiment and its data.
 enum Planned {
     Table(Box<Experiment>, DataSource),
-    Mixture(Box<Samplers<Mixture>>, DataSource),
-    Scatterometry(Box<Samplers<Scatterometry>>, DataSource),
+    Mixture(Box<Samplers<MixtureProfile>>, DataSource),
+    Scatterometry(Box<Samplers<ScatterometryProfile>>, DataSource),
 }

@@ -2,10 +2,10 @@
 //! known (Hagemann, Hertrich, Steidl 2022, section 6.1).
 
 use crate::data::DataSource;
-use crate::distances::{Piece, gain, learned, of, row};
-use crate::experiment::samplers::{Mixture, Samplers};
+use crate::distances::{WorkItem, gain, learned, of, row};
+use crate::experiment::samplers::{MixtureProfile, Samplers};
 use crate::options::RunOptions;
-use crate::outcome::{Measure, Outcome};
+use crate::outcome::{DistanceKind, ExperimentOutcome};
 use crate::report::{Facts, how};
 use smalti_base::seed::Stream;
 use smalti_base::{Result, Seed};
@@ -27,11 +27,11 @@ pub fn data() -> DataSource {
 /// # Errors
 /// What training and sampling meet.
 pub fn run(
-    experiment: &Samplers<Mixture>,
-    profile: &Mixture,
+    experiment: &Samplers<MixtureProfile>,
+    profile: &MixtureProfile,
     data: &DataSource,
     options: &RunOptions,
-) -> Result<Outcome> {
+) -> Result<ExperimentOutcome> {
     let run = options.to_run();
     let identity = format!("{profile:?} seed {}", options.seed.value());
     // Means over the observations of a problem, and seconds of the trainings.
@@ -41,7 +41,7 @@ pub fn run(
         run.check()?;
         let seed = options.seed.derive("mixture", p);
         let piece =
-            |what: &str| Piece { name: format!("mixture {p}, {what}"), identity: &identity, run: &run };
+            |what: &str| WorkItem { name: format!("mixture {p}, {what}"), identity: &identity, run: &run };
         let problem = MixtureProblem::published(profile.dim, seed)?;
         let [inn, snf] = flows(profile, seed)?;
         let draw = || Box::new(|stream: &mut Stream| Ok(problem.pairs(profile.training.batch, stream)));
@@ -64,16 +64,16 @@ pub fn run(
         ),
         "two independent sets of exact samples".to_owned(),
     ];
-    let of = of(Measure::Wasserstein1, [profile.problems, profile.observations], profile.samples);
+    let of = of(DistanceKind::Wasserstein1, [profile.problems, profile.observations], profile.samples);
     let label = data.label(&[format!("{}, dimension {}", experiment.name, profile.dim)]);
     let rows = KEYS.iter().zip(&means).zip(notes);
     let rows = rows.map(|((key, values), note)| row(key, values, of, note, &label)).collect();
-    Ok(Outcome { rows, run: Some(run), ..Outcome::default() })
+    Ok(ExperimentOutcome { rows, run: Some(run), ..ExperimentOutcome::default() })
 }
 
 /// INN and SNF, untrained, with equally many couplings.
-fn flows(profile: &Mixture, seed: Seed) -> Result<[ConditionalSnf; 2]> {
-    let &Mixture { dim, blocks, couplings, hidden, mala, .. } = profile;
+fn flows(profile: &MixtureProfile, seed: Seed) -> Result<[ConditionalSnf; 2]> {
+    let &MixtureProfile { dim, blocks, couplings, hidden, mala, .. } = profile;
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
     let shape = |couplings| FlowShape { dim, condition: dim, couplings, hidden: vec![hidden; 2], clamp };
     let kernel = || -> Result<Box<dyn MarkovKernel>> { Ok(Box::new(Mala::new(mala.step_size)?)) };
@@ -104,12 +104,12 @@ fn distances(
 
 /// What the report says about the run.
 pub fn facts<'a>(
-    experiment: &'a Samplers<Mixture>,
-    profile: &Mixture,
+    experiment: &'a Samplers<MixtureProfile>,
+    profile: &MixtureProfile,
     data: &'a DataSource,
     options: &RunOptions,
 ) -> Facts<'a> {
-    let &Mixture { dim, problems, observations, samples, blocks, couplings, mala, .. } = profile;
+    let &MixtureProfile { dim, problems, observations, samples, blocks, couplings, mala, .. } = profile;
     let mut protocol = vec![
         ("Experiment", format!("{}, profile {}", experiment.name, options.profile)),
         (

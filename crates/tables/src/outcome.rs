@@ -2,7 +2,7 @@
 
 use smalti_base::metrics::Summary;
 use smalti_methods::Run;
-pub use smalti_methods::estimate::{Line, Look, Map, Plot, TrainingCurve};
+pub use smalti_methods::estimate::{Line, Look, Plot, TrainingCurve, UncertaintyMap};
 use smalti_operators::Grid;
 use tch::Tensor;
 
@@ -39,7 +39,7 @@ pub struct Figures {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Distance {
     /// The distance.
-    pub measure: Measure,
+    pub measure: DistanceKind,
     /// Its mean and standard deviation; `None` where the method could not run.
     pub figure: Option<Figure>,
     /// Inverse problems, each with flows of its own.
@@ -52,14 +52,14 @@ pub struct Distance {
 
 /// A distance of two distributions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
+pub enum DistanceKind {
     /// The exact Wasserstein distance `W_1` of samples and exact samples, in units of `x`.
     Wasserstein1,
     /// The Kullback-Leibler divergence `KL(reference, samples)` of histograms, in nats.
     KullbackLeibler,
 }
 
-impl Measure {
+impl DistanceKind {
     /// The beginning of its columns in `distances.csv`.
     pub fn key(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl Measure {
 
 /// One row of the table: one method on one set of images, or on one set of observations.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Row {
+pub struct TableRow {
     /// The row, by its name in the experiment file (`patchnr`).
     pub method: String,
     /// The row, for readers.
@@ -102,7 +102,7 @@ pub struct Row {
 
 /// An image that the report shows, with what each method made of it.
 #[derive(Debug)]
-pub struct Shown {
+pub struct ReportImage {
     /// The name of the image, such as `sic/test.png`.
     pub name: String,
     /// The ground truth, `[1, 1, H, W]`.
@@ -114,14 +114,14 @@ pub struct Shown {
     /// The part that is scored, as first index and length of rows and columns.
     pub scored: [(i64, i64); 2],
     /// The reconstructions, in the order of the table.
-    pub results: Vec<Restored>,
+    pub results: Vec<ScoredImage>,
     /// What else is shown, without a score.
-    pub maps: Vec<Map>,
+    pub maps: Vec<UncertaintyMap>,
 }
 
-impl Outcome {
+impl ExperimentOutcome {
     /// Adds an image to the report; what several sets made of one image stands together.
-    pub fn show(&mut self, image: Shown) {
+    pub fn show(&mut self, image: ReportImage) {
         match self.shown.iter_mut().find(|known| known.name == image.name) {
             None => self.shown.push(image),
             Some(known) => {
@@ -142,7 +142,7 @@ impl Outcome {
 
 /// What one method made of an image.
 #[derive(Debug)]
-pub struct Restored {
+pub struct ScoredImage {
     /// The row, by its name in the experiment file, for file names.
     pub key: String,
     /// The row, for readers.
@@ -157,11 +157,11 @@ pub struct Restored {
 
 /// All that a run found out.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct ExperimentOutcome {
     /// The rows of the table, in its order.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TableRow>,
     /// The images that the report shows.
-    pub shown: Vec<Shown>,
+    pub shown: Vec<ReportImage>,
     /// The training of a patch prior, where there was one.
     pub curve: Option<TrainingCurve>,
     /// What else is drawn.

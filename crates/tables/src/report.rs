@@ -7,10 +7,10 @@ mod strip;
 
 use crate::data::DataSource;
 use crate::options::RunOptions;
-use crate::outcome::{Figures, Outcome, Plot, Shown};
+use crate::outcome::{ExperimentOutcome, Figures, Plot, ReportImage};
 use crate::png::{Picture, data_uri};
 use crate::publish::Staged;
-use crate::table::{Grid, notes};
+use crate::table::{TableCells, notes};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use pictures::{COLOURS, Region, error_map, error_scale, inset, observed};
@@ -38,7 +38,7 @@ pub struct Facts<'a> {
 ///
 /// # Errors
 /// [`Error::Shape`] where a shown image is not `[1, 1, H, W]` or smaller than the crop; [`Error::File`].
-pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &Outcome) -> Result<()> {
+pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &ExperimentOutcome) -> Result<()> {
     let scale = error_scale(&outcome.shown)?;
     let mut images = Vec::new();
     for shown in &outcome.shown {
@@ -85,7 +85,7 @@ fn drawn(plot: &Plot) -> Result<Value> {
 }
 
 /// The versions of a shown image: truth, observation, every result. Writes each picture as a file as well.
-fn image(staged: &mut Staged, shown: &Shown, scale: f64) -> Result<Value> {
+fn image(staged: &mut Staged, shown: &ReportImage, scale: f64) -> Result<Value> {
     let scored = Region::of(shown.scored);
     let place = inset(&shown.truth, scored)?;
     let folder = format!("images/{}", file_name(&shown.name));
@@ -147,17 +147,17 @@ fn file_name(image: &str) -> String {
 }
 
 /// The columns of the table: title and alignment; the column of the data becomes a heading.
-fn columns(outcome: &Outcome) -> Vec<(String, bool)> {
-    let grid = Grid::of(&outcome.rows);
+fn columns(outcome: &ExperimentOutcome) -> Vec<(String, bool)> {
+    let grid = TableCells::of(&outcome.rows);
     let numeric: Vec<bool> = (0..grid.titles.len()).map(|i| grid.numeric(i)).collect();
     let last = grid.titles.len().saturating_sub(1);
     grid.titles.into_iter().zip(numeric).take(last).collect()
 }
 
 /// The rows of the table under the data that they share.
-fn groups(outcome: &Outcome) -> Vec<(String, Vec<Vec<String>>)> {
+fn groups(outcome: &ExperimentOutcome) -> Vec<(String, Vec<Vec<String>>)> {
     let mut groups: Vec<(String, Vec<Vec<String>>)> = Vec::new();
-    for mut row in Grid::of(&outcome.rows).rows {
+    for mut row in TableCells::of(&outcome.rows).rows {
         let data = row.pop().unwrap_or_default();
         match groups.last_mut() {
             Some((title, rows)) if *title == data => rows.push(row),

@@ -1,10 +1,10 @@
 //! One experiment from its checked file to published results.
 
 use crate::data::DataSource;
-use crate::experiment::samplers::{Mixture, Samplers, Scatterometry};
+use crate::experiment::samplers::{MixtureProfile, Samplers, ScatterometryProfile};
 use crate::experiment::{Experiment, Profile};
 use crate::options::RunOptions;
-use crate::outcome::Outcome;
+use crate::outcome::ExperimentOutcome;
 use crate::publish::Staged;
 use crate::{evaluate, mixture, recorded, report, scatterometry, table};
 use smalti_base::Result;
@@ -19,7 +19,7 @@ pub fn run(
     profile: &Profile,
     data: &DataSource,
     options: &RunOptions,
-) -> Result<Outcome> {
+) -> Result<ExperimentOutcome> {
     // A folder that cannot be written is found before the work, not after it.
     let staged = Staged::beside(&options.folder)?;
     let outcome = evaluate::run(profile, data, options)?;
@@ -32,11 +32,11 @@ pub fn run(
 /// # Errors
 /// Those of [`run`].
 pub fn run_mixture(
-    experiment: &Samplers<Mixture>,
-    profile: &Mixture,
+    experiment: &Samplers<MixtureProfile>,
+    profile: &MixtureProfile,
     data: &DataSource,
     options: &RunOptions,
-) -> Result<Outcome> {
+) -> Result<ExperimentOutcome> {
     let staged = Staged::beside(&options.folder)?;
     let outcome = mixture::run(experiment, profile, data, options)?;
     let staged = recorded::add(staged, &experiment.name, options)?;
@@ -48,11 +48,11 @@ pub fn run_mixture(
 /// # Errors
 /// Those of [`run`].
 pub fn run_scatterometry(
-    experiment: &Samplers<Scatterometry>,
-    profile: &Scatterometry,
+    experiment: &Samplers<ScatterometryProfile>,
+    profile: &ScatterometryProfile,
     data: &DataSource,
     options: &RunOptions,
-) -> Result<Outcome> {
+) -> Result<ExperimentOutcome> {
     let staged = Staged::beside(&options.folder)?;
     let outcome = scatterometry::run(experiment, profile, data, options)?;
     let staged = recorded::add(staged, &experiment.name, options)?;
@@ -60,7 +60,11 @@ pub fn run_scatterometry(
 }
 
 /// Writes table and report, and drops the state of the run.
-fn publish(mut staged: Staged, facts: &report::Facts<'_>, outcome: Outcome) -> Result<Outcome> {
+fn publish(
+    mut staged: Staged,
+    facts: &report::Facts<'_>,
+    outcome: ExperimentOutcome,
+) -> Result<ExperimentOutcome> {
     staged.add("table.csv", table::csv(&outcome.rows).as_bytes())?;
     if let Some(distances) = table::distances_csv(&outcome.rows) {
         staged.add("distances.csv", distances.as_bytes())?;

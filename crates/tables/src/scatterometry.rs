@@ -4,10 +4,10 @@
 mod reference;
 
 use crate::data::DataSource;
-use crate::distances::{Piece, gain, learned, of, row};
-use crate::experiment::samplers::{Chains, Reference, Samplers, Scatterometry as Profile};
+use crate::distances::{WorkItem, gain, learned, of, row};
+use crate::experiment::samplers::{MetropolisChains, Reference, Samplers, ScatterometryProfile as Profile};
 use crate::options::RunOptions;
-use crate::outcome::{Figure, Measure, Outcome};
+use crate::outcome::{DistanceKind, ExperimentOutcome, Figure};
 use crate::report::{Facts, how};
 use reference::{of_flow, references};
 use smalti_base::checkpoint::data_hash;
@@ -73,14 +73,14 @@ pub fn run(
     profile: &Profile,
     data: &DataSource,
     options: &RunOptions,
-) -> Result<Outcome> {
+) -> Result<ExperimentOutcome> {
     let run = options.to_run();
     let seed = options.seed.derive("scatterometry", 0);
     let [model_file, inn_file, snf_file] = FILES.map(|file| data.path(file));
     let model = || forward_model(model_file.as_deref());
     let hash = file_hash(&[&model_file, &inn_file, &snf_file].map(Option::as_deref))?;
     let identity = format!("{hash} {profile:?} seed {}", options.seed.value());
-    let piece = |name: &str| Piece { name: name.to_owned(), identity: &identity, run: &run };
+    let piece = |name: &str| WorkItem { name: name.to_owned(), identity: &identity, run: &run };
     let authors = match (&inn_file, &snf_file) {
         (Some(inn), Some(snf)) => {
             let form = ClampForm::AlphaAtan;
@@ -132,11 +132,11 @@ pub fn run(
         format!("{of_snf}; {}{}", on_coarse(3), below(2, 3)),
         format!("{}; {}", again(profile), on_coarse(4)),
     ];
-    let of = of(Measure::KullbackLeibler, [1, profile.observations], profile.samples);
+    let of = of(DistanceKind::KullbackLeibler, [1, profile.observations], profile.samples);
     let label = data.label(&[format!("{}, {}^3 bins", experiment.name, profile.bins)]);
     let rows = KEYS.iter().zip(&found).zip(notes);
     let rows = rows.map(|((key, values), note)| row(key, values, of, note, &label)).collect();
-    Ok(Outcome { rows, run: Some(run), ..Outcome::default() })
+    Ok(ExperimentOutcome { rows, run: Some(run), ..ExperimentOutcome::default() })
 }
 
 /// `0.0123 ± 0.0045`, mean and population standard deviation.
@@ -205,7 +205,7 @@ pub fn facts<'a>(
                 "masses of the posterior density in the bins, by the midpoint rule with {points}^3 points a bin"
             )
         }
-        Reference::Metropolis(Chains { steps, sigma }) => format!(
+        Reference::Metropolis(MetropolisChains { steps, sigma }) => format!(
             "the ends of {samples} Metropolis chains of {steps} steps with standard deviation {sigma}, from the uniform \
              distribution"
         ),

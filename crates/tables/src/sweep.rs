@@ -3,7 +3,7 @@
 use crate::evaluate;
 use crate::experiment::{Experiment, Failure, ProfileName};
 use crate::options::RunOptions;
-use crate::outcome::Row;
+use crate::outcome::TableRow;
 use smalti_base::{Error, Result};
 use smalti_methods::Run;
 use std::path::Path;
@@ -148,20 +148,20 @@ pub fn run(
     experiments: &[(String, Experiment)],
     find: impl Fn(&Experiment) -> Result<crate::data::DataSource>,
     options: &RunOptions,
-) -> Result<Vec<Row>> {
+) -> Result<Vec<TableRow>> {
     let (mut rows, mut finished) = (Vec::new(), Vec::new());
     for (label, experiment) in experiments {
         let data = find(experiment)?;
         let outcome = evaluate::run(experiment.profile(options.profile), &data, options)?;
         finished.extend(outcome.run);
-        rows.extend(outcome.rows.into_iter().map(|row| Row { title: renamed(&row, label), ..row }));
+        rows.extend(outcome.rows.into_iter().map(|row| TableRow { title: renamed(&row, label), ..row }));
     }
     finished.iter().for_each(Run::discard_state);
     Ok(rows)
 }
 
 /// What a row of a sweep is called; those beside the estimate keep what they are.
-fn renamed(row: &Row, label: &str) -> String {
+fn renamed(row: &TableRow, label: &str) -> String {
     if label.starts_with(&format!("{} ", row.method)) {
         label.to_owned()
     } else {

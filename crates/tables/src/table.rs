@@ -1,6 +1,6 @@
 //! The table of an experiment: for the terminal, as Markdown and as CSV.
 
-use crate::outcome::{Distance, Figure, Row};
+use crate::outcome::{Distance, Figure, TableRow};
 
 /// The header of `table.csv`.
 pub const CSV_HEADER: &str = "method,images,psnr_mean,psnr_std,ssim_mean,ssim_std,lpips_mean,lpips_std,\
@@ -26,7 +26,7 @@ const TITLES: [&str; 10] = [
 ///
 /// PSNR with 4 decimals, SSIM and LPIPS with 5, seconds with 3; published figures as their means. A field is
 /// empty where there is nothing to say, or no finite number.
-pub fn csv(rows: &[Row]) -> String {
+pub fn csv(rows: &[TableRow]) -> String {
     let mut text = format!("{CSV_HEADER}\n");
     for row in rows {
         let mut fields = vec![row.method.clone(), row.images.to_string()];
@@ -47,10 +47,10 @@ pub fn csv(rows: &[Row]) -> String {
 
 /// The rows that have a distance as CSV, where there are some: `distances.csv`.
 ///
-/// The header is `method,problems,observations,samples,M_mean,M_std`, `M` being [`crate::outcome::Measure::key`]; figures have 5
+/// The header is `method,problems,observations,samples,M_mean,M_std`, `M` being [`crate::outcome::DistanceKind::key`]; figures have 5
 /// decimals, and are empty where the method could not run.
-pub fn distances_csv(rows: &[Row]) -> Option<String> {
-    let all: Vec<(&Row, Distance)> = rows.iter().filter_map(|row| Some((row, row.distance?))).collect();
+pub fn distances_csv(rows: &[TableRow]) -> Option<String> {
+    let all: Vec<(&TableRow, Distance)> = rows.iter().filter_map(|row| Some((row, row.distance?))).collect();
     let key = all.first()?.1.measure.key();
     let mut text = format!("method,problems,observations,samples,{key}_mean,{key}_std\n");
     for (row, Distance { figure, problems, observations, samples, .. }) in all {
@@ -68,13 +68,13 @@ fn line_of_csv(fields: &[String]) -> String {
 }
 
 /// The rows as a Markdown table, with the notes as a list below it.
-pub fn markdown(rows: &[Row]) -> String {
+pub fn markdown(rows: &[TableRow]) -> String {
     let escape = |cell: &str| cell.replace('|', "\\|").replace('\n', " ");
     let line = |cells: &[String]| {
         let cells: Vec<String> = cells.iter().map(|c| escape(c)).collect();
         format!("| {} |\n", cells.join(" | "))
     };
-    let grid = Grid::of(rows);
+    let grid = TableCells::of(rows);
     let mut text = line(&grid.titles);
     let rule = |i: usize| if grid.numeric(i) { "---:" } else { "---" }.to_owned();
     text.push_str(&line(&(0..grid.titles.len()).map(rule).collect::<Vec<_>>()));
@@ -89,8 +89,8 @@ pub fn markdown(rows: &[Row]) -> String {
 }
 
 /// The rows as a table for the terminal, with the notes below it.
-pub fn terminal(rows: &[Row]) -> String {
-    let grid = Grid::of(rows);
+pub fn terminal(rows: &[TableRow]) -> String {
+    let grid = TableCells::of(rows);
     let width = |i: usize| {
         let cells = grid.rows.iter().map(|r| &r[i]).chain([&grid.titles[i]]);
         cells.map(|c| c.chars().count()).max().unwrap_or(0)
@@ -117,17 +117,17 @@ pub fn terminal(rows: &[Row]) -> String {
 
 /// The cells that readers see; columns that no row fills are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grid {
+pub struct TableCells {
     /// The titles of the columns.
     pub titles: Vec<String>,
     /// The cells, row by row, each as long as `titles`.
     pub rows: Vec<Vec<String>>,
 }
 
-impl Grid {
+impl TableCells {
     /// The grid of `rows`: PSNR with 2 decimals, SSIM and LPIPS with 3, each `mean ± std`; in an experiment without images the
     /// distances, with 4.
-    pub fn of(rows: &[Row]) -> Self {
+    pub fn of(rows: &[TableRow]) -> Self {
         if let Some(grid) = Self::of_distances(rows) {
             return grid;
         }
@@ -141,8 +141,8 @@ impl Grid {
     }
 
     /// The grid of rows that all have a distance.
-    fn of_distances(rows: &[Row]) -> Option<Self> {
-        let cells = |row: &Row| {
+    fn of_distances(rows: &[TableRow]) -> Option<Self> {
+        let cells = |row: &TableRow| {
             let Distance { figure: f, problems, observations, samples, .. } = row.distance?;
             let f = f.map_or_else(|| "–".to_owned(), |f| figure(Some(f), 4));
             let counts = [problems.to_string(), observations.to_string(), samples.to_string()];
@@ -164,7 +164,7 @@ impl Grid {
 }
 
 /// What a reader must know about single rows: `method: note`, each once.
-pub fn notes(rows: &[Row]) -> Vec<String> {
+pub fn notes(rows: &[TableRow]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     for row in rows.iter().filter(|r| !r.note.is_empty()) {
         let note = format!("{}: {}", row.title.clone(), row.note);
@@ -175,7 +175,7 @@ pub fn notes(rows: &[Row]) -> Vec<String> {
     notes
 }
 
-fn cells(row: &Row) -> Vec<String> {
+fn cells(row: &TableRow) -> Vec<String> {
     let seconds = match row.seconds_mean.filter(|s| s.is_finite()) {
         Some(s) if s < 0.1 => format!("{s:.3}"),
         Some(s) => format!("{s:.1}"),

@@ -8,13 +8,13 @@ use tch::{Kind, Tensor};
 /// `p(x) = sum_k w_k N(x; mu_k, diag(v))` on `R^d`, the same variances for all modes. As an [`Energy`] it is `-log p(x)`, with all
 /// constants.
 #[derive(Debug)]
-pub struct GaussianMixture {
+pub struct DiagonalMixture {
     log_weights: Tensor,
     means: Tensor,
     variances: Tensor,
 }
 
-impl GaussianMixture {
+impl DiagonalMixture {
     /// Weights `[K]`, positive (they are normalised), means `[K, d]` and variances `[d]`, positive; of one dtype.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl GaussianMixture {
     }
 }
 
-impl Energy for GaussianMixture {
+impl Energy for DiagonalMixture {
     fn energy(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self.logits(x)?.f_logsumexp(1i64, false)?.f_neg()?)
     }
@@ -79,13 +79,13 @@ impl Energy for GaussianMixture {
     }
 }
 
-/// `y = A x + sigma xi` with `A = diag(a)` and `x` from a [`GaussianMixture`]: the posteriors are Gaussian mixtures, too.
+/// `y = A x + sigma xi` with `A = diag(a)` and `x` from a [`DiagonalMixture`]: the posteriors are Gaussian mixtures, too.
 ///
 /// As a [`ConditionalEnergy`] it is `-log p(x) - log p(y | x)` with all constants, so that
 /// `int exp(-E(x | y)) dx = p(y)`, the [evidence](Self::log_evidence).
 #[derive(Debug)]
 pub struct MixtureProblem {
-    prior: GaussianMixture,
+    prior: DiagonalMixture,
     diagonal: Tensor,
     sigma: f64,
 }
@@ -95,7 +95,7 @@ impl MixtureProblem {
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Value`] where they do not fit.
-    pub fn new(prior: GaussianMixture, diagonal: &Tensor, sigma: f64) -> Result<Self> {
+    pub fn new(prior: DiagonalMixture, diagonal: &Tensor, sigma: f64) -> Result<Self> {
         if diagonal.size() != prior.variances.size() {
             return Err(Error::shape("diagonal of the operator", prior.variances.size(), diagonal.size()));
         }
@@ -119,13 +119,13 @@ impl MixtureProblem {
         }
         let means = seed.at("means of the modes", 0).uniform(&[12, dim]) * 2.0 - 1.0;
         let of = |n: i64, value: f64| Tensor::full([n], value, (Kind::Float, tch::Device::Cpu));
-        let prior = GaussianMixture::new(&of(12, 1.0), &means, &of(dim, 1e-4))?;
+        let prior = DiagonalMixture::new(&of(12, 1.0), &means, &of(dim, 1e-4))?;
         let diagonal: Vec<f32> = (1..=dim).map(|i| 0.1 / i as f32).collect();
         Self::new(prior, &Tensor::from_slice(&diagonal), 0.1)
     }
 
     /// The distribution of `x`.
-    pub fn prior(&self) -> &GaussianMixture {
+    pub fn prior(&self) -> &DiagonalMixture {
         &self.prior
     }
 
@@ -140,7 +140,7 @@ impl MixtureProblem {
     /// `log w_k p(y | mode k)`: `[B, K]`.
     fn evidences(&self, y: &Tensor) -> Result<Tensor> {
         let variances = self.diagonal.f_square()? * &self.prior.variances + self.sigma.powi(2);
-        let observed = GaussianMixture {
+        let observed = DiagonalMixture {
             log_weights: self.prior.log_weights.shallow_clone(),
             means: self.prior.means.f_mul(&self.diagonal)?,
             variances,
@@ -161,7 +161,7 @@ impl MixtureProblem {
     ///
     /// # Errors
     /// [`Error::Shape`] where `y` does not fit.
-    pub fn posterior(&self, y: &Tensor) -> Result<GaussianMixture> {
+    pub fn posterior(&self, y: &Tensor) -> Result<DiagonalMixture> {
         if y.size() != self.diagonal.size() {
             return Err(Error::shape("observation", self.diagonal.size(), y.size()));
         }
@@ -169,7 +169,7 @@ impl MixtureProblem {
         let variances = (self.prior.variances.reciprocal() + self.diagonal.square() / noise).reciprocal();
         let means = (&self.prior.means / &self.prior.variances + &self.diagonal * y / noise) * &variances;
         let log_weights = self.evidences(&y.unsqueeze(0))?.squeeze_dim(0).f_log_softmax(0, y.kind())?;
-        Ok(GaussianMixture { log_weights, means, variances })
+        Ok(DiagonalMixture { log_weights, means, variances })
     }
 
     /// `A x - y`.
@@ -217,7 +217,7 @@ mod tests {
     fn problem() -> MixtureProblem {
         let double = |t: &[f64]| Tensor::from_slice(t);
         let means = double(&[-1.0, 0.5, 0.8, -0.3, 0.0, 0.9]).reshape([3, 2]);
-        let prior = GaussianMixture::new(&double(&[1.0, 2.0, 3.0]), &means, &double(&[0.04, 0.09])).unwrap();
+        let prior = DiagonalMixture::new(&double(&[1.0, 2.0, 3.0]), &means, &double(&[0.04, 0.09])).unwrap();
         MixtureProblem::new(prior, &double(&[0.7, -0.4]), 0.3).unwrap()
     }
 
@@ -263,10 +263,10 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let one = || Tensor::from_slice(&[1.0]);
         let means = one().reshape([1, 1]);
-        let prior = || GaussianMixture::new(&one(), &means, &one()).unwrap();
-        assert!(GaussianMixture::new(&(one() * -1.0), &means, &one()).is_err());
-        assert!(GaussianMixture::new(&one(), &one(), &one()).is_err());
-        assert!(GaussianMixture::new(&one(), &means, &Tensor::from_slice(&[1.0, 2.0])).is_err());
+        let prior = || DiagonalMixture::new(&one(), &means, &one()).unwrap();
+        assert!(DiagonalMixture::new(&(one() * -1.0), &means, &one()).is_err());
+        assert!(DiagonalMixture::new(&one(), &one(), &one()).is_err());
+        assert!(DiagonalMixture::new(&one(), &means, &Tensor::from_slice(&[1.0, 2.0])).is_err());
         for sigma in [0.0, -1.0, f64::NAN] {
             let line = MixtureProblem::new(prior(), &one(), sigma).unwrap_err().to_string();
             assert!(line.contains("noise level sigma"), "{line}");

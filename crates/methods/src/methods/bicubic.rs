@@ -1,7 +1,7 @@
 //! Cubic interpolation at the pixel centres of the operator.
 
 use super::NoSettings;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::problem::ProblemKey;
 use crate::problem::StartKind;
@@ -32,7 +32,7 @@ impl Method for Bicubic {
         }
     }
 
-    fn prepare(_settings: &NoSettings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+    fn prepare(_settings: &NoSettings, _from: &TrainingData<'_>, _run: &Run) -> Result<Prepared> {
         StartItself::prepared(StartKind::Interpolation)
     }
 }

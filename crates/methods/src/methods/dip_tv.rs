@@ -1,17 +1,16 @@
 //! The deep image prior with total variation.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData, two_dimensional};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::problem::ProblemKey;
 use crate::run::Run;
-use crate::settings::{Misfit, PrecisionChoice, TvWeight};
+use crate::settings::{PrecisionChoice, SettingFault, TvWeight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Result, Space};
 use smalti_priors::TotalVariation;
-use smalti_solvers::{Dip, DipSettings, Problem, UNetSettings};
+use smalti_solvers::{Dip, DipSettings, Objective, UNetSettings};
 use std::time::Instant;
 
 /// The deep image prior with total variation.
@@ -24,7 +23,7 @@ const SMOOTHING: f64 = 1e-4;
 /// the result.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct DipTvSettings {
     /// Channels on every scale of the U-Net, 1 to 1024.
     #[garde(range(min = 1, max = 1024))]
     pub channels: i64,
@@ -46,7 +45,7 @@ pub struct Settings {
     pub precision: PrecisionChoice,
 }
 
-impl Settings {
+impl DipTvSettings {
     fn net(&self) -> UNetSettings {
         UNetSettings { channels: vec![self.channels; self.scales], ..UNetSettings::dip() }
     }
@@ -61,27 +60,23 @@ impl Method for DipTv {
          reconstruction methods. Inverse Problems 36(9), 2020.",
     ];
     const LEARNS: Learns = Learns::Nothing;
-    type Settings = Settings;
+    type Settings = DipTvSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
-        if instrument.key() == ProblemKey::Volume {
-            Err("the network is two-dimensional".into())
-        } else {
-            Ok(())
-        }
+        two_dimensional(instrument)
     }
 
     fn check(
-        settings: &Settings,
+        settings: &DipTvSettings,
         instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())?;
         let Some(Space { height, width, .. }) = domain else { return Ok(()) };
         settings.net().check_size(height, width).map_err(|problem| ("scales".into(), problem.to_string()))
     }
 
-    fn prepare(settings: &Settings, _from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &DipTvSettings, _from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         // What the settings leave to the device is a part of what an estimate depends on.
         let identity = format!("{:?}", settings.precision.on(run.device));
         let learned = Learned { identity, ..Learned::default() };
@@ -91,7 +86,7 @@ impl Method for DipTv {
 
 /// An untrained network.
 struct Network {
-    settings: Settings,
+    settings: DipTvSettings,
     learned: Learned,
 }
 
@@ -105,12 +100,12 @@ impl Reconstructor for Network {
     }
 }
 
-impl Settings {
+impl DipTvSettings {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
         let likelihood = problem.likelihood()?;
         let mut prior = TotalVariation::new(problem.domain(), SMOOTHING)?;
-        let objective = Problem {
+        let objective = Objective {
             operator: &problem.operator,
             likelihood: likelihood.as_ref(),
             observation: &problem.observation,

@@ -1,20 +1,20 @@
 //! EPLL: expected patch log-likelihood under a Gaussian mixture, by MAP estimation or half-quadratic splitting.
 
-use crate::estimate::{Estimate, TrainingCurve};
-use crate::instrument::{Instrument, Material};
-use crate::map::map;
+use crate::estimate::Estimate;
+use crate::instrument::{Instrument, TrainingData};
+use crate::map::{map, patch_prior, patches_fit};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::{InverseProblem, Noise};
-use crate::run::{Persist, Run};
-use crate::settings::to_toml;
-use crate::settings::{Descent, Misfit, PatchChoice, Weight};
+use crate::run::Run;
+use crate::settings::{Descent, PatchChoice, SettingFault, Weight, to_toml};
+use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::{Checkpoint, data_hash};
 use smalti_base::{Error, Result, Space};
 use smalti_operators::LinearOperator;
-use smalti_priors::{GaussianMixture, PatchPrior, Patches, Reflected, Regularizer};
-use smalti_solvers::{CurvePoint, GaussianMixtureSettings, GaussianMixtureTraining, Iteration, Step};
+use smalti_priors::{GaussianMixture, Patches};
+use smalti_solvers::{GaussianMixtureSettings, GaussianMixtureTraining, Iteration, Step};
 use std::path::Path;
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -26,22 +26,22 @@ pub struct Epll;
 /// was fitted to the patches of reference images by EM. Patches keep their means.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct EpllSettings {
     /// The mixture and how it is fitted.
     #[garde(dive)]
-    pub mixture: Mixture,
+    pub mixture: MixtureSettings,
     /// Weight of the mean over patches.
     #[garde(dive)]
     pub weight: Weight,
     /// How the minimum is found.
     #[garde(dive)]
-    pub solver: Solver,
+    pub solver: EpllSolver,
 }
 
 /// A Gaussian mixture on patches, see [`GaussianMixtureTraining`].
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Mixture {
+pub struct MixtureSettings {
     /// Side of a patch in pixels, 2 to 16.
     #[garde(range(min = 2, max = 16))]
     pub patch_size: i64,
@@ -80,7 +80,7 @@ fn floor() -> f64 {
 /// How the minimum is found.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Solver {
+pub enum EpllSolver {
     /// By Adam on the image, over `x >= 0` where negative values make no sense.
     Map {
         /// Pixels that the image is continued by on all sides, by reflection, before its patches are taken; 0 to 64.
@@ -115,39 +115,33 @@ impl Method for Epll {
     ];
     const LEARNS: Learns = Learns::PatchDensity;
     const STARTS: bool = true;
-    type Settings = Settings;
+    type Settings = EpllSettings;
 
     fn check(
-        settings: &Settings,
+        settings: &EpllSettings,
         instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         let noise = instrument.noise();
         settings.weight.suits(&noise)?;
-        if let (Solver::HalfQuadratic { .. }, Noise::Poisson(_)) = (&settings.solver, noise) {
+        if let (EpllSolver::HalfQuadratic { .. }, Noise::Poisson(_)) = (&settings.solver, noise) {
             let problem = "half-quadratic splitting needs Gaussian noise; take map";
             return Err(("solver.half_quadratic".into(), problem.into()));
         }
-        let Some(side) = domain.and_then(|domain| domain.axes().into_iter().min()) else { return Ok(()) };
         let padding = match settings.solver {
-            Solver::Map { padding, .. } => padding,
-            Solver::HalfQuadratic { .. } => 0,
+            EpllSolver::Map { padding, .. } => padding,
+            EpllSolver::HalfQuadratic { .. } => 0,
         };
-        if padding >= side {
-            return Err((
-                "solver.map.padding".into(),
-                format!("not less than the {side} pixels of the images"),
-            ));
-        }
-        if settings.mixture.patch_size > side + 2 * padding {
-            let problem = format!("larger than the images of {} pixels", side + 2 * padding);
-            return Err(("mixture.patch_size".into(), problem));
-        }
-        Ok(())
+        let patch_size = settings.mixture.patch_size;
+        patches_fit(domain, (patch_size, "mixture.patch_size"), (padding, "solver.map.padding"))
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
-        let Fitted { mixture, curve, seconds } = settings.mixture.fit(from, run)?;
+    fn files(settings: &EpllSettings) -> Vec<(&'static str, String)> {
+        settings.mixture.weights.iter().map(|file| ("mixture.weights", file.clone())).collect()
+    }
+
+    fn prepare(settings: &EpllSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
+        let Trained { model: mixture, curve, seconds } = settings.mixture.fit(from, run)?;
         let (weights, means, covariances) = (mixture.weights(), mixture.means(), mixture.covariances());
         let identity = data_hash(&[weights, means, covariances])?;
         let note = match curve.training.last() {
@@ -164,8 +158,8 @@ impl Method for Epll {
     }
 }
 
-impl Mixture {
-    fn fit(&self, from: &Material<'_>, run: &Run) -> Result<Fitted> {
+impl MixtureSettings {
+    fn fit(&self, from: &TrainingData<'_>, run: &Run) -> Result<Trained<GaussianMixture>> {
         if let Some(file) = &self.weights {
             return self.given(Path::new(file), from);
         }
@@ -187,17 +181,13 @@ impl Mixture {
                 GaussianMixtureTraining::new(&references, from.validation.as_ref(), settings, seed)?;
             let (trained, summary) = run.iterate("training", steps, training)?;
             run.publish(&format!("{}.safetensors", run.row()), |path| trained.mixture.save(path))?;
-            let mut curve = TrainingCurve::default();
-            for CurvePoint { step, train, validation } in &trained.curve {
-                curve.training.push((*step, *train));
-                curve.validation.extend(validation.map(|value| (*step, value)));
-            }
-            Ok(Fitted { mixture: trained.mixture, curve, seconds: summary.elapsed.as_secs_f64() })
+            let (curve, seconds) = (trained.curve.as_slice().into(), summary.elapsed.as_secs_f64());
+            Ok(Trained { model: trained.mixture, curve, seconds })
         })
     }
 
     /// A mixture that was fitted before, on patches of the size of the settings.
-    fn given(&self, path: &Path, from: &Material<'_>) -> Result<Fitted> {
+    fn given(&self, path: &Path, from: &TrainingData<'_>) -> Result<Trained<GaussianMixture>> {
         let scikit = path.extension().is_some_and(|extension| extension == "npz");
         let mixture =
             if scikit { GaussianMixture::import_scikit_learn(path)? } else { GaussianMixture::load(path)? };
@@ -208,37 +198,12 @@ impl Mixture {
                 format!("has patches of {found} values, not of {expected} = {}^{axes}", self.patch_size);
             return Err(Error::content(path, problem, "give its patch_size, or another file"));
         }
-        Ok(Fitted { mixture, curve: TrainingCurve::default(), seconds: 0.0 })
-    }
-}
-
-/// A mixture with the history of its fit.
-struct Fitted {
-    mixture: GaussianMixture,
-    curve: TrainingCurve,
-    seconds: f64,
-}
-
-impl Persist for Fitted {
-    fn to_checkpoint(&self) -> Result<Checkpoint> {
-        let mut file = self.mixture.to_checkpoint();
-        file.set_meta("seconds", self.seconds);
-        let curve = serde_json::to_string(&self.curve);
-        file.set_meta("curve", curve.map_err(|e| Error::value("curve of the fit", "finite numbers", e))?);
-        Ok(file)
-    }
-
-    fn from_checkpoint(file: Checkpoint) -> Result<Self> {
-        let path = Path::new("state of the run");
-        let seconds = file.meta_parsed("seconds")?;
-        let curve = serde_json::from_str(file.meta("curve")?)
-            .map_err(|e| Error::content(path, format!("has no curve: {e}"), "delete the folder state/"))?;
-        Ok(Self { mixture: GaussianMixture::from_checkpoint(file, path)?, curve, seconds })
+        Ok(Trained::given(mixture))
     }
 }
 
 struct Fit {
-    settings: Settings,
+    settings: EpllSettings,
     mixture: GaussianMixture,
     learned: Learned,
 }
@@ -248,16 +213,12 @@ impl Reconstructor for Fit {
         let clock = Instant::now();
         let weight = self.settings.weight.against(&problem.noise)?;
         let image = match &self.settings.solver {
-            &Solver::Map { padding, patches, descent } => {
+            &EpllSolver::Map { padding, patches, descent } => {
                 let seed = run.seed.derive(&problem.name, 0);
-                let on = |domain| PatchPrior::new(&self.mixture, domain, patches.into(), seed);
-                let mut prior: Box<dyn Regularizer> = match padding {
-                    0 => Box::new(on(problem.domain())?),
-                    _ => Box::new(Reflected::new(problem.domain(), padding, on)?),
-                };
+                let mut prior = patch_prior(&self.mixture, problem.domain(), padding, patches, seed)?;
                 map(problem, prior.as_mut(), weight, descent, run)?
             }
-            Solver::HalfQuadratic { betas, conjugate_gradients } => {
+            EpllSolver::HalfQuadratic { betas, conjugate_gradients } => {
                 let patches = Patches::all(problem.domain(), self.settings.mixture.patch_size)?;
                 let splitting = Splitting {
                     fit: self,

@@ -1,7 +1,7 @@
 //! Filtered back-projection.
 
 use super::NoSettings;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::problem::ProblemKey;
 use crate::problem::StartKind;
@@ -30,7 +30,7 @@ impl Method for FilteredBackProjection {
         }
     }
 
-    fn prepare(_settings: &NoSettings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+    fn prepare(_settings: &NoSettings, _from: &TrainingData<'_>, _run: &Run) -> Result<Prepared> {
         StartItself::prepared(StartKind::FilteredBackProjection)
     }
 }

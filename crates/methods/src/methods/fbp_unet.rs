@@ -1,19 +1,17 @@
 //! A U-Net that corrects the simple estimate, such as a filtered back-projection, after a training on pairs.
 
-use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material, Role};
+use crate::estimate::{Estimate, TrainingCurve};
+use crate::instrument::{Instrument, Role, TrainingData, two_dimensional};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::problem::ProblemKey;
-use crate::run::{Persist, Run};
-use crate::settings::to_toml;
-use crate::settings::{Misfit, PrecisionChoice};
+use crate::run::Run;
+use crate::settings::{PrecisionChoice, SettingFault, to_toml};
+use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::checkpoint::{Checkpoint, data_hash};
+use smalti_base::checkpoint::data_hash;
 use smalti_base::{Result, Seed, Space};
-use smalti_solvers::{Pair, Pairs, UNet, UNetSettings, UNetTraining, UNetTrainingSettings};
-use std::path::Path;
+use smalti_solvers::{Pair, PairedDataset, UNet, UNetSettings, UNetTraining, UNetTrainingSettings};
 use std::time::Instant;
 use tch::Tensor;
 
@@ -34,7 +32,7 @@ pub enum PairSource {
 /// The network, and its training by the mean squared error.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct FbpUnetSettings {
     /// Channels on the scales, from the finest on.
     #[garde(length(min = 1, max = 8), inner(range(min = 1, max = 1024)))]
     pub channels: Vec<i64>,
@@ -74,21 +72,17 @@ impl Method for FbpUnet {
          IEEE Transactions on Image Processing 26(9), 2017.",
     ];
     const LEARNS: Learns = Learns::Pairs;
-    type Settings = Settings;
+    type Settings = FbpUnetSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
-        if instrument.key() == ProblemKey::Volume {
-            Err("the network is two-dimensional".into())
-        } else {
-            Ok(())
-        }
+        two_dimensional(instrument)
     }
 
     fn check(
-        settings: &Settings,
+        settings: &FbpUnetSettings,
         _instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         match domain.map(|domain| domain.height.min(domain.width)) {
             Some(side) if settings.crop > side => {
                 Err(("crop".into(), format!("larger than the images of {side} pixels")))
@@ -97,7 +91,7 @@ impl Method for FbpUnet {
         }
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &FbpUnetSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let published = match settings.pairs {
             PairSource::Generated => None,
             PairSource::Published => match from.instrument.published_pairs(from.folder)? {
@@ -105,7 +99,13 @@ impl Method for FbpUnet {
                 Err(problem) => return Ok(Prepared::Missing(problem)),
             },
         };
-        let of = if published.is_some() { "LoDoPaB-CT" } else { "phantoms and the training slices" };
+        let (pairs, of) = match &published {
+            Some((name, published)) => (published.count().unwrap_or_default(), *name),
+            None => {
+                let generated = settings.synthetic_pairs + from.references.len();
+                (generated as u64, "phantoms and the training slices")
+            }
+        };
         let hash = data_hash(&from.references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
         let folder = from.folder.filter(|_| published.is_some());
         let identity = format!(
@@ -114,17 +114,22 @@ impl Method for FbpUnet {
             from.instrument.identity(),
             settings.precision.on(run.device)
         );
-        let trained: Trained =
-            run.once("fbp unet", &identity, |run| settings.train(published.as_deref(), from, run))?;
-        let Trained { net, pairs, seconds } = trained;
+        let Trained { model: net, seconds, .. } = run.once("fbp unet", &identity, |run| {
+            settings.train(published.as_ref().map(|(_, pairs)| pairs.as_ref()), from, run)
+        })?;
         let note = format!("{} steps on {pairs} pairs of {of} in {seconds:.0} s", settings.steps);
         let learned = Learned { identity, curve: None, note };
         Prepared::ready(Corrector { net: net.to(run.device)?, learned })
     }
 }
 
-impl Settings {
-    fn train(&self, published: Option<&dyn Pairs>, from: &Material<'_>, run: &Run) -> Result<Trained> {
+impl FbpUnetSettings {
+    fn train(
+        &self,
+        published: Option<&dyn PairedDataset>,
+        from: &TrainingData<'_>,
+        run: &Run,
+    ) -> Result<Trained<UNet>> {
         let seed: Seed = run.seed.derive("FBP+UNet", 0);
         let validation = (from.validation.iter().enumerate())
             .map(|(k, truth)| pair(from, truth, seed.derive("validation", k as u64)))
@@ -137,7 +142,6 @@ impl Settings {
                 &generated
             }
         };
-        let count = pairs.count().unwrap_or_default();
         let wanted = UNetTrainingSettings {
             steps: self.steps,
             batch: self.batch,
@@ -149,18 +153,20 @@ impl Settings {
         };
         let shape = UNetSettings { channels: self.channels.clone(), ..UNetSettings::fbp_unet() };
         let net = UNet::new(shape, seed)?.to(run.device)?;
-        let validation: Option<&dyn Pairs> = (!validation.is_empty()).then_some(&validation as &dyn Pairs);
+        let validation: Option<&dyn PairedDataset> =
+            (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
         let mut iteration = UNetTraining::new(net, pairs, validation, wanted, seed)?;
         if let Some(events) = run.events("training", &run.row())? {
             iteration = iteration.with_events(events);
         }
         let (trained, summary) = run.iterate("training", self.steps, iteration)?;
         run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
-        Ok(Trained { net: trained.net, pairs: count, seconds: summary.elapsed.as_secs_f64() })
+        let (curve, seconds) = (TrainingCurve::default(), summary.elapsed.as_secs_f64());
+        Ok(Trained { model: trained.net, curve, seconds })
     }
 
     /// Observations of phantoms, and of every reference image.
-    fn generate(&self, from: &Material<'_>, seed: Seed, run: &Run) -> Result<Vec<Pair>> {
+    fn generate(&self, from: &TrainingData<'_>, seed: Seed, run: &Run) -> Result<Vec<Pair>> {
         let mut pairs = Vec::with_capacity(self.synthetic_pairs + from.references.len());
         tracing::info!("scanning {} phantoms and {} slices", self.synthetic_pairs, from.references.len());
         for k in 0..self.synthetic_pairs as u64 {
@@ -176,34 +182,12 @@ impl Settings {
 }
 
 /// The simple estimate from an observation of what the instrument looks at of `image`, and that itself.
-fn pair(from: &Material<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
+fn pair(from: &TrainingData<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
     let target = from.instrument.truth("image of a pair", image)?;
     let observation = from.instrument.observe(&target, seed)?;
     let domain = Space::of("image of a pair", &target)?;
     let problem = from.instrument.pose("pair", &observation, Some(domain))?;
     Ok(Pair { input: problem.start.image, target })
-}
-
-struct Trained {
-    net: UNet,
-    pairs: u64,
-    seconds: f64,
-}
-
-impl Persist for Trained {
-    fn to_checkpoint(&self) -> Result<Checkpoint> {
-        let mut file = self.net.to_checkpoint();
-        file.set_meta("pairs", self.pairs);
-        file.set_meta("seconds", self.seconds);
-        Ok(file)
-    }
-
-    fn from_checkpoint(mut file: Checkpoint) -> Result<Self> {
-        let (pairs, seconds) = (file.meta_parsed("pairs")?, file.meta_parsed("seconds")?);
-        file.metadata.remove("pairs");
-        let net = UNet::from_checkpoint(file, Path::new("state of the run"))?;
-        Ok(Self { net, pairs, seconds })
-    }
 }
 
 struct Corrector {

@@ -1,7 +1,7 @@
 //! A smooth surface over what was not seen: each value is the mean of its neighbours.
 
 use super::NoSettings;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::problem::ProblemKey;
 use crate::problem::StartKind;
@@ -30,7 +30,7 @@ impl Method for FillIn {
         }
     }
 
-    fn prepare(_settings: &NoSettings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+    fn prepare(_settings: &NoSettings, _from: &TrainingData<'_>, _run: &Run) -> Result<Prepared> {
         StartItself::prepared(StartKind::FillIn)
     }
 }

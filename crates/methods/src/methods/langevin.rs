@@ -1,12 +1,12 @@
 //! Langevin chains that draw from the posterior with a patch normalizing flow as prior.
 
-use crate::estimate::{Estimate, Line, Look, Map, Other, Place, Plot};
-use crate::instrument::{Instrument, Material};
+use crate::estimate::{Estimate, ExtraImage, Line, Look, Place, Plot, UncertaintyMap};
+use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::patch_flow::{LearnedFlow, PatchFlow};
 use crate::problem::InverseProblem;
 use crate::run::Run;
-use crate::settings::{Descent, Misfit, Weight};
+use crate::settings::{Descent, SettingFault, Weight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::Checkpoint;
@@ -14,9 +14,9 @@ use smalti_base::{Result, Seed, Space};
 use smalti_operators::Likelihood;
 use smalti_priors::{PatchPrior, Reflected, Sampling};
 use smalti_solvers::langevin::{
-    Langevin, LangevinSettings, Method as Moves, Preconditioner, Quantity, overdispersed,
+    Langevin, LangevinScheme, LangevinSettings, Preconditioner, Quantity, overdispersed,
 };
-use smalti_solvers::{PosteriorSamples, Problem};
+use smalti_solvers::{Objective, PosteriorSamples};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -39,7 +39,7 @@ const R_HATS: [f64; 2] = [1.0, 1.2];
 /// found by Adam. The estimate is the mean of the draws; mode and single draws stand beside it.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct LangevinChainsSettings {
     /// The flow `p` and its training.
     #[garde(dive)]
     pub flow: PatchFlow,
@@ -55,13 +55,13 @@ pub struct Settings {
     pub mode: Descent,
     /// The chains.
     #[garde(dive)]
-    pub chains: Chains,
+    pub chains: ChainSettings,
 }
 
 /// The Langevin chains; see [`smalti_solvers::langevin`].
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Chains {
+pub struct ChainSettings {
     /// How they move.
     #[garde(skip)]
     pub method: Transition,
@@ -111,8 +111,8 @@ pub enum Transition {
     Ula,
 }
 
-impl Chains {
-    fn check(&self) -> std::result::Result<(), Misfit> {
+impl ChainSettings {
+    fn check(&self) -> std::result::Result<(), SettingFault> {
         let &Self { draws, keep, method, ref pilots, .. } = self;
         let misfit = |key: &str, problem: String| Err((format!("chains.{key}"), problem));
         if !draws.is_multiple_of(2) {
@@ -128,12 +128,12 @@ impl Chains {
     }
 
     fn transition(&self, preconditioned: bool) -> LangevinSettings {
-        let method = match self.method {
-            Transition::Mala => Moves::Mala { target: Some(Moves::OPTIMAL_ACCEPTANCE) },
-            Transition::Ula => Moves::Ula,
+        let scheme = match self.method {
+            Transition::Mala => LangevinScheme::Mala { target: Some(LangevinScheme::OPTIMAL_ACCEPTANCE) },
+            Transition::Ula => LangevinScheme::Ula,
         };
         let step_size = if preconditioned { self.preconditioned_step_size } else { self.step_size };
-        LangevinSettings { method, step_size, burn_in: 0, draws: 4, thin: 1, keep: 0, pixels: Vec::new() }
+        LangevinSettings { scheme, step_size, burn_in: 0, draws: 4, thin: 1, keep: 0, pixels: Vec::new() }
     }
 }
 
@@ -148,26 +148,30 @@ impl Method for LangevinChains {
     ];
     const LEARNS: Learns = Learns::PatchDensity;
     const STARTS: bool = true;
-    type Settings = Settings;
+    type Settings = LangevinChainsSettings;
 
     fn check(
-        settings: &Settings,
+        settings: &LangevinChainsSettings,
         instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())?;
         settings.chains.check()?;
         settings.flow.check("flow", domain, settings.padding)
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn files(settings: &LangevinChainsSettings) -> Vec<(&'static str, String)> {
+        settings.flow.weights.iter().map(|file| ("flow.weights", file.clone())).collect()
+    }
+
+    fn prepare(settings: &LangevinChainsSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let LearnedFlow { flow, learned } = settings.flow.learn(from, run)?;
         Prepared::ready(Sampler { settings: settings.clone(), flow, learned })
     }
 }
 
 struct Sampler {
-    settings: Settings,
+    settings: LangevinChainsSettings,
     flow: smalti_flows::PatchNr,
     learned: Learned,
 }
@@ -188,7 +192,7 @@ impl Reconstructor for Sampler {
             |i: i64| Ok(found.samples.f_get(i % chains)?.f_narrow(0, (kept - 1 - i / chains).max(0), 1)?);
         let other = |key: &str, title: &str, image: Result<Tensor>, seconds, place| {
             let title = format!("patchNR, {title}");
-            Ok::<_, smalti_base::Error>(Other { key: key.into(), title, image: image?, seconds, place })
+            Ok::<_, smalti_base::Error>(ExtraImage { key: key.into(), title, image: image?, seconds, place })
         };
         let mean = found.mean.f_to_kind(Kind::Float)?.f_to_device(run.device)?;
         let others = vec![
@@ -229,8 +233,8 @@ impl<'a> Target<'a> {
         })
     }
 
-    fn objective<'b>(&'b self, prior: &'b mut Prior<'a>) -> Result<Problem<'b>> {
-        Ok(Problem {
+    fn objective<'b>(&'b self, prior: &'b mut Prior<'a>) -> Result<Objective<'b>> {
+        Ok(Objective {
             operator: &self.problem.operator,
             likelihood: self.likelihood,
             observation: &self.problem.observation,
@@ -369,8 +373,8 @@ fn within_chains(samples: &Tensor) -> Result<Tensor> {
 }
 
 /// Whether to trust the draws.
-fn note(chains: &Chains, found: &PosteriorSamples) -> String {
-    let Chains { method, count, draws, thin, burn_in, .. } = chains;
+fn note(chains: &ChainSettings, found: &PosteriorSamples) -> String {
+    let ChainSettings { method, count, draws, thin, burn_in, .. } = chains;
     let method = match method {
         Transition::Mala => "MALA",
         Transition::Ula => "ULA, without acceptance",
@@ -412,7 +416,7 @@ fn autocorrelations(thin: u64, found: &PosteriorSamples) -> Result<Plot> {
 }
 
 /// Standard deviation and split R-hat of every pixel as pictures.
-fn maps(found: &PosteriorSamples) -> Result<Vec<Map>> {
+fn maps(found: &PosteriorSamples) -> Result<Vec<UncertaintyMap>> {
     let deviation = found.variance.f_sqrt()?;
     let (sorted, _) = deviation.f_flatten(0, -1)?.f_sort(0, false)?;
     // What 99.5 % of the pixels stay below, in steps of 0.005.
@@ -423,13 +427,13 @@ fn maps(found: &PosteriorSamples) -> Result<Vec<Map>> {
     };
     let [least, most] = R_HATS;
     Ok(vec![
-        Map {
+        UncertaintyMap {
             key: "standard-deviation".into(),
             title: "Standard deviation".into(),
             caption: format!("black 0, white {scale:.3} or more"),
             image: unit(&deviation, 0.0, scale)?,
         },
-        Map {
+        UncertaintyMap {
             key: "r-hat".into(),
             title: "Split R-hat".into(),
             caption: format!("black {least:.0}, white {most} or more"),

@@ -1,27 +1,26 @@
 //! patchNR: MAP estimation with the patch normalizing flow regularizer.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material};
-use crate::map::map;
+use crate::instrument::{Instrument, TrainingData};
+use crate::map::{map, patch_prior};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::patch_flow::{LearnedFlow, PatchFlow};
 use crate::problem::InverseProblem;
 use crate::run::Run;
-use crate::settings::{Descent, Misfit, PatchChoice, Weight};
+use crate::settings::{Descent, PatchChoice, SettingFault, Weight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Result, Space};
-use smalti_priors::{PatchPrior, Reflected, Regularizer};
 use std::time::Instant;
 
 /// patchNR.
-pub struct PatchNr;
+pub struct PatchNrMap;
 
 /// Minimise `sum nll(A x, y) + lambda mean_i -log p(P_i x)`, `p` the density of a flow that was trained on the patches of reference
 /// images; over `x >= 0` where negative values make no sense.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct PatchNrMapSettings {
     /// The flow and its training.
     #[garde(dive)]
     pub flow: PatchFlow,
@@ -40,7 +39,7 @@ pub struct Settings {
     pub descent: Descent,
 }
 
-impl Method for PatchNr {
+impl Method for PatchNrMap {
     const KEY: &'static str = "patchnr";
     const TITLE: &'static str = "patchNR";
     const PAPERS: &'static [&'static str] = &[
@@ -49,39 +48,39 @@ impl Method for PatchNr {
     ];
     const LEARNS: Learns = Learns::PatchDensity;
     const STARTS: bool = true;
-    type Settings = Settings;
+    type Settings = PatchNrMapSettings;
 
     fn check(
-        settings: &Settings,
+        settings: &PatchNrMapSettings,
         instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())?;
         settings.flow.check("flow", domain, settings.padding)
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn files(settings: &PatchNrMapSettings) -> Vec<(&'static str, String)> {
+        settings.flow.weights.iter().map(|file| ("flow.weights", file.clone())).collect()
+    }
+
+    fn prepare(settings: &PatchNrMapSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let LearnedFlow { flow, learned } = settings.flow.learn(from, run)?;
-        Prepared::ready(Map { settings: settings.clone(), flow, learned })
+        Prepared::ready(Estimator { settings: settings.clone(), flow, learned })
     }
 }
 
-struct Map {
-    settings: Settings,
+struct Estimator {
+    settings: PatchNrMapSettings,
     flow: smalti_flows::PatchNr,
     learned: Learned,
 }
 
-impl Reconstructor for Map {
+impl Reconstructor for Estimator {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
-        let Settings { weight, padding, patches, descent, .. } = self.settings;
+        let PatchNrMapSettings { weight, padding, patches, descent, .. } = self.settings;
         let seed = run.seed.derive(&problem.name, 0);
-        let on = |domain| PatchPrior::new(&self.flow, domain, patches.into(), seed);
-        let mut prior: Box<dyn Regularizer> = match padding {
-            0 => Box::new(on(problem.domain())?),
-            _ => Box::new(Reflected::new(problem.domain(), padding, on)?),
-        };
+        let mut prior = patch_prior(&self.flow, problem.domain(), padding, patches, seed)?;
         let image = map(problem, prior.as_mut(), weight.against(&problem.noise)?, descent, run)?;
         Ok(Estimate::of(image, problem.start.seconds + clock.elapsed().as_secs_f64()))
     }

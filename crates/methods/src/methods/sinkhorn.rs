@@ -1,12 +1,12 @@
 //! MAP estimation with the Sinkhorn patch prior, balanced or semi-unbalanced.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::map::map;
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::run::Run;
-use crate::settings::{Descent, Misfit, Weight};
+use crate::settings::{Descent, SettingFault, Weight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
@@ -18,13 +18,13 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// The Sinkhorn patch prior.
-pub struct Sinkhorn;
+pub struct SinkhornMap;
 
 /// Minimise `sum nll(A x, y) + lambda OT_eps(patches of x, reference patches)` with the cost `|p - q|^2 / 2`, over `x >= 0` where
 /// negative values make no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct SinkhornMapSettings {
     /// Weight of the entropic distance with the cost `|p - q|^2 / 2`.
     #[garde(dive)]
     pub weight: Weight,
@@ -50,7 +50,7 @@ pub struct Settings {
     pub descent: Descent,
 }
 
-impl Method for Sinkhorn {
+impl Method for SinkhornMap {
     const KEY: &'static str = "sinkhorn";
     const TITLE: &'static str = "Sinkhorn";
     const PAPERS: &'static [&'static str] = &[
@@ -61,13 +61,13 @@ impl Method for Sinkhorn {
     ];
     const LEARNS: Learns = Learns::Patches;
     const STARTS: bool = true;
-    type Settings = Settings;
+    type Settings = SinkhornMapSettings;
 
     fn check(
-        settings: &Settings,
+        settings: &SinkhornMapSettings,
         instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())?;
         match domain.and_then(|domain| domain.axes().into_iter().min()) {
             Some(side) if settings.patch_size > side => {
@@ -77,24 +77,25 @@ impl Method for Sinkhorn {
         }
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &SinkhornMapSettings, from: &TrainingData<'_>, _run: &Run) -> Result<Prepared> {
         let references: Vec<Tensor> = from.references.iter().map(Tensor::shallow_clone).collect();
         let identity = data_hash(&references.iter().collect::<Vec<_>>())?;
         let learned = Learned { identity, ..Learned::default() };
-        Prepared::ready(Map { settings: *settings, references, learned })
+        Prepared::ready(Estimator { settings: *settings, references, learned })
     }
 }
 
-struct Map {
-    settings: Settings,
+struct Estimator {
+    settings: SinkhornMapSettings,
     references: Vec<Tensor>,
     learned: Learned,
 }
 
-impl Reconstructor for Map {
+impl Reconstructor for Estimator {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
-        let Settings { weight, patch_size, references, image_patches, blur, reach, descent } = self.settings;
+        let SinkhornMapSettings { weight, patch_size, references, image_patches, blur, reach, descent } =
+            self.settings;
         let references = ReferencePatches::Random(references);
         let wanted = SinkhornSettings::new(
             WppSettings::default().with_patch_size(patch_size).with_references(references).with_scales(1),

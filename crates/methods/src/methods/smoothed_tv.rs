@@ -1,12 +1,12 @@
 //! MAP estimation with a smoothed total variation, by Adam: on images and volumes.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::map::map;
 use crate::method::{Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::run::Run;
-use crate::settings::{Descent, Misfit, Weight};
+use crate::settings::{Descent, SettingFault, Weight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Result, Space};
@@ -20,7 +20,7 @@ pub struct SmoothedTv;
 /// [`TotalVariation`] says; over `x >= 0` where negative values make no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct SmoothedTvSettings {
     /// Weight of the mean over pixels.
     #[garde(dive)]
     pub weight: Weight,
@@ -41,22 +41,22 @@ impl Method for SmoothedTv {
     ];
     const LEARNS: Learns = Learns::Nothing;
     const STARTS: bool = true;
-    type Settings = Settings;
+    type Settings = SmoothedTvSettings;
 
     fn check(
-        settings: &Settings,
+        settings: &SmoothedTvSettings,
         instrument: &dyn Instrument,
         _domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())
     }
 
-    fn prepare(settings: &Settings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &SmoothedTvSettings, _from: &TrainingData<'_>, _run: &Run) -> Result<Prepared> {
         Prepared::ready(*settings)
     }
 }
 
-impl Reconstructor for Settings {
+impl Reconstructor for SmoothedTvSettings {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
         let mut prior = TotalVariation::new(problem.domain(), self.smoothing)?;

@@ -1,11 +1,11 @@
 //! Total variation: a convex estimate by a primal-dual method.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learns, Method, Prepared, Reconstructor};
 use crate::problem::{InverseProblem, Noise};
 use crate::run::Run;
-use crate::settings::{Misfit, TvWeight};
+use crate::settings::{SettingFault, TvWeight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::{Result, Space};
@@ -19,7 +19,7 @@ pub struct Tv;
 /// where negative values make no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct TvSettings {
     /// Weight of the total variation.
     #[garde(dive)]
     pub weight: TvWeight,
@@ -41,22 +41,22 @@ impl Method for Tv {
     ];
     const LEARNS: Learns = Learns::Nothing;
     const STARTS: bool = true;
-    type Settings = Settings;
+    type Settings = TvSettings;
 
     fn check(
-        settings: &Settings,
+        settings: &TvSettings,
         instrument: &dyn Instrument,
         _domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())
     }
 
-    fn prepare(settings: &Settings, _from: &Material<'_>, _run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &TvSettings, _from: &TrainingData<'_>, _run: &Run) -> Result<Prepared> {
         Prepared::ready(*settings)
     }
 }
 
-impl Reconstructor for Settings {
+impl Reconstructor for TvSettings {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
         let InverseProblem { operator, observation, start, .. } = problem;

@@ -1,12 +1,12 @@
 //! WPP: MAP estimation with the Wasserstein patch prior.
 
-use crate::estimate::{Estimate, Figures};
-use crate::instrument::{Instrument, Material};
+use crate::estimate::{Estimate, Metrics};
+use crate::instrument::{Instrument, TrainingData};
 use crate::map::map_within;
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
 use crate::run::Run;
-use crate::settings::{Converge, Descent, Misfit, Weight};
+use crate::settings::{Converge, Descent, SettingFault, Weight};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
@@ -28,7 +28,7 @@ pub struct Wpp;
 /// `L` is the `lambda` of `squared_errors` here.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct WppMapSettings {
     /// Side of a patch in pixels, 2 to 16.
     #[garde(range(min = 2, max = 16))]
     pub patch_size: i64,
@@ -59,7 +59,7 @@ pub struct Settings {
     /// image.
     #[serde(default)]
     #[garde(dive)]
-    pub measure: Option<Measure>,
+    pub measure: Option<DistanceMeasurement>,
 }
 
 /// How potentials are found.
@@ -87,7 +87,7 @@ pub struct AveragedSgd {
 /// Which patches of a finished image are compared with the reference patches, and how well.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Measure {
+pub struct DistanceMeasurement {
     /// Distance of neighbouring patches in pixels, 1 to 64.
     #[garde(range(min = 1, max = 64))]
     pub stride: i64,
@@ -108,8 +108,8 @@ impl From<Dual> for DualMethod {
     }
 }
 
-impl From<Measure> for DualMethod {
-    fn from(Measure { gap, evaluations, .. }: Measure) -> Self {
+impl From<DistanceMeasurement> for DualMethod {
+    fn from(DistanceMeasurement { gap, evaluations, .. }: DistanceMeasurement) -> Self {
         Self::Converge { gap, evaluations }
     }
 }
@@ -123,17 +123,17 @@ impl Method for Wpp {
     ];
     const LEARNS: Learns = Learns::Patches;
     const STARTS: bool = true;
-    type Settings = Settings;
+    type Settings = WppMapSettings;
 
     fn check(
-        settings: &Settings,
+        settings: &WppMapSettings,
         instrument: &dyn Instrument,
         domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())?;
         let Some(space) = domain else { return Ok(()) };
         let WppSettings { blur, downscaling, .. } = WppSettings::hertrich_2022();
-        let Settings { patch_size: p, scales, .. } = *settings;
+        let WppMapSettings { patch_size: p, scales, .. } = *settings;
         let pyramid = Pyramid::new(space, scales, &blur, downscaling);
         let fits = |space: &Space| space.axes().iter().all(|&n| n >= p);
         if pyramid.is_ok_and(|pyramid| pyramid.spaces().iter().all(fits)) {
@@ -146,14 +146,14 @@ impl Method for Wpp {
         Err(("scales".into(), problem))
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &WppMapSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let references: Vec<&Tensor> = from.references.iter().collect();
         let Some(first) = references.first() else {
             return Err(Error::value("reference images", "at least one", "none"));
         };
         let identity = data_hash(&references)?;
         let seed = run.seed.derive("WPP", 0);
-        let &Settings { patch_size, references: count, scales, dual, .. } = settings;
+        let &WppMapSettings { patch_size, references: count, scales, dual, .. } = settings;
         let wanted = WppSettings::hertrich_2022()
             .with_patch_size(patch_size)
             .with_references(ReferencePatches::Random(count))
@@ -162,28 +162,28 @@ impl Method for Wpp {
         // Says what is wrong with the references before anything is computed. Images of other sizes share its reference patches.
         let prior = WassersteinPatchPrior::new(&first.size(), &references, &wanted, seed)?;
         let learned = Learned { identity, ..Learned::default() };
-        Prepared::ready(Map { settings: settings.clone(), prior, seed, learned })
+        Prepared::ready(Estimator { settings: settings.clone(), prior, seed, learned })
     }
 }
 
-struct Map {
-    settings: Settings,
+struct Estimator {
+    settings: WppMapSettings,
     /// On images of the size of the first reference; those of others are made from it.
     prior: WassersteinPatchPrior,
     seed: Seed,
     learned: Learned,
 }
 
-impl Map {
+impl Estimator {
     /// The distance of patches of `image` on scale 0, from a potential that is good already or, where there is none, from zero;
     /// as figures whose names end in `suffix`.
     fn measured(
         &self,
-        measure: Measure,
+        measure: DistanceMeasurement,
         image: &Tensor,
         potential: &[Vec<f64>],
         suffix: &str,
-    ) -> Result<Figures> {
+    ) -> Result<Metrics> {
         let space = Space::of("image to measure", image)?;
         let mut prior = self.prior.on(&space.batch(1), 1, measure.stride, measure.into())?;
         if !potential.is_empty() {
@@ -201,8 +201,8 @@ impl Map {
     }
 }
 
-fn of_report(report: &ScaleReport, suffix: &str) -> Figures {
-    let mut figures = Figures::new();
+fn of_report(report: &ScaleReport, suffix: &str) -> Metrics {
+    let mut figures = Metrics::new();
     figures.insert(format!("references{suffix}"), report.references as f64);
     if let Some(gap) = report.gap() {
         figures.insert(format!("gap{suffix}"), gap);
@@ -213,7 +213,7 @@ fn of_report(report: &ScaleReport, suffix: &str) -> Figures {
 /// The end of the names of figures of the truth.
 const OF_TRUTH: &str = "_of_truth";
 
-impl Reconstructor for Map {
+impl Reconstructor for Estimator {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
         let settings = &self.settings;
@@ -240,13 +240,13 @@ impl Reconstructor for Map {
         Some(&self.learned)
     }
 
-    fn assess(&self, truth: &Tensor) -> Result<Figures> {
+    fn assess(&self, truth: &Tensor) -> Result<Metrics> {
         self.settings
             .measure
-            .map_or(Ok(Figures::new()), |measure| self.measured(measure, truth, &[], OF_TRUTH))
+            .map_or(Ok(Metrics::new()), |measure| self.measured(measure, truth, &[], OF_TRUTH))
     }
 
-    fn summary(&self, all: &[Figures]) -> String {
+    fn summary(&self, all: &[Metrics]) -> String {
         let mean = |name: &str| {
             let known: Vec<f64> = all.iter().filter_map(|figures| figures.get(name).copied()).collect();
             smalti_base::metrics::Summary::of(&known).mean

@@ -1,26 +1,24 @@
 //! WPPFlow: samples from a posterior, by a conditional flow that was trained by the Wasserstein patch prior, without pairs.
 
-use crate::estimate::{Estimate, Map, Other, Place};
-use crate::instrument::{Instrument, Material};
+use crate::estimate::{Estimate, ExtraImage, Place, UncertaintyMap};
+use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::run::{Persist, Run};
-use crate::settings::Misfit;
-use crate::settings::to_toml;
-use crate::wpp_training::{Inputs, WppTraining, coarse};
+use crate::run::Run;
+use crate::settings::{SettingFault, to_toml};
+use crate::trained::Trained;
+use crate::wpp_training::{CropTrainingSettings, TrainingInputs, downsampling};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_flows::{Bijection, DataConsistency, WppFlowShape};
-use smalti_operators::{LinearOperator, Operator, PixelGrid, PseudoInverse};
-use smalti_solvers::{WppFlowSettings, WppFlowTraining, flow_residual};
-use std::path::Path;
+use smalti_operators::{Grid, LinearOperator, Operator, PixelGrid, PseudoInverse};
+use smalti_solvers::{WppFlowGenerator, flow_residual};
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// WPPFlow.
-pub struct WppFlow;
+pub struct WppFlowSampling;
 
 /// Samples, other than the drawn ones, that say how far samples for an observation are from it.
 const SAMPLES: i64 = 4;
@@ -29,10 +27,10 @@ const SAMPLES: i64 = 4;
 const DRAWS: [(&str, &str); 3] =
     [("draw", "WPPFlow, one draw"), ("draw_2", "WPPFlow, second draw"), ("draw_3", "WPPFlow, third draw")];
 
-/// The flow is [`smalti_flows::WppFlow`], trained as [`WppFlowTraining`] says; the estimate is the mean of its draws.
+/// The flow is [`smalti_flows::WppFlow`], trained as [`WppFlowGenerator`] says; the estimate is the mean of its draws.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct WppFlowSettings {
     /// Samples drawn for an observation, 3 to 1000.
     #[garde(range(min = 3, max = 1000))]
     pub draws: i64,
@@ -43,19 +41,19 @@ pub struct Settings {
     pub consistency: bool,
     /// The architecture.
     #[garde(dive)]
-    pub flow: Flow,
+    pub flow: FlowArchitecture,
     /// Largest norm of a gradient in the training, above 0, at most 1e9.
     #[garde(range(min = 1e-12, max = 1e9))]
     pub clip: f64,
     /// The training.
     #[garde(dive)]
-    pub training: WppTraining,
+    pub training: CropTrainingSettings,
 }
 
 /// The architecture of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Flow {
+pub struct FlowArchitecture {
     /// Blocks of a level, 1 to 64.
     #[garde(range(min = 1, max = 64))]
     pub blocks: usize,
@@ -77,49 +75,55 @@ pub enum Centres {
     Authors,
 }
 
-impl Method for WppFlow {
+impl Method for WppFlowSampling {
     const KEY: &'static str = "wppflow";
     const TITLE: &'static str = "WPPFlow";
     const PAPERS: &'static [&'static str] = super::wppnet::WppNet::PAPERS;
     const LEARNS: Learns = Learns::Observations;
-    type Settings = Settings;
+    type Settings = WppFlowSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
-        let coarse = coarse(instrument)?;
-        if !matches!(coarse.factor, 2 | 4 | 8 | 16) {
-            return Err(format!("it enlarges by 2, 4, 8 or 16, not by {}", coarse.factor));
+        let downsampling = downsampling(instrument)?;
+        if !matches!(downsampling.factor, 2 | 4 | 8 | 16) {
+            return Err(format!("it enlarges by 2, 4, 8 or 16, not by {}", downsampling.factor));
         }
-        if coarse.noise <= 0.0 {
+        if downsampling.noise <= 0.0 {
             return Err("without noise its posterior has no density".into());
         }
         Ok(())
     }
 
     fn check(
-        settings: &Settings,
+        settings: &WppFlowSettings,
         _instrument: &dyn Instrument,
         _domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.training.check()
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &WppFlowSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let inputs = settings.training.inputs(from, run)?;
         if settings.consistency {
             // What is wrong with the operator is said before the training.
             layer(from.instrument.pose("an observed crop", &inputs.crop()?, None)?.operator.as_ref())?;
         }
-        let instrument = from.instrument.identity();
-        let identity = format!("{} {} {instrument} {:?}", inputs.hash()?, to_toml(settings), run.device);
-        let trained: Trained =
-            run.once("wppflow", &identity, |run| settings.train(&inputs, &instrument, run))?;
-        let Trained { flow, seconds } = trained;
+        // Numbers of CUDA devices say nothing about results.
+        let device = if run.device.is_cuda() { "Cuda" } else { "Cpu" };
+        let identity = format!("{} {} {} {device}", inputs.hash()?, to_toml(settings), inputs.instrument);
+        let Trained { model: flow, seconds, .. } = run.once("wppflow", &identity, |run| {
+            let seed = run.seed_of(Self::TITLE);
+            let flow = on_device(smalti_flows::WppFlow::new(settings.flow.shape(&inputs)?, seed)?, run)?;
+            let (noise, clip) = (inputs.downsampling.noise, Some(settings.clip));
+            let generator = WppFlowGenerator { flow, noise, clip };
+            let Trained { model, curve, seconds } = settings.training.train(generator, &inputs, seed, run)?;
+            Ok(Trained { model: model.flow, curve, seconds })
+        })?;
         let note =
             format!("trained once: {} steps of {} crops in {seconds:.0} s", inputs.steps, inputs.batch);
         let learned = Learned { identity, curve: None, note };
-        let Settings { draws, consistency, .. } = *settings;
+        let WppFlowSettings { draws, consistency, .. } = *settings;
         Prepared::ready(Sampler {
-            flow: placed(flow, run)?,
+            flow: on_device(flow, run)?,
             draws,
             consistency,
             unseen: inputs.unseen(),
@@ -128,67 +132,23 @@ impl Method for WppFlow {
     }
 }
 
-impl Settings {
-    fn train(&self, inputs: &Inputs, instrument: &str, run: &Run) -> Result<Trained> {
-        let (seed, training) = (run.seed_of("WPPFlow"), &self.training);
-        let factor = inputs.coarse.factor;
-        let shape = WppFlowShape {
-            factor,
-            blocks: self.flow.blocks,
-            hidden: self.flow.hidden,
-            origin: match self.flow.centres {
-                Centres::Operator => inputs.operator.grid().origin.0,
-                Centres::Authors => (factor - 1) as f64 / 2.0,
-            },
-            ..WppFlowShape::altekrueger_2023_x4()?
+impl FlowArchitecture {
+    fn shape(self, inputs: &TrainingInputs) -> Result<WppFlowShape> {
+        let factor = inputs.downsampling.factor;
+        let origin = match self.centres {
+            Centres::Operator => inputs.operator.grid().origin.0,
+            Centres::Authors => (factor - 1) as f64 / 2.0,
         };
-        let mut flow = placed(smalti_flows::WppFlow::new(shape, seed)?, run)?;
-        flow.provenance.insert("operator".into(), instrument.into());
-        let settings = WppFlowSettings {
-            steps: inputs.steps,
-            batch: inputs.batch,
-            lambda: training.lambda,
-            noise: inputs.coarse.noise,
-            rate: training.learning_rate,
-            schedule: training.schedule.after(training.warmup_steps),
-            clip: Some(self.clip),
-            validate_every: training.validation_every,
-        };
-        let mut iteration = WppFlowTraining::new(flow, inputs.data(), settings, seed)?;
-        if let Some(events) = run.events("training", &run.row())? {
-            iteration = iteration.with_events(events);
-        }
-        let (trained, summary) = run.iterate("training", inputs.steps, iteration)?;
-        run.publish(&format!("{}.safetensors", run.row()), |path| trained.flow.save(path))?;
-        Ok(Trained { flow: trained.flow, seconds: summary.elapsed.as_secs_f64() })
+        let Self { blocks, hidden, .. } = self;
+        Ok(WppFlowShape { factor, blocks, hidden, origin, ..WppFlowShape::altekrueger_2023_x4()? })
     }
 }
 
 /// The flow on the device of the run.
-fn placed(mut flow: smalti_flows::WppFlow, run: &Run) -> Result<smalti_flows::WppFlow> {
+fn on_device(mut flow: smalti_flows::WppFlow, run: &Run) -> Result<smalti_flows::WppFlow> {
     let kind = flow.kind();
     flow.to(run.device, kind)?;
     Ok(flow)
-}
-
-/// A trained flow and the seconds of its training.
-struct Trained {
-    flow: smalti_flows::WppFlow,
-    seconds: f64,
-}
-
-impl Persist for Trained {
-    fn to_checkpoint(&self) -> Result<Checkpoint> {
-        let mut file = self.flow.to_checkpoint();
-        file.set_meta("seconds", self.seconds);
-        Ok(file)
-    }
-
-    fn from_checkpoint(file: Checkpoint) -> Result<Self> {
-        let seconds = file.meta_parsed("seconds")?;
-        let flow = smalti_flows::WppFlow::from_checkpoint(file, Path::new("state of the run"))?;
-        Ok(Self { flow, seconds })
-    }
 }
 
 struct Sampler {
@@ -234,7 +194,7 @@ impl Reconstructor for Sampler {
                 _ => (Place::Pictures, None),
             };
             let image = draws.f_narrow(0, i, 1)?;
-            estimate.others.push(Other { key: key.into(), title: title.into(), image, seconds, place });
+            estimate.others.push(ExtraImage { key: key.into(), title: title.into(), image, seconds, place });
         }
         estimate.maps.push(deviation(&draws)?);
         estimate.draws = Some(draws);
@@ -252,7 +212,7 @@ impl Sampler {
     fn consistent(&self, drawn: &Tensor, problem: &InverseProblem, seed: Seed) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let (y, operator) = (&problem.observation, problem.operator.as_ref());
-        let seen = Seen { operator, unseen: self.unseen };
+        let seen = CroppedOperator { operator, unseen: self.unseen };
         let residual = flow_residual(&self.flow, &seen, &y.f_expand([SAMPLES, -1, -1, -1], false)?, seed)?;
         let layer = layer(operator)?.scaled_to_noise(residual, problem.noise.scale())?;
         let y = y.f_to_kind(drawn.kind())?;
@@ -271,12 +231,12 @@ fn layer(operator: &dyn LinearOperator) -> Result<DataConsistency<&dyn LinearOpe
 }
 
 /// An operator without the last rows and columns of its range.
-struct Seen<'a> {
+struct CroppedOperator<'a> {
     operator: &'a dyn LinearOperator,
     unseen: [i64; 2],
 }
 
-impl Operator for Seen<'_> {
+impl Operator for CroppedOperator<'_> {
     fn domain(&self) -> Space {
         self.operator.domain()
     }
@@ -302,7 +262,7 @@ fn root_mean_square(t: &Tensor) -> Result<f64> {
 }
 
 /// The standard deviation over draws (unbiased) as a picture: white is what 99.5 % of the pixels stay below, in steps of 0.01.
-fn deviation(draws: &Tensor) -> Result<Map> {
+fn deviation(draws: &Tensor) -> Result<UncertaintyMap> {
     let deviation = draws.f_std_dim(0i64, true, true)?;
     let (sorted, _) = deviation.f_to_kind(Kind::Double)?.f_flatten(0, -1)?.f_sort(0, false)?;
     let high = sorted.f_double_value(&[(sorted.size()[0] - 1) * 995 / 1000])?;
@@ -310,7 +270,7 @@ fn deviation(draws: &Tensor) -> Result<Map> {
         return Err(Error::value("standard deviation of the draws", "finite numbers", high));
     }
     let scale = (high * 100.0).ceil().max(1.0) / 100.0;
-    Ok(Map {
+    Ok(UncertaintyMap {
         key: "standard-deviation".into(),
         title: "Standard deviation".into(),
         caption: format!("black 0, white {scale:.2} or more"),

@@ -1,20 +1,18 @@
 //! WPPNet: a network from observations to images that was trained by the Wasserstein patch prior, without pairs.
 
 use crate::estimate::Estimate;
-use crate::instrument::{Instrument, Material};
+use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
-use crate::run::{Persist, Run};
-use crate::settings::to_toml;
-use crate::settings::{Misfit, PrecisionChoice};
-use crate::wpp_training::{Inputs, WppTraining, coarse};
+use crate::run::Run;
+use crate::settings::{PrecisionChoice, SettingFault, to_toml};
+use crate::trained::Trained;
+use crate::wpp_training::{CropTrainingSettings, downsampling};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Result, Space};
 use smalti_flows::Precision;
-use smalti_solvers::{AcNet, WppNetSettings, WppNetTraining};
-use std::path::Path;
+use smalti_solvers::{AcNet, WppNetGenerator};
 use std::time::Instant;
 
 /// WPPNet.
@@ -24,13 +22,13 @@ pub struct WppNet;
 const MEMORY: usize = 1 << 30;
 
 /// The network `G` is [`AcNet`]; `mean (A G(y) - y)^2 + lambda W_2^2(patches of all G(y) of a batch, patches of the reference)` is
-/// minimised over its weights ([`WppNetTraining`]).
+/// minimised over its weights ([`WppNetGenerator`]).
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct WppNetSettings {
     /// The training.
     #[garde(dive)]
-    pub training: WppTraining,
+    pub training: CropTrainingSettings,
     /// The dtype of convolutions in the training.
     #[serde(default)]
     #[garde(skip)]
@@ -45,10 +43,10 @@ impl Method for WppNet {
          Journal on Imaging Sciences 16(3), 2023.",
     ];
     const LEARNS: Learns = Learns::Observations;
-    type Settings = Settings;
+    type Settings = WppNetSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
-        let factor = coarse(instrument)?.factor;
+        let factor = downsampling(instrument)?.factor;
         let mut left = factor;
         for prime in [2, 3] {
             while left > 1 && left % prime == 0 {
@@ -62,20 +60,25 @@ impl Method for WppNet {
     }
 
     fn check(
-        settings: &Settings,
+        settings: &WppNetSettings,
         _instrument: &dyn Instrument,
         _domain: Option<Space>,
-    ) -> std::result::Result<(), Misfit> {
+    ) -> std::result::Result<(), SettingFault> {
         settings.training.check()
     }
 
-    fn prepare(settings: &Settings, from: &Material<'_>, run: &Run) -> Result<Prepared> {
+    fn prepare(settings: &WppNetSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         let inputs = settings.training.inputs(from, run)?;
         let precision = settings.precision.on(run.device);
-        let instrument = from.instrument.identity();
-        let identity = format!("{} {} {instrument} {precision:?}", inputs.hash()?, to_toml(settings));
-        let Trained { net, seconds } =
-            run.once("wppnet", &identity, |run| settings.train(&inputs, &instrument, precision, run))?;
+        let identity =
+            format!("{} {} {} {precision:?}", inputs.hash()?, to_toml(settings), inputs.instrument);
+        let Trained { model: net, seconds, .. } = run.once("wppnet", &identity, |run| {
+            let seed = run.seed_of(Self::TITLE);
+            let net = AcNet::new(inputs.downsampling.factor, seed)?.to(run.device)?;
+            let generator = WppNetGenerator { net, precision };
+            let Trained { model, curve, seconds } = settings.training.train(generator, &inputs, seed, run)?;
+            Ok(Trained { model: model.net, curve, seconds })
+        })?;
         let loss = net.provenance.get("validation_loss").and_then(|loss| loss.parse::<f64>().ok());
         let loss = loss.map_or_else(String::new, |loss| format!(", validation loss {loss:.6}"));
         let convolutions = match precision {
@@ -88,49 +91,6 @@ impl Method for WppNet {
         );
         let learned = Learned { identity, curve: None, note };
         Prepared::ready(Network { net: net.to(run.device)?, learned })
-    }
-}
-
-impl Settings {
-    fn train(&self, inputs: &Inputs, instrument: &str, precision: Precision, run: &Run) -> Result<Trained> {
-        let (seed, training) = (run.seed_of("WPPNet"), &self.training);
-        let mut net = AcNet::new(inputs.coarse.factor, seed)?.to(run.device)?;
-        net.provenance.insert("operator".into(), instrument.into());
-        let settings = WppNetSettings {
-            steps: inputs.steps,
-            batch: inputs.batch,
-            lambda: training.lambda,
-            rate: training.learning_rate,
-            schedule: training.schedule.after(training.warmup_steps),
-            validate_every: training.validation_every,
-            precision,
-        };
-        let mut iteration = WppNetTraining::new(net, inputs.data(), settings, seed)?;
-        if let Some(events) = run.events("training", &run.row())? {
-            iteration = iteration.with_events(events);
-        }
-        let (trained, summary) = run.iterate("training", inputs.steps, iteration)?;
-        run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
-        Ok(Trained { net: trained.net, seconds: summary.elapsed.as_secs_f64() })
-    }
-}
-
-/// A trained network and the seconds of its training.
-struct Trained {
-    net: AcNet,
-    seconds: f64,
-}
-
-impl Persist for Trained {
-    fn to_checkpoint(&self) -> Result<Checkpoint> {
-        let mut file = self.net.to_checkpoint();
-        file.set_meta("seconds", self.seconds);
-        Ok(file)
-    }
-
-    fn from_checkpoint(file: Checkpoint) -> Result<Self> {
-        let seconds = file.meta_parsed("seconds")?;
-        Ok(Self { net: AcNet::from_checkpoint(file, Path::new("state of the run"))?, seconds })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The instrument of problems with a blur: a camera.
 
-use crate::instrument::{Coarse, Instrument, LEAST_SCORED, Region, Role};
+use crate::instrument::{Downsampling, Instrument, LEAST_SCORED, Region, Role};
 use crate::problem::{InverseProblem, Noise, ProblemKey, Range, Start, StartKind, whole};
-use crate::settings::Misfit;
+use crate::settings::SettingFault;
 use crate::synthetic::microstructure;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Biased, Boundary, Convolution, ImagingOperator, Operator, PixelGrid, interpolate};
@@ -44,7 +44,7 @@ pub(super) struct Camera {
 }
 
 /// Whether the side of images, and the crop, suit each other and the stride.
-pub(super) fn check_size(size: Option<i64>, stride: i64, crop: i64) -> std::result::Result<(), Misfit> {
+pub(super) fn check_size(size: Option<i64>, stride: i64, crop: i64) -> std::result::Result<(), SettingFault> {
     let misfit = |problem: String| Err(("size".to_owned(), problem));
     match size {
         Some(size) if size % stride != 0 => {
@@ -149,9 +149,9 @@ impl Instrument for Camera {
         })
     }
 
-    fn coarse(&self) -> Option<Coarse> {
+    fn downsampling(&self) -> Option<Downsampling> {
         let aligned = matches!(self.form, Boundary::Periodic | Boundary::Reflect);
-        aligned.then_some(Coarse { factor: self.stride, noise: self.noise })
+        aligned.then_some(Downsampling { factor: self.stride, noise: self.noise })
     }
 
     fn on_crops(&self, crops: &Tensor, form: Boundary) -> Result<(Tensor, Box<dyn ImagingOperator>)> {

@@ -3,7 +3,7 @@
 use super::camera::{Blur, Camera, check_size};
 use crate::instrument::{Instrument, Problem};
 use crate::problem::ProblemKey;
-use crate::settings::{Misfit, check_form, to_toml};
+use crate::settings::{SettingFault, check_form, to_toml};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::Result;
@@ -17,7 +17,7 @@ pub struct Deblurring;
 /// The blur, its noise and the protocol.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct DeblurringSettings {
     /// The blur kernel.
     #[garde(dive)]
     pub kernel: Kernel,
@@ -104,19 +104,19 @@ impl Problem for Deblurring {
     const KEY: ProblemKey = ProblemKey::Deblurring;
     const NAME: &'static str = "deblurring";
     const TITLE: &'static str = "Deblurring";
-    type Settings = Settings;
+    type Settings = DeblurringSettings;
 
-    fn check(settings: &Settings) -> std::result::Result<(), Misfit> {
+    fn check(settings: &DeblurringSettings) -> std::result::Result<(), SettingFault> {
         check_form(settings.form)?;
         check_size(settings.size, 1, settings.crop)
     }
 
-    fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &DeblurringSettings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         let said = match settings.kernel {
             Kernel::Gaussian { size, sigma } => format!("{size} × {size} Gaussian blur, σ = {sigma} px"),
             Kernel::Motion { length, angle } => format!("motion over {length} px at {angle}°"),
         };
-        let &Settings { form, noise, crop, size, .. } = settings;
+        let &DeblurringSettings { form, noise, crop, size, .. } = settings;
         Ok(Box::new(Camera {
             key: Self::KEY,
             identity: to_toml(settings),

@@ -1,10 +1,10 @@
 //! Inpainting: a part of an image in which a rectangle was not seen.
 
 use crate::instrument::Problem;
-use crate::instrument::{Instrument, LEAST_SCORED, Role, Seen};
+use crate::instrument::{Instrument, LEAST_SCORED, ObservedImage, Role};
 use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind};
-use crate::settings::Misfit;
+use crate::settings::SettingFault;
 use crate::settings::to_toml;
 use crate::synthetic::microstructure;
 use garde::Validate;
@@ -24,7 +24,7 @@ const PHANTOM_SIDE: i64 = 600;
 /// What is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct InpaintingSettings {
     /// The part of an image, in its pixels: all that is reconstructed.
     #[garde(dive)]
     pub part: Rectangle,
@@ -92,10 +92,10 @@ impl Problem for Inpainting {
     const KEY: ProblemKey = ProblemKey::Inpainting;
     const NAME: &'static str = "inpainting";
     const TITLE: &'static str = "Inpainting";
-    type Settings = Settings;
+    type Settings = InpaintingSettings;
 
-    fn check(settings: &Settings) -> std::result::Result<(), Misfit> {
-        let Settings { part, hole, .. } = settings;
+    fn check(settings: &InpaintingSettings) -> std::result::Result<(), SettingFault> {
+        let InpaintingSettings { part, hole, .. } = settings;
         let of = format!("the part of {} x {} pixels", part.height, part.width);
         let misfit = |problem: String| Err(("hole".to_owned(), problem));
         if hole.height > part.height || hole.width > part.width {
@@ -113,18 +113,18 @@ impl Problem for Inpainting {
         Ok(())
     }
 
-    fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &InpaintingSettings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         Ok(Box::new(Blinded(*settings)))
     }
 }
 
 /// An eye with a blind spot.
-struct Blinded(Settings);
+struct Blinded(InpaintingSettings);
 
 impl Blinded {
     /// 1 where the part is seen, 0 in the hole.
     fn mask(&self, like: &Tensor) -> Result<Tensor> {
-        let Settings { part, hole, .. } = self.0;
+        let InpaintingSettings { part, hole, .. } = self.0;
         let mask = Tensor::f_ones([part.height, part.width], (Kind::Float, like.device()))?;
         let _ = mask.f_narrow(0, hole.top, hole.height)?.f_narrow(1, hole.left, hole.width)?.f_fill_(0.0)?;
         Ok(mask)
@@ -164,21 +164,21 @@ impl Instrument for Blinded {
         Ok(self.noisy(truth, seed)?.f_mul(&self.mask(truth)?)?)
     }
 
-    fn look(&self, name: &str, image: &Tensor, seed: Seed) -> Result<Seen> {
+    fn acquire(&self, name: &str, image: &Tensor, seed: Seed) -> Result<ObservedImage> {
         let truth = self.truth(name, image)?;
         let noisy = self.noisy(image, seed)?;
         let observation = self.0.part.of(&noisy)?.f_mul(&self.mask(image)?)?;
-        Ok(Seen { truth, observation, surroundings: around(&noisy, &self.0)? })
+        Ok(ObservedImage { truth, observation, surroundings: around(&noisy, &self.0)? })
     }
 
     fn surroundings(&self, observation: &Tensor) -> Result<Vec<Tensor>> {
         let part = self.0.part;
         Space::image(1, part.height, part.width).check("observation", observation)?;
-        around(observation, &Settings { part: Rectangle { top: 0, left: 0, ..part }, ..self.0 })
+        around(observation, &InpaintingSettings { part: Rectangle { top: 0, left: 0, ..part }, ..self.0 })
     }
 
     fn pose(&self, name: &str, observation: &Tensor, _domain: Option<Space>) -> Result<InverseProblem> {
-        let Settings { part, hole, .. } = self.0;
+        let InpaintingSettings { part, hole, .. } = self.0;
         Space::image(1, part.height, part.width).check(name, observation)?;
         let mask = self.mask(observation)?;
         // A measured observation may hold anything in the hole.
@@ -221,7 +221,7 @@ impl Instrument for Blinded {
     }
 
     fn protocol(&self) -> Vec<(&'static str, String)> {
-        let Settings { part, hole, noise, .. } = self.0;
+        let InpaintingSettings { part, hole, noise, .. } = self.0;
         let problem = format!(
             "hole of {} × {} px in a part of {} × {} px; white Gaussian noise of σ = {noise} on what is seen",
             hole.height, hole.width, part.height, part.width
@@ -237,8 +237,9 @@ impl Instrument for Blinded {
 }
 
 /// What is seen around the hole, as at most four images that hold every patch once; none where there is no room for patches.
-fn around(image: &Tensor, settings: &Settings) -> Result<Vec<Tensor>> {
-    let Settings { part, hole, neighbourhood: Neighbourhood { reach, patch_size: patch }, .. } = *settings;
+fn around(image: &Tensor, settings: &InpaintingSettings) -> Result<Vec<Tensor>> {
+    let InpaintingSettings { part, hole, neighbourhood: Neighbourhood { reach, patch_size: patch }, .. } =
+        *settings;
     let Space { height, width, .. } = Space::of("image with a hole", image)?;
     let (top, left) = (part.top + hole.top, part.left + hole.left);
     let (bottom, right) = (top + hole.height, left + hole.width);
@@ -281,7 +282,7 @@ mod tests {
         let image = Tensor::arange(40 * 50, (Kind::Float, Device::Cpu)).reshape([1, 1, 40, 50]);
         let part = Rectangle { top: 4, left: 6, height: 30, width: 30 };
         let hole = Rectangle { top: 8, left: 10, height: 9, width: 7 };
-        let with = |reach| Settings {
+        let with = |reach| InpaintingSettings {
             part,
             hole,
             noise: 0.1,

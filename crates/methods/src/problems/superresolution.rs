@@ -3,7 +3,7 @@
 use super::camera::{Blur, Camera, check_size};
 use crate::instrument::{Instrument, Problem};
 use crate::problem::ProblemKey;
-use crate::settings::{Misfit, check_form, to_toml};
+use crate::settings::{SettingFault, check_form, to_toml};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::bytes_hash;
@@ -21,7 +21,7 @@ const STAND_IN: (i64, f64) = (15, 1.0);
 /// The forward operator `A x + b`, its noise and the protocol.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct SuperresolutionSettings {
     /// Side of a Gaussian kernel in pixels, 1 to 63.
     #[garde(inner(range(min = 1, max = 63)))]
     pub kernel_size: Option<i64>,
@@ -58,10 +58,10 @@ impl Problem for Superresolution {
     const KEY: ProblemKey = ProblemKey::Superresolution;
     const NAME: &'static str = "superresolution";
     const TITLE: &'static str = "Superresolution";
-    type Settings = Settings;
+    type Settings = SuperresolutionSettings;
 
-    fn check(settings: &Settings) -> std::result::Result<(), Misfit> {
-        let &Settings { size, stride, crop, form, .. } = settings;
+    fn check(settings: &SuperresolutionSettings) -> std::result::Result<(), SettingFault> {
+        let &SuperresolutionSettings { size, stride, crop, form, .. } = settings;
         let misfit = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
         match (&settings.estimated, settings.kernel_size, settings.sigma) {
             (None, None, _) => return misfit("kernel_size", "missing field `kernel_size`"),
@@ -76,11 +76,11 @@ impl Problem for Superresolution {
         check_size(size, stride, crop)
     }
 
-    fn files(settings: &Settings) -> Vec<(&'static str, String)> {
+    fn files(settings: &SuperresolutionSettings) -> Vec<(&'static str, String)> {
         settings.estimated.iter().map(|file| ("estimated", file.clone())).collect()
     }
 
-    fn instrument(settings: &Settings, folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &SuperresolutionSettings, folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         let missing = || Error::value("blur kernel", "kernel_size and sigma, or estimated", "neither");
         let gaussian = |(size, sigma)| {
             let said = format!("{size} × {size} Gaussian blur, σ = {sigma} px");
@@ -93,7 +93,7 @@ impl Problem for Superresolution {
             (Some(_), None) => gaussian(STAND_IN)?,
             (None, _) => gaussian(settings.kernel_size.zip(settings.sigma).ok_or_else(missing)?)?,
         };
-        let &Settings { stride, form, noise, crop, score_whole, size, .. } = settings;
+        let &SuperresolutionSettings { stride, form, noise, crop, score_whole, size, .. } = settings;
         let key = Self::KEY;
         // An estimated operator is what its file holds, whatever it is called.
         let identity = match &blur {

@@ -1,10 +1,10 @@
 //! Computed tomography: a parallel beam, photon counts, filtered back-projection.
 
 use crate::instrument::Problem;
-use crate::instrument::{Instrument, Role};
+use crate::instrument::{Instrument, PublishedPairs, Role};
 use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
-use crate::settings::Misfit;
+use crate::settings::SettingFault;
 use crate::settings::to_toml;
 use crate::synthetic::chest;
 use garde::Validate;
@@ -15,7 +15,7 @@ use smalti_operators::radon::refused;
 use smalti_operators::{
     Detector, Fbp, Filter, Operator, ParallelBeam, Pixels, Poisson, Radon, low_dose, upsample,
 };
-use smalti_solvers::{Pair, Pairs};
+use smalti_solvers::{Pair, PairedDataset};
 use std::cell::RefCell;
 use std::f64::consts::{FRAC_PI_2, SQRT_2};
 use std::path::Path;
@@ -31,7 +31,7 @@ const LODOPAB_SIDE: i64 = 362;
 /// The scanner, its noise and filtered back-projection.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct TomographySettings {
     /// The scanner.
     #[garde(dive)]
     pub scan: Scan,
@@ -130,9 +130,9 @@ impl Problem for Tomography {
     const KEY: ProblemKey = ProblemKey::Tomography;
     const NAME: &'static str = "tomography";
     const TITLE: &'static str = "Computed tomography";
-    type Settings = Settings;
+    type Settings = TomographySettings;
 
-    fn check(settings: &Settings) -> std::result::Result<(), Misfit> {
+    fn check(settings: &TomographySettings) -> std::result::Result<(), SettingFault> {
         let Scan { size, angles, missing, simulation_size, .. } = settings.scan;
         if settings.window[0] >= settings.window[1] {
             return Err(("window".into(), "black is not below white".into()));
@@ -147,14 +147,14 @@ impl Problem for Tomography {
         Ok(())
     }
 
-    fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &TomographySettings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         Ok(Box::new(Scanner::new(settings)?))
     }
 }
 
 /// The scanner.
 struct Scanner {
-    settings: Settings,
+    settings: TomographySettings,
     /// The beam that methods know.
     beam: ParallelBeam,
     fbp: Fbp,
@@ -164,8 +164,8 @@ struct Scanner {
 }
 
 impl Scanner {
-    fn new(settings: &Settings) -> Result<Self> {
-        let Settings { scan, fbp, noise, .. } = *settings;
+    fn new(settings: &TomographySettings) -> Result<Self> {
+        let TomographySettings { scan, fbp, noise, .. } = *settings;
         let beam = |side: i64| {
             let pixels =
                 Pixels { rows: side as usize, columns: side as usize, size: scan.extent / side as f64 };
@@ -264,7 +264,7 @@ impl Instrument for Scanner {
     fn published_pairs<'a>(
         &'a self,
         folder: Option<&Path>,
-    ) -> Result<std::result::Result<Box<dyn Pairs + 'a>, String>> {
+    ) -> Result<std::result::Result<PublishedPairs<'a>, String>> {
         let Some(folder) = folder.map(|data| data.join("lodopab")).filter(|folder| folder.is_dir()) else {
             return Ok(Err("LoDoPaB-CT (Zenodo 3384092) is not in the folder lodopab of the data".into()));
         };
@@ -273,7 +273,8 @@ impl Instrument for Scanner {
         }
         let files = lodopab::Pairs::open(&folder, Part::Train)?;
         let count = files.len() as u64;
-        Ok(Ok(Box::new(Published { files: RefCell::new(files), count, scanner: self })))
+        let pairs = Published { files: RefCell::new(files), count, scanner: self };
+        Ok(Ok(("LoDoPaB-CT", Box::new(pairs))))
     }
 
     fn noise(&self) -> Noise {
@@ -304,7 +305,7 @@ impl Instrument for Scanner {
     }
 
     fn protocol(&self) -> Vec<(&'static str, String)> {
-        let Settings { scan, noise, window, .. } = &self.settings;
+        let TomographySettings { scan, noise, window, .. } = &self.settings;
         let from = |index: usize| (index as f64) * 180.0 / scan.angles as f64;
         vec![
             (
@@ -345,7 +346,7 @@ struct Published<'a> {
     scanner: &'a Scanner,
 }
 
-impl Pairs for Published<'_> {
+impl PairedDataset for Published<'_> {
     fn count(&self) -> Option<u64> {
         Some(self.count)
     }

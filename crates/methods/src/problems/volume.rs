@@ -4,7 +4,7 @@ use crate::instrument::Problem;
 use crate::instrument::{Instrument, LEAST_SCORED, Role};
 use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
-use crate::settings::Misfit;
+use crate::settings::SettingFault;
 use crate::settings::to_toml;
 use crate::synthetic::microstructure_volume;
 use garde::Validate;
@@ -21,7 +21,7 @@ pub struct Volume;
 /// The forward operator, its noise, the protocol, and the volumes that are drawn.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct VolumeSettings {
     /// Side of the kernel in voxels, 1 to 31; only where the whole of it lies within the volume something is seen.
     #[garde(range(min = 1, max = 31))]
     pub kernel_size: i64,
@@ -52,10 +52,10 @@ impl Problem for Volume {
     const KEY: ProblemKey = ProblemKey::Volume;
     const NAME: &'static str = "volume";
     const TITLE: &'static str = "Superresolution of volumes";
-    type Settings = Settings;
+    type Settings = VolumeSettings;
 
-    fn check(settings: &Settings) -> std::result::Result<(), Misfit> {
-        let &Settings { size, stride, crop, kernel_size, .. } = settings;
+    fn check(settings: &VolumeSettings) -> std::result::Result<(), SettingFault> {
+        let &VolumeSettings { size, stride, crop, kernel_size, .. } = settings;
         let misfit = |problem: String| Err(("size".to_owned(), problem));
         if size % stride != 0 {
             return misfit(format!("{size} is not a multiple of the stride {stride}"));
@@ -69,17 +69,17 @@ impl Problem for Volume {
         Ok(())
     }
 
-    fn instrument(settings: &Settings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
+    fn instrument(settings: &VolumeSettings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         Ok(Box::new(Scanner(settings.clone())))
     }
 }
 
 /// A scanner that sees volumes blurred and coarse.
-struct Scanner(Settings);
+struct Scanner(VolumeSettings);
 
 impl Scanner {
     fn operator(&self, domain: Space) -> Result<VolumeConvolution> {
-        let Settings { kernel_size, sigma, stride, .. } = self.0;
+        let VolumeSettings { kernel_size, sigma, stride, .. } = self.0;
         VolumeConvolution::superresolution(domain, kernel_size, sigma, stride)
     }
 }
@@ -115,7 +115,7 @@ impl Instrument for Scanner {
         if range.depth.is_none() {
             return Err(Error::shape(name, "a volume, [1, 1, D, H, W]", observation.size()));
         }
-        let Settings { kernel_size, stride, .. } = self.0;
+        let VolumeSettings { kernel_size, stride, .. } = self.0;
         let largest = || range.map_axes(|n| n * stride + kernel_size - 1);
         let operator = self.operator(domain.unwrap_or_else(largest))?;
         operator.range().check(name, observation)?;
@@ -160,7 +160,7 @@ impl Instrument for Scanner {
     }
 
     fn protocol(&self) -> Vec<(&'static str, String)> {
-        let Settings { kernel_size, sigma, stride, noise, crop, size, .. } = self.0;
+        let VolumeSettings { kernel_size, sigma, stride, noise, crop, size, .. } = self.0;
         vec![
             (
                 "Operator",

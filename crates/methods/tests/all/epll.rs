@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
 use smalti_base::Seed;
-use smalti_methods::{Instrument, Material, MethodEntry, Prepared, ProblemEntry, Role, Run};
+use smalti_methods::{Instrument, MethodEntry, Prepared, ProblemEntry, Role, Run, TrainingData};
 use tch::{Device, Tensor};
 use toml::de::Deserializer;
 
@@ -28,7 +28,7 @@ fn epll(instrument: &dyn Instrument, mixture: &str, solver: &str) -> smalti_base
         return Err(smalti_base::Error::value(key, "something else", problem));
     }
     let truth = instrument.truth("drawn", &drawn(0))?;
-    let material = Material { references: vec![drawn(1)], ..Material::none(instrument) };
+    let material = TrainingData { references: vec![drawn(1)], ..TrainingData::none(instrument) };
     let run = Run::new(Seed::new(1), Device::Cpu);
     let Prepared::Ready(method) = settings.prepare(&material, &run)? else { panic!("EPLL misses something") };
     let problem = instrument.pose("drawn", &instrument.observe(&truth, Seed::new(3))?, None)?;

@@ -3,7 +3,7 @@
 
 use smalti_base::{Seed, Space};
 use smalti_methods::{
-    Estimate, Instrument, METHODS, Material, MethodEntry, PROBLEMS, Prepared, ProblemEntry, Role, Run,
+    Estimate, Instrument, METHODS, MethodEntry, PROBLEMS, Prepared, ProblemEntry, Role, Run, TrainingData,
 };
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
@@ -122,7 +122,7 @@ fn seeded(
         _ => image.narrow(2, 0, 24).narrow(3, 0, image.size()[3].min(28)).contiguous(),
     };
     let image = small(drawn(Role::Evaluation, 0));
-    let seen = instrument.look("drawn", &image, Seed::new(3)).unwrap();
+    let seen = instrument.acquire("drawn", &image, Seed::new(3)).unwrap();
     let domain = Space::of("truth", &seen.truth).unwrap();
     settings
         .check(instrument, Some(domain))
@@ -133,7 +133,7 @@ fn seeded(
         small => small,
     };
     let references = vec![instrument.reference("reference", &reference).unwrap()];
-    let material = Material { references, grey_step: 0.01, ..Material::none(instrument) };
+    let material = TrainingData { references, grey_step: 0.01, ..TrainingData::none(instrument) };
     let Prepared::Ready(reconstructor) = settings.prepare(&material, &run).unwrap() else {
         panic!("{} is missing something", method.key)
     };
@@ -230,7 +230,7 @@ fn the_same_seed_gives_the_same_image_and_another_one_another() {
 fn what_a_measured_observation_holds_in_the_hole_changes_nothing() {
     let instrument = instrument("inpainting");
     let image = instrument.phantom(Role::Evaluation, Seed::new(2), 0).unwrap();
-    let seen = instrument.look("drawn", &image, Seed::new(3)).unwrap();
+    let seen = instrument.acquire("drawn", &image, Seed::new(3)).unwrap();
     let hole = instrument.scored(instrument.domain().unwrap());
     for value in [0.0, 1.0, 1e6, f64::NAN] {
         let measured = seen.observation.copy();
@@ -278,7 +278,7 @@ fn weights_of_total_variation_agree_in_both_conventions() {
     let estimate = |weight: &str| {
         let text = format!("weight = {weight}\niterations = 40\ntolerance = 1e-9");
         let tv = (MethodEntry::find("tv").unwrap().read)(Deserializer::parse(&text).unwrap()).unwrap();
-        let material = Material::none(instrument.as_ref());
+        let material = TrainingData::none(instrument.as_ref());
         let Prepared::Ready(tv) = tv.prepare(&material, &run).unwrap() else { panic!("TV needs nothing") };
         tv.reconstruct(&problem, &run).unwrap().image
     };

@@ -42,20 +42,25 @@ fn work_is_made_once_for_every_name_identity_and_seed() {
 
 #[test]
 fn an_estimate_is_read_back_whole() {
-    use smalti_methods::estimate::{Line, Look, Map, Other, Place, Plot};
+    use smalti_methods::estimate::{ExtraImage, Line, Look, Place, Plot, UncertaintyMap};
     let image = |v: f64| Tensor::full([1, 1, 2, 2], v, (Kind::Float, Device::Cpu));
     let whole = Estimate {
         figures: [("gap".to_owned(), 0.1)].into(),
         note: "said".into(),
         draws: Some(image(0.2)),
-        others: vec![Other {
+        others: vec![ExtraImage {
             key: "map".into(),
             title: "MAP".into(),
             image: image(0.3),
             seconds: None,
             place: Place::Before,
         }],
-        maps: vec![Map { key: "std".into(), title: "Std".into(), caption: "c".into(), image: image(0.4) }],
+        maps: vec![UncertaintyMap {
+            key: "std".into(),
+            title: "Std".into(),
+            caption: "c".into(),
+            image: image(0.4),
+        }],
         plots: vec![Plot {
             title: "t".into(),
             axes: ["x".into(), "y".into()],

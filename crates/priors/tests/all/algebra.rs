@@ -3,7 +3,7 @@
 
 use smalti_base::{Seed, Space};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
-use smalti_priors::{Regularizer, TotalVariation, WassersteinPatchPrior, WppSettings};
+use smalti_priors::{Regularizer, RegularizerAlgebra, TotalVariation, WassersteinPatchPrior, WppSettings};
 use tch::{Kind, Tensor};
 
 const DOMAIN: Space = Space::image(2, 9, 14);

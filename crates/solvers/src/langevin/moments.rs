@@ -6,14 +6,14 @@ use tch::{Device, Kind, Tensor};
 /// Mean and variance of a sequence of tensors of one shape, elementwise and in float64, without keeping the sequence
 /// (Welford 1962).
 #[derive(Debug)]
-pub struct Moments {
+pub struct RunningMoments {
     count: u64,
     mean: Tensor,
     /// Sum of squared deviations from the mean.
     squares: Tensor,
 }
 
-impl Moments {
+impl RunningMoments {
     /// Of nothing yet, for tensors of `shape` on `device`.
     pub fn new(shape: &[i64], device: Device) -> Self {
         let zeros = || Tensor::zeros(shape, (Kind::Double, device));
@@ -77,7 +77,7 @@ mod tests {
     fn they_are_those_of_the_whole_sequence() {
         // Far from zero, where the difference of mean squares would lose all digits.
         let all = Seed::new(1).at("sequence", 0).normal(&[50, 2, 3]).to_kind(Kind::Double) + 1e8;
-        let mut moments = Moments::new(&[2, 3], Device::Cpu);
+        let mut moments = RunningMoments::new(&[2, 3], Device::Cpu);
         assert_eq!(moments.variance(), Tensor::zeros([2, 3], (Kind::Double, Device::Cpu)));
         for k in 0..50 {
             moments.push(&all.get(k)).unwrap();

@@ -1,6 +1,6 @@
 //! What is kept of the draws while chains run.
 
-use super::moments::Moments;
+use super::moments::RunningMoments;
 use super::samples::{Quantity, Trace};
 use super::settings::LangevinSettings;
 use smalti_base::{Result, Space, checkpoint::Checkpoint};
@@ -14,7 +14,7 @@ pub(super) struct Record {
     keep: u64,
     quantities: Vec<Quantity>,
     /// Of the first and the second half of the draws, for all chains at once: `[chains, C, H, W]`.
-    halves: [Moments; 2],
+    halves: [RunningMoments; 2],
     /// `values[k]` of draw `k`: every quantity in every chain, quantity by quantity.
     values: Vec<Vec<f64>>,
     /// Draws kept, each `[chains, C, H, W]`.
@@ -23,7 +23,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(settings: &LangevinSettings, domain: Space, chains: i64, device: Device) -> Self {
-        let moments = || Moments::new(&domain.batch(chains), device);
+        let moments = || RunningMoments::new(&domain.batch(chains), device);
         let pixels = settings.pixels.iter().map(|&p| Quantity::Pixel(p));
         Self {
             domain,
@@ -67,8 +67,8 @@ impl Record {
     pub(super) fn statistics(&self) -> Result<[Tensor; 3]> {
         let over = [0i64];
         let over = Some(over.as_slice());
-        let stack = |f: fn(&Moments) -> Tensor| Tensor::f_cat(&self.halves.each_ref().map(f), 0);
-        let (means, variances) = (stack(Moments::mean)?, stack(Moments::variance)?);
+        let stack = |f: fn(&RunningMoments) -> Tensor| Tensor::f_cat(&self.halves.each_ref().map(f), 0);
+        let (means, variances) = (stack(RunningMoments::mean)?, stack(RunningMoments::variance)?);
         let n = self.halves[0].count() as f64;
         let m = means.size()[0] as f64;
         let within = variances.f_mean_dim(over, true, Kind::Double)?;

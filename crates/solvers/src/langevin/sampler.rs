@@ -3,10 +3,10 @@
 use super::preconditioner::Preconditioner;
 use super::record::Record;
 use super::samples::PosteriorSamples;
-use super::settings::{LangevinSettings, Method};
+use super::settings::{LangevinScheme, LangevinSettings};
 use super::target::{Energies, Target};
 use crate::check;
-use crate::map::Problem;
+use crate::map::Objective;
 use crate::run::{Iteration, Step};
 use smalti_base::{Error, Result, Seed, checkpoint::Checkpoint};
 use tch::{Kind, Tensor};
@@ -26,7 +26,7 @@ const EXPLOSION: f64 = 100.0;
 ///
 /// # References
 /// G. O. Roberts, R. L. Tweedie, "Exponential convergence of Langevin distributions and their discrete approximations",
-/// Bernoulli 2 (1996); M. Welling, Y. W. Teh, "Bayesian learning via stochastic gradient Langevin dynamics", ICML 2011.
+/// Bernoulli 2 (1996).
 pub struct Langevin<'a> {
     target: Target<'a>,
     settings: LangevinSettings,
@@ -72,7 +72,7 @@ impl<'a> Langevin<'a> {
     /// [`Error::Shape`], [`Error::Value`] where starts or observation do not fit the operator, are not finite, differ in
     /// dtype or device, or a setting is out of range; those of the first evaluation.
     pub fn new(
-        problem: Problem<'a>,
+        problem: Objective<'a>,
         starts: &Tensor,
         settings: LangevinSettings,
         seed: Seed,
@@ -90,10 +90,8 @@ impl<'a> Langevin<'a> {
         settings.check(domain)?;
         let mut target = Target::new(problem, chains)?;
         let x = starts.f_detach_copy()?.f_contiguous()?;
-        if settings.method != Method::StochasticGradient {
-            target.fix(&x.narrow(0, 0, 1))?;
-        }
-        let now = target.evaluate(&x, None)?;
+        target.fix(&x.narrow(0, 0, 1))?;
+        let now = target.evaluate(&x)?;
         if let Some((c, e)) = now.values.iter().enumerate().find(|(_, e)| !e.is_finite()) {
             let what = format!("energy at the start of chain {c}");
             return Err(Error::value(
@@ -191,10 +189,6 @@ impl Iteration for Langevin<'_> {
 
     fn step(&mut self, k: u64) -> Result<Step> {
         let _no_grad = tch::no_grad_guard();
-        if self.settings.method == Method::StochasticGradient {
-            self.now = self.target.evaluate(&self.x, Some(k))?;
-            self.check(&self.now.values, k)?;
-        }
         let (h, chains) = (self.step_size, self.now.values.len());
         let one = self.x.narrow(0, 0, 1);
         let draws: Vec<Tensor> =
@@ -207,15 +201,14 @@ impl Iteration for Langevin<'_> {
             return Err(self.diverged(c, k, "an image with NaN or infinity in it"));
         }
         let mut acceptance = 1.0;
-        match self.settings.method {
-            Method::StochasticGradient => self.x = proposed,
-            Method::Ula => {
-                self.now = self.target.evaluate(&proposed, None)?;
+        match self.settings.scheme {
+            LangevinScheme::Ula => {
+                self.now = self.target.evaluate(&proposed)?;
                 self.x = proposed;
                 self.check(&self.now.values, k)?;
             }
-            Method::Mala { target } => {
-                let next = self.target.evaluate(&proposed, None)?;
+            LangevinScheme::Mala { target } => {
+                let next = self.target.evaluate(&proposed)?;
                 let probabilities = self.accept(k, proposed, &xi, next)?;
                 acceptance = probabilities.iter().sum::<f64>() / chains as f64;
                 if let Some(target) = target
@@ -226,7 +219,7 @@ impl Iteration for Langevin<'_> {
                 }
             }
         }
-        if !matches!(self.settings.method, Method::Mala { .. }) && k >= self.settings.burn_in {
+        if !matches!(self.settings.scheme, LangevinScheme::Mala { .. }) && k >= self.settings.burn_in {
             self.taken.iter_mut().for_each(|n| *n += 1);
         }
         if k >= self.settings.burn_in
@@ -296,7 +289,6 @@ impl Iteration for Langevin<'_> {
         self.taken = taken.into_iter().map(|n| n as u64).collect();
         self.step_size = state.meta_parsed("chains.step_size")?;
         self.record.restore(&mut state, &self.x)?;
-        let fixed = self.settings.method != Method::StochasticGradient;
-        self.target.restore(state.take_part("prior"), fixed)
+        self.target.restore(state.take_part("prior"))
     }
 }

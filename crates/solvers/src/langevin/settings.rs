@@ -6,20 +6,17 @@ use smalti_base::{Error, Result, Space};
 ///
 /// All propose `x' = x - h M grad E(x) + sqrt(2 h) R xi`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Method {
+pub enum LangevinScheme {
     /// The unadjusted Langevin algorithm: every proposal is taken. Its samples are off by a bias of order `h` (for a
     /// Gaussian of precision `p`, the variance is `1 / (p (1 - h p / 2))`), and it diverges for `h` above `2 / p`.
     ///
     /// The regularizer is refreshed once, before the first step, and then stays as it is: a random subset of patches is
     /// one fixed subset.
     Ula,
-    /// [`Method::Ula`] with the regularizer refreshed before every step of every chain (Welling and Teh 2011): cheaper
-    /// where it draws a small subset of patches, with the noise of the subset as a further bias.
-    StochasticGradient,
     /// The Metropolis-adjusted Langevin algorithm: a proposal is taken with the probability that makes `exp(-E)`
     /// invariant, exactly for every `h`, and even where the regularizer's gradient is not that of its value.
     ///
-    /// As for [`Method::Ula`] the regularizer is refreshed only before the first step: the target is the posterior of *that* subset
+    /// As for [`LangevinScheme::Ula`] the regularizer is refreshed only before the first step: the target is the posterior of *that* subset
     /// of patches. Give one that takes all patches to sample the posterior itself.
     Mala {
         /// Adapts `h` during burn-in until proposals are taken with this probability; `None` leaves it as it is.
@@ -27,7 +24,7 @@ pub enum Method {
     },
 }
 
-impl Method {
+impl LangevinScheme {
     /// The acceptance of MALA that is best in high dimension (Roberts and Rosenthal 1998).
     pub const OPTIMAL_ACCEPTANCE: f64 = 0.574;
 }
@@ -36,7 +33,7 @@ impl Method {
 #[derive(Debug, Clone, PartialEq)]
 pub struct LangevinSettings {
     /// The transition.
-    pub method: Method,
+    pub scheme: LangevinScheme,
     /// Step size `h > 0`, in squared units of the image (without a preconditioner).
     pub step_size: f64,
     /// Steps before the first draw.
@@ -63,7 +60,7 @@ impl LangevinSettings {
         if !(self.step_size > 0.0 && self.step_size.is_finite()) {
             return Err(Error::value("step size", "a positive number", self.step_size));
         }
-        if let Method::Mala { target: Some(target) } = self.method
+        if let LangevinScheme::Mala { target: Some(target) } = self.scheme
             && !(target > 0.0 && target < 1.0)
         {
             return Err(Error::value("acceptance to adapt to", "between 0 and 1, such as 0.574", target));

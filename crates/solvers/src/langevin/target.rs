@@ -1,12 +1,12 @@
 //! The energy of a posterior, for several chains at once.
 
-use crate::map::Problem;
+use crate::map::Objective;
 use smalti_base::{Error, Result, checkpoint::Checkpoint};
 use tch::{Kind, Tensor};
 
 /// `E(x) = nll(F(x), y) + n w R(x)`, see [`super`].
 pub(super) struct Target<'a> {
-    problem: Problem<'a>,
+    problem: Objective<'a>,
     /// The observation once for each chain.
     observations: Tensor,
     /// `lambda = n w`.
@@ -22,7 +22,7 @@ pub(super) struct Energies {
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(problem: Problem<'a>, chains: i64) -> Result<Self> {
+    pub(super) fn new(problem: Objective<'a>, chains: i64) -> Result<Self> {
         if !(problem.weight >= 0.0 && problem.weight.is_finite()) {
             return Err(Error::value("weight of the regularizer", "a number >= 0", problem.weight));
         }
@@ -43,21 +43,16 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// The energies at `x: [chains, C, H, W]`. With `refresh`, the regularizer is refreshed for every chain; steps are
-    /// numbered through.
-    pub(super) fn evaluate(&mut self, x: &Tensor, refresh: Option<u64>) -> Result<Energies> {
-        let p = &mut self.problem;
+    /// The energies at `x: [chains, C, H, W]`.
+    pub(super) fn evaluate(&self, x: &Tensor) -> Result<Energies> {
+        let p = &self.problem;
         let u = p.operator.apply(x)?;
         let (nll, slope) = p.likelihood.value_and_grad(&u, &self.observations)?;
         let mut values = Vec::<f64>::try_from(nll.f_to_kind(Kind::Double)?)?;
         let mut grad = p.operator.vjp(x, &slope)?;
         if self.lambda > 0.0 {
-            let chains = values.len() as u64;
             let mut of_prior = Vec::with_capacity(values.len());
             for (c, value) in values.iter_mut().enumerate() {
-                if let Some(step) = refresh {
-                    p.prior.refresh(step * chains + c as u64)?;
-                }
                 let (of_chain, slope) = p.prior.value_and_grad(&x.narrow(0, c as i64, 1))?;
                 *value += self.lambda * of_chain;
                 of_prior.push(slope);
@@ -76,13 +71,11 @@ impl<'a> Target<'a> {
         Some(copy)
     }
 
-    pub(super) fn restore(&mut self, state: Checkpoint, fixed: bool) -> Result<()> {
+    pub(super) fn restore(&mut self, state: Checkpoint) -> Result<()> {
         let prior = &mut self.problem.prior;
         prior.restore(state)?;
-        if fixed {
-            prior.refresh(0)?;
-            self.fixed = prior.save();
-        }
+        prior.refresh(0)?;
+        self.fixed = prior.save();
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What the U-Net is put together from.
 
-use crate::convolution::laid_out;
+use crate::memory_format::to_fastest_memory_format;
 use smalti_base::Result;
 use tch::{Device, Kind, Tensor};
 
@@ -72,7 +72,7 @@ impl Convolution {
 
     /// The convolution in the dtype of `x`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let kernel = laid_out(&self.kernel.f_to_kind(x.kind())?)?;
+        let kernel = to_fastest_memory_format(&self.kernel.f_to_kind(x.kind())?)?;
         let (bias, zeros) = (self.bias.f_to_kind(x.kind())?, kernel.size()[2] / 2);
         Ok(x.f_conv2d(&kernel, Some(&bias), [self.stride; 2], [zeros; 2], [1, 1], 1)?)
     }

@@ -7,7 +7,7 @@ use smalti_flows::Precision;
 use smalti_operators::{Boundary, Convolution, Gaussian, Operator, kernel};
 use smalti_priors::TotalVariation;
 use smalti_solvers::{
-    Budget, Dip, DipSettings, Iteration, Observer, Problem, Reconstruction, Schedule, UNetSettings, run,
+    Dip, DipSettings, Iteration, Objective, Reconstruction, RunControl, Schedule, UNetSettings, run,
 };
 use tch::Tensor;
 
@@ -55,14 +55,14 @@ impl Blurred {
         settings: DipSettings,
     ) -> Result<Dip<'a>> {
         let (operator, observation) = (&self.operator, &self.observation);
-        let problem = Problem { operator, likelihood: gaussian, observation, prior, weight: 5.0 };
+        let problem = Objective { operator, likelihood: gaussian, observation, prior, weight: 5.0 };
         Dip::new(problem, settings, Seed::new(3))
     }
 
     fn run(&self, settings: DipSettings) -> Result<Reconstruction> {
         let (mut prior, gaussian, steps) = (self.prior(), Gaussian::new(SIGMA).unwrap(), settings.steps);
         let mut dip = self.dip(&mut prior, &gaussian, settings)?;
-        run(&mut dip, Budget::steps(steps), &Observer::default())?;
+        run(&mut dip, steps, &RunControl::default())?;
         dip.finish()
     }
 }

@@ -6,9 +6,9 @@ use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Boundary, Convolution, Gaussian, Identity, Operator};
 use smalti_priors::Regularizer;
 use smalti_solvers::langevin::{
-    Langevin, LangevinSettings, Method, PosteriorSamples, Preconditioner, Quantity, overdispersed,
+    Langevin, LangevinScheme, LangevinSettings, PosteriorSamples, Preconditioner, Quantity, overdispersed,
 };
-use smalti_solvers::{Budget, Iteration, Observer, Problem, run};
+use smalti_solvers::{Iteration, Objective, RunControl, run};
 use tch::{Device, Kind, Tensor};
 
 const SIGMA: f64 = 0.1;
@@ -61,9 +61,9 @@ fn every_pixel() -> Vec<[i64; 3]> {
     (0..24).map(|k| [0, k / 6, k % 6]).collect()
 }
 
-fn settings(method: Method, step_size: f64) -> LangevinSettings {
+fn settings(scheme: LangevinScheme, step_size: f64) -> LangevinSettings {
     LangevinSettings {
-        method,
+        scheme,
         step_size,
         burn_in: 500,
         draws: DRAWS,
@@ -87,13 +87,13 @@ fn sampled(
     let y = observation(&operator);
     let likelihood = Gaussian::new(SIGMA)?;
     let problem =
-        Problem { operator: &operator, likelihood: &likelihood, observation: &y, prior, weight: WEIGHT };
+        Objective { operator: &operator, likelihood: &likelihood, observation: &y, prior, weight: WEIGHT };
     let steps = settings.steps();
     let mut chains = Langevin::new(problem, &starts(&y, 4), settings, Seed::new(3))?;
     if let Some(m) = precondition {
         chains = chains.with_preconditioner(m)?;
     }
-    run(&mut chains, Budget::steps(steps), &Observer::default())?;
+    run(&mut chains, steps, &RunControl::default())?;
     chains.finish()
 }
 
@@ -144,7 +144,7 @@ fn near(distances: [(f64, f64); 2]) -> bool {
 
 #[test]
 fn mala_recovers_mean_and_covariance_of_a_gaussian_posterior() {
-    let mala = Method::Mala { target: Some(Method::OPTIMAL_ACCEPTANCE) };
+    let mala = LangevinScheme::Mala { target: Some(LangevinScheme::OPTIMAL_ACCEPTANCE) };
     let mut prior = Quadratic::new();
     let found = sampled(&mut prior, settings(mala, 1e-4), None).unwrap();
     assert!(near(distances(&found)), "{:?}", distances(&found));
@@ -186,7 +186,7 @@ fn mala_recovers_mean_and_covariance_of_a_gaussian_posterior() {
     assert!(near(distances(&found)), "{:?}", distances(&found));
 
     // Without acceptance, the test sees the bias of the very steps that MALA took.
-    let found = sampled(&mut Quadratic::new(), settings(Method::Ula, adapted), None).unwrap();
+    let found = sampled(&mut Quadratic::new(), settings(LangevinScheme::Ula, adapted), None).unwrap();
     assert!(!near(distances(&found)), "{:?}", distances(&found));
 }
 
@@ -199,7 +199,7 @@ fn the_bias_of_ula_shrinks_with_the_step() {
     let precision = 1.0 / SIGMA.powi(2) + WEIGHT;
     let inflation = |h: f64, draws: u64| {
         let mut prior = Quadratic::new();
-        let problem = Problem {
+        let problem = Objective {
             operator: &identity,
             likelihood: &likelihood,
             observation: &y,
@@ -212,11 +212,11 @@ fn the_bias_of_ula_shrinks_with_the_step() {
             thin: 1,
             pixels: vec![],
             keep: 0,
-            ..settings(Method::Ula, h)
+            ..settings(LangevinScheme::Ula, h)
         };
         let steps = settings.steps();
         let mut chains = Langevin::new(problem, &starts(&y, 8), settings, Seed::new(4)).unwrap();
-        run(&mut chains, Budget::steps(steps), &Observer::default()).unwrap();
+        run(&mut chains, steps, &RunControl::default()).unwrap();
         chains.finish().unwrap().variance.mean(Kind::Double).double_value(&[]) * precision
     };
     let [coarse, fine] = [0.8, 0.2].map(|hp| {
@@ -238,14 +238,14 @@ fn a_resumed_run_gives_the_same_bits() {
     let operator = blur();
     let y = observation(&operator).to_kind(Kind::Float);
     let likelihood = Gaussian::new(SIGMA).unwrap();
-    for method in [Method::Ula, Method::StochasticGradient, Method::Mala { target: Some(0.6) }] {
+    for method in [LangevinScheme::Ula, LangevinScheme::Mala { target: Some(0.6) }] {
         let settings = LangevinSettings { burn_in: 10, draws: 8, thin: 2, keep: 3, ..settings(method, 1e-3) };
         let result = |seed, stops: &[u64]| {
             let mut priors: Vec<_> = (0..=stops.len()).map(|_| Quadratic::new()).collect();
             let mut priors = priors.iter_mut();
             let make = || {
                 let (prior, observation) = (priors.next().unwrap(), &y);
-                let problem = Problem {
+                let problem = Objective {
                     operator: &operator,
                     likelihood: &likelihood,
                     observation,
@@ -273,33 +273,22 @@ fn a_resumed_run_gives_the_same_bits() {
 }
 
 #[test]
-fn stochastic_gradients_draw_anew_for_every_chain_and_step() {
-    let mut prior = Quadratic::new();
-    let few = LangevinSettings {
-        burn_in: 1,
-        draws: 4,
-        thin: 1,
-        keep: 1,
-        ..settings(Method::StochasticGradient, 1e-3)
-    };
-    sampled(&mut prior, few, None).unwrap();
-    assert_eq!(prior.refreshed, (0..20).collect::<Vec<_>>());
-}
-
-#[test]
 fn chains_that_have_not_met_do_not_agree() {
-    let few = LangevinSettings { burn_in: 0, draws: 20, thin: 1, keep: 1, ..settings(Method::Ula, 1e-5) };
+    let few =
+        LangevinSettings { burn_in: 0, draws: 20, thin: 1, keep: 1, ..settings(LangevinScheme::Ula, 1e-5) };
     let found = sampled(&mut Quadratic::new(), few, None).unwrap();
     assert!(!found.agree() && found.worst_r_hat() > 2.0, "{}", found.worst_r_hat());
 }
 
 #[test]
 fn a_diverging_chain_stops_with_a_remedy() {
-    let line = sampled(&mut Quadratic::new(), settings(Method::Ula, 1.0), None).unwrap_err().to_string();
+    let line =
+        sampled(&mut Quadratic::new(), settings(LangevinScheme::Ula, 1.0), None).unwrap_err().to_string();
     assert!(line.contains("energy of chain") && line.contains("in step "), "{line}");
     assert!(line.contains("step size below 1e0, such as 2.5e-1") && line.lines().count() == 1, "{line}");
     // MALA rejects such proposals instead.
-    let few = LangevinSettings { draws: 4, keep: 0, ..settings(Method::Mala { target: None }, 100.0) };
+    let few =
+        LangevinSettings { draws: 4, keep: 0, ..settings(LangevinScheme::Mala { target: None }, 100.0) };
     let found = sampled(&mut Quadratic::new(), few, None).unwrap();
     assert!(found.acceptance.iter().all(|&a| a == 0.0) && !found.agree());
 }
@@ -312,7 +301,7 @@ fn bad_input_is_refused_in_one_line() {
             .to_string()
             .contains("noise level sigma: expected a positive number, got 0")
     );
-    let good = settings(Method::Ula, 1e-3);
+    let good = settings(LangevinScheme::Ula, 1e-3);
     let refused = |change: &dyn Fn(&mut LangevinSettings), expected: &str| {
         let mut bad = good.clone();
         change(&mut bad);
@@ -329,14 +318,14 @@ fn bad_input_is_refused_in_one_line() {
         &|s| s.pixels = vec![[0, 4, 0]],
         "pixel to trace: expected [channel, row, column] within [1, 4, 6]",
     );
-    refused(&|s| s.method = Method::Mala { target: Some(1.0) }, "acceptance to adapt to");
+    refused(&|s| s.scheme = LangevinScheme::Mala { target: Some(1.0) }, "acceptance to adapt to");
 
     let operator = blur();
     let y = observation(&operator);
     let likelihood = Gaussian::new(SIGMA).unwrap();
     let new = |starts: &Tensor, weight: f64| {
         let mut prior = Quadratic::new();
-        let problem = Problem {
+        let problem = Objective {
             operator: &operator,
             likelihood: &likelihood,
             observation: &y,

@@ -6,8 +6,8 @@ use smalti_flows::stochastic::ConditionalEnergy;
 use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 use smalti_priors::Regularizer;
 use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
-use smalti_solvers::langevin::{Langevin, LangevinSettings, Method, overdispersed};
-use smalti_solvers::{Budget, Iteration, Observer, PosteriorEnergy, Problem, run};
+use smalti_solvers::langevin::{Langevin, LangevinScheme, LangevinSettings, overdispersed};
+use smalti_solvers::{Iteration, Objective, PosteriorEnergy, RunControl, run};
 use tch::{Kind, Tensor};
 
 const SIGMA: f64 = 0.1;
@@ -34,14 +34,14 @@ fn chains_sample_with_the_wasserstein_patch_prior() {
     let starts = overdispersed(&draw("x", &space.batch(1)).zeros_like(), 2, 1.0, Seed::new(2)).unwrap();
     let sample = || {
         let mut prior = prior();
-        let problem = Problem {
+        let problem = Objective {
             operator: &a,
             likelihood: &likelihood,
             observation: &y,
             prior: &mut prior,
             weight: WEIGHT,
         };
-        let mala = Method::Mala { target: Some(Method::OPTIMAL_ACCEPTANCE) };
+        let mala = LangevinScheme::Mala { target: Some(LangevinScheme::OPTIMAL_ACCEPTANCE) };
         let settings = LangevinSettings {
             // Steps get short, and that takes a while: at kinks of the distance, where most draws are, the gradient that
             // sends every patch to one winner is not that of the plan.
@@ -50,12 +50,12 @@ fn chains_sample_with_the_wasserstein_patch_prior() {
             thin: 1,
             keep: 5,
             pixels: vec![[0, 2, 3]],
-            method: mala,
+            scheme: mala,
             step_size: 1e-3,
         };
         let steps = settings.steps();
         let mut chains = Langevin::new(problem, &starts, settings, Seed::new(3)).unwrap();
-        run(&mut chains, Budget::steps(steps), &Observer::default()).unwrap();
+        run(&mut chains, steps, &RunControl::default()).unwrap();
         chains.finish().unwrap()
     };
     let (found, again) = (sample(), sample());

@@ -9,7 +9,7 @@ use smalti_operators::{
 };
 use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use smalti_priors::{Regularizer, TotalVariation};
-use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
+use smalti_solvers::{AdamSettings, Iteration, Map, Objective, RunControl, Schedule, run};
 use tch::{Device, Kind, Tensor};
 
 fn image(name: &str, domain: Space) -> Tensor {
@@ -60,8 +60,13 @@ fn a_quadratic_problem_is_solved_as_its_formula_says() {
     let likelihood = Gaussian::new(sigma).unwrap();
     let mut prior = Quadratic::new(0.2);
     let identity = Identity::new(domain);
-    let problem =
-        Problem { operator: &identity, likelihood: &likelihood, observation: &y, prior: &mut prior, weight };
+    let problem = Objective {
+        operator: &identity,
+        likelihood: &likelihood,
+        observation: &y,
+        prior: &mut prior,
+        weight,
+    };
     let settings = adam(400, 0.05, Schedule::Cosine { warmup: 5 });
     let mut map = Map::new(problem, &y.zeros_like(), settings).unwrap();
     let first = map.step(0).unwrap();
@@ -99,12 +104,17 @@ fn without_negative_values_the_closed_form_is_cut_off() {
     let likelihood = Gaussian::new(sigma).unwrap();
     let mut prior = Quadratic::new(0.1);
     let operator = Identity::new(domain);
-    let problem =
-        Problem { operator: &operator, likelihood: &likelihood, observation: &y, prior: &mut prior, weight };
+    let problem = Objective {
+        operator: &operator,
+        likelihood: &likelihood,
+        observation: &y,
+        prior: &mut prior,
+        weight,
+    };
     let start = y.copy();
     let mut map =
         Map::new(problem, &start, adam(2000, 0.02, Schedule::Cosine { warmup: 0 })).unwrap().nonnegative();
-    run(&mut map, Budget::steps(2000), &Observer::default()).unwrap();
+    run(&mut map, 2000, &RunControl::default()).unwrap();
     let free = (&y / sigma.powi(2) + weight * 0.1) / (1.0 / sigma.powi(2) + weight);
     let (found, expected) = (map.finish().unwrap(), free.clamp_min(0.0));
     assert!(free.min().double_value(&[]) < -0.05 && found.min().double_value(&[]) == 0.0);
@@ -121,10 +131,10 @@ fn the_gradient_with_an_operator_vanishes_at_the_result() {
     let likelihood = Gaussian::new(0.3).unwrap();
     let mut prior = Quadratic::new(0.5);
     let problem =
-        Problem { operator: &a, likelihood: &likelihood, observation: &y, prior: &mut prior, weight: 0.8 };
+        Objective { operator: &a, likelihood: &likelihood, observation: &y, prior: &mut prior, weight: 0.8 };
     let mut map =
         Map::new(problem, &image("start", domain), adam(800, 0.05, Schedule::Cosine { warmup: 0 })).unwrap();
-    run(&mut map, Budget::steps(800), &Observer::default()).unwrap();
+    run(&mut map, 800, &RunControl::default()).unwrap();
     let x = map.finish().unwrap();
     // By autograd, through the same objective written anew: means over 40 observed and 160 image values.
     let leaf = x.set_requires_grad(true);
@@ -143,7 +153,8 @@ fn the_objective_of_a_smooth_problem_falls_in_every_step() {
     for schedule in [Schedule::Constant, Schedule::Cosine { warmup: 2 }] {
         let mut tv = TotalVariation::new(domain, 0.1).unwrap();
         let (operator, observation) = (&a, &y);
-        let problem = Problem { operator, likelihood: &likelihood, observation, prior: &mut tv, weight: 0.5 };
+        let problem =
+            Objective { operator, likelihood: &likelihood, observation, prior: &mut tv, weight: 0.5 };
         let start = y.mean(Kind::Double).expand(domain.batch(1), false);
         let mut map = Map::new(problem, &start, adam(60, 2e-3, schedule)).unwrap();
         let values: Vec<f64> = (0..60).map(|k| map.step(k).unwrap().terms[0].1).collect();
@@ -161,9 +172,9 @@ fn the_initial_image_may_be_any_view_and_is_not_changed() {
         let mut prior = Quadratic::new(0.2);
         let (operator, observation) = (&identity, &y);
         let problem =
-            Problem { operator, likelihood: &likelihood, observation, prior: &mut prior, weight: 1.0 };
+            Objective { operator, likelihood: &likelihood, observation, prior: &mut prior, weight: 1.0 };
         let mut map = Map::new(problem, start, adam(5, 0.05, Schedule::Constant)).unwrap();
-        run(&mut map, Budget::steps(5), &Observer::default()).unwrap();
+        run(&mut map, 5, &RunControl::default()).unwrap();
         map.finish().unwrap()
     };
     let plain = image("start", domain);
@@ -187,7 +198,7 @@ fn nan_stops_the_run_and_names_the_term() {
     let y = image("observation", domain);
     let (likelihood, identity) = (Gaussian::new(0.5).unwrap(), Identity::new(domain));
     let mut prior = Quadratic { broken: 4, ..Quadratic::new(0.0) };
-    let problem = Problem {
+    let problem = Objective {
         operator: &identity,
         likelihood: &likelihood,
         observation: &y,
@@ -195,7 +206,7 @@ fn nan_stops_the_run_and_names_the_term() {
         weight: 1.0,
     };
     let mut map = Map::new(problem, &y, adam(9, 0.05, Schedule::Constant)).unwrap();
-    let error = run(&mut map, Budget::steps(9), &Observer::default()).unwrap_err();
+    let error = run(&mut map, 9, &RunControl::default()).unwrap_err();
     assert!(matches!(error, Error::NonFinite { iteration: 4, .. }), "{error}");
 }
 
@@ -209,8 +220,8 @@ fn bad_input_is_refused_in_one_line() {
     let attempt = |y: &Tensor, x: &Tensor, weight, settings, prior: &mut dyn Regularizer| {
         let likelihood: &dyn Likelihood = &gaussian;
         let mut map =
-            Map::new(Problem { operator: &a, likelihood, observation: y, prior, weight }, x, settings)?;
-        run(&mut map, Budget::steps(2), &Observer::default())
+            Map::new(Objective { operator: &a, likelihood, observation: y, prior, weight }, x, settings)?;
+        run(&mut map, 2, &RunControl::default())
     };
     let good = adam(2, 0.01, Schedule::Constant);
     attempt(&y, &x, 1.0, good, &mut Quadratic::new(0.0)).unwrap();
@@ -283,7 +294,7 @@ fn the_patches_of_an_observation_sharpen_it() {
         .with_dual(DualMethod::AveragedSgd { steps: 10, step: 1.0 });
     let mut prior = WassersteinPatchPrior::new(&domain.batch(1), &[&y], &settings, Seed::new(7)).unwrap();
     let likelihood = Gaussian::new(noise).unwrap();
-    let problem = Problem {
+    let problem = Objective {
         operator: &operator,
         likelihood: &likelihood,
         observation: &y,
@@ -291,7 +302,7 @@ fn the_patches_of_an_observation_sharpen_it() {
         weight: 5.0,
     };
     let mut map = Map::new(problem, &start, adam(100, 0.01, Schedule::Cosine { warmup: 5 })).unwrap();
-    run(&mut map, Budget::steps(100), &Observer::default()).unwrap();
+    run(&mut map, 100, &RunControl::default()).unwrap();
     let x = map.finish().unwrap();
     let inner = |x: &Tensor| x.narrow(2, 4, side - 8).narrow(3, 4, side - 8);
     let score = |x: &Tensor| psnr(&inner(x), &inner(&truth), 1.0).unwrap();

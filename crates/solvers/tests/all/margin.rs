@@ -4,7 +4,7 @@
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Boundary, Convolution, Gaussian, LinearOperator, Operator, VolumeConvolution};
 use smalti_priors::{Regularizer, TotalVariation};
-use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Margin, Observer, Problem, Schedule, run};
+use smalti_solvers::{AdamSettings, Iteration, Map, Margin, Objective, RunControl, Schedule, run};
 use tch::{Device, Kind, Tensor};
 
 const DOMAIN: Space = Space::image(1, 24, 32);
@@ -39,10 +39,10 @@ fn map(margin: i64, prior: &mut dyn Regularizer, steps: u64, seed: u64) -> (Tens
     let start = margin.start(&image("start", DOMAIN), Seed::new(seed)).unwrap();
     let likelihood = Gaussian::new(0.1).unwrap();
     let (operator, observation) = (margin.operator(), &observation);
-    let problem = Problem { operator, likelihood: &likelihood, observation, prior, weight: 1.0 };
+    let problem = Objective { operator, likelihood: &likelihood, observation, prior, weight: 1.0 };
     let settings = AdamSettings { steps, rate: 0.05, schedule: Schedule::Cosine { warmup: 0 } };
     let mut map = Map::new(problem, &start, settings).unwrap();
-    run(&mut map, Budget::steps(steps), &Observer::default()).unwrap();
+    run(&mut map, steps, &RunControl::default()).unwrap();
     let x = map.finish().unwrap();
     let cut = margin.cut(&x).unwrap();
     (x, cut)

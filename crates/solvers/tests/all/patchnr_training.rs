@@ -6,7 +6,8 @@ use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Boundary, Convolution, Operator};
 use smalti_priors::Patches;
 use smalti_solvers::{
-    Budget, Ended, Iteration, Observer, PatchNrTraining, Schedule, Summary, Trained, TrainingSettings, run,
+    AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings, RunControl, RunSummary, Schedule,
+    StopReason, TrainedPatchNr, run,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -36,12 +37,10 @@ fn flow() -> PatchNr {
     PatchNr::new(PatchNrShape { patch_size: 2, axes: 2, blocks: 3, hidden: 16, clamp }, Seed::new(1)).unwrap()
 }
 
-fn settings(steps: u64) -> TrainingSettings {
-    TrainingSettings {
-        steps,
+fn settings(steps: u64) -> PatchNrTrainingSettings {
+    PatchNrTrainingSettings {
+        adam: AdamSettings { steps, rate: 0.01, schedule: Schedule::Cosine { warmup: 10 } },
         batch: 128,
-        rate: 0.01,
-        schedule: Schedule::Cosine { warmup: 10 },
         validate_every: 50,
         validation_patches: 4000,
         early_stop: None,
@@ -51,11 +50,11 @@ fn settings(steps: u64) -> TrainingSettings {
 fn train(
     images: &[Tensor],
     validation: Option<&Tensor>,
-    settings: TrainingSettings,
-) -> Result<(Trained, Summary)> {
-    let steps = settings.steps;
+    settings: PatchNrTrainingSettings,
+) -> Result<(TrainedPatchNr, RunSummary)> {
+    let steps = settings.adam.steps;
     let mut training = PatchNrTraining::new(flow(), images, validation, settings, Seed::new(2))?;
-    let summary = run(&mut training, Budget::steps(steps), &Observer::default())?;
+    let summary = run(&mut training, steps, &RunControl::default())?;
     Ok((training.finish()?, summary))
 }
 
@@ -72,7 +71,7 @@ fn the_loss_falls_to_the_entropy_of_the_texture() {
     let (trained, summary) = train(&[image], Some(&validation), settings(600)).unwrap();
     let after = loss(&trained.flow, &validation);
     println!("{before:.3} -> {after:.3}, entropy {:.3}", entropy());
-    assert_eq!(summary.ended, Ended::Steps);
+    assert_eq!(summary.reason, StopReason::Steps);
     assert!(before > entropy() + 2.0 && (after - entropy()).abs() < 0.1);
 
     // The curve: a point every 50 steps, of the same quantities.
@@ -92,10 +91,9 @@ fn an_early_stop_gives_the_best_flow() {
     let patience = 4;
     // So few patches a step that bad validations come and go before they stay.
     for (batch, rate) in [(128, 0.05), (8, 0.02), (8, 0.03)] {
-        let few = TrainingSettings {
+        let few = PatchNrTrainingSettings {
+            adam: AdamSettings { rate, schedule: Schedule::Constant, ..settings(2000).adam },
             batch,
-            rate,
-            schedule: Schedule::Constant,
             validate_every: 10,
             validation_patches: usize::MAX,
             early_stop: Some(patience),
@@ -107,7 +105,7 @@ fn an_early_stop_gives_the_best_flow() {
         let at = values.iter().position(|&v| v == best).unwrap();
         println!("best of {} validations: number {}", values.len(), at + 1);
         assert!(
-            matches!(&summary.ended, Ended::Done(reason) if reason.contains("4 validations")),
+            matches!(&summary.reason, StopReason::Done(reason) if reason.contains("4 validations")),
             "{summary:?}"
         );
         assert_eq!((values.len(), summary.steps), (at + 1 + patience as usize, 10 * values.len() as u64));
@@ -116,7 +114,11 @@ fn an_early_stop_gives_the_best_flow() {
         assert_eq!(trained.flow.provenance["validation_nll"], best.to_string());
 
         // Without early stopping the last flow is given.
-        let on = TrainingSettings { early_stop: None, steps: summary.steps, ..few };
+        let on = PatchNrTrainingSettings {
+            adam: AdamSettings { steps: summary.steps, ..few.adam },
+            early_stop: None,
+            ..few
+        };
         let (last, _) = train(images, Some(&validation), on).unwrap();
         assert!((loss(&last.flow, &validation) - values[values.len() - 1]).abs() < 1e-4);
         assert!(values[values.len() - 1] > best);
@@ -142,8 +144,11 @@ fn every_training_image_is_learned() {
 #[test]
 fn nan_is_noticed_in_its_own_step() {
     let image = texture("training", 20, 20);
-    let wild =
-        TrainingSettings { rate: 1e30, schedule: Schedule::Constant, validate_every: 1000, ..settings(1000) };
+    let wild = PatchNrTrainingSettings {
+        adam: AdamSettings { rate: 1e30, schedule: Schedule::Constant, ..settings(1000).adam },
+        validate_every: 1000,
+        ..settings(1000)
+    };
     match train(&[image], None, wild).map(|_| ()) {
         Err(Error::NonFinite { term, iteration, .. }) => {
             assert!(term == "training NLL" && iteration <= 2, "{term} {iteration}");
@@ -155,7 +160,7 @@ fn nan_is_noticed_in_its_own_step() {
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let image = texture("training", 20, 20);
-    let line = |images: &[Tensor], validation: Option<&Tensor>, settings: TrainingSettings| {
+    let line = |images: &[Tensor], validation: Option<&Tensor>, settings: PatchNrTrainingSettings| {
         let line = PatchNrTraining::new(flow(), images, validation, settings, Seed::new(2))
             .err()
             .unwrap()
@@ -166,15 +171,19 @@ fn bad_input_is_refused_in_one_line() {
     let one = std::slice::from_ref(&image);
     let good = || settings(10);
     for rate in [0.0, -1.0, f64::NAN] {
-        assert!(line(one, None, TrainingSettings { rate, ..good() }).contains("learning rate"));
+        assert!(
+            line(one, None, PatchNrTrainingSettings { adam: AdamSettings { rate, ..good().adam }, ..good() })
+                .contains("learning rate")
+        );
     }
-    assert!(line(one, None, TrainingSettings { batch: 0, ..good() }).starts_with("batch"));
+    assert!(line(one, None, PatchNrTrainingSettings { batch: 0, ..good() }).starts_with("batch"));
     assert!(
-        line(one, None, TrainingSettings { validate_every: 0, ..good() }).starts_with("validation interval")
+        line(one, None, PatchNrTrainingSettings { validate_every: 0, ..good() })
+            .starts_with("validation interval")
     );
-    let none = TrainingSettings { validation_patches: 0, ..good() };
+    let none = PatchNrTrainingSettings { validation_patches: 0, ..good() };
     assert!(line(one, Some(&image), none).starts_with("validation patches"));
-    let early = |n| TrainingSettings { early_stop: Some(n), ..good() };
+    let early = |n| PatchNrTrainingSettings { early_stop: Some(n), ..good() };
     assert!(line(one, None, early(3)).contains("a validation image"));
     assert!(line(one, Some(&image), early(0)).contains("early stop"));
 

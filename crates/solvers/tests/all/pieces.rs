@@ -4,7 +4,7 @@
 
 use smalti_base::Result;
 use smalti_base::checkpoint::Checkpoint;
-use smalti_solvers::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, run};
+use smalti_solvers::{Cancel, CheckpointPolicy, Iteration, RunControl, Step, StopReason, run};
 use std::time::Duration;
 
 /// Cancels its own run in the step before `at`.
@@ -52,12 +52,16 @@ pub(crate) fn in_pieces<I: Iteration>(
     let path = folder.path().join("state.safetensors");
     let mut ends = stops.iter().copied().chain([0]);
     loop {
-        let keep = Keep { path: path.clone(), every: Duration::from_secs(1000), identity: "these".into() };
-        let observer = Observer { keep: Some(keep), cancel: Cancel::default() };
+        let policy = CheckpointPolicy {
+            path: path.clone(),
+            every: Duration::from_secs(1000),
+            identity: "these".into(),
+        };
+        let control = RunControl { checkpoints: Some(policy), cancel: Cancel::default() };
         let at = ends.next().unwrap();
-        let mut iteration = CancelAt { inner: make(), at, cancel: observer.cancel.clone() };
-        let summary = run(&mut iteration, Budget::steps(steps), &observer).unwrap();
-        if let Ended::Cancelled(file) = summary.ended {
+        let mut iteration = CancelAt { inner: make(), at, cancel: control.cancel.clone() };
+        let summary = run(&mut iteration, steps, &control).unwrap();
+        if let StopReason::Cancelled(file) = summary.reason {
             assert_eq!((summary.steps, file), (at, Some(path.clone())));
         } else {
             assert_eq!(ends.next(), None, "ended before it was cancelled: {summary:?}");

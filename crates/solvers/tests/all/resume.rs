@@ -8,8 +8,9 @@ use smalti_operators::{Boundary, Convolution, Gaussian, Operator, Poisson};
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_priors::{PatchPrior, Regularizer, Sampling, WassersteinPatchPrior, WppSettings};
 use smalti_solvers::{
-    AcNet, AdamSettings, Budget, Iteration, Map, Margin, Observer, PatchNrTraining, Problem, Schedule,
-    Trained, TrainingSettings, TvPrimalDual, WppNetData, WppNetSettings, WppNetTraining, run,
+    AcNet, AdamSettings, Iteration, Map, Margin, Objective, PatchNrTraining, PatchNrTrainingSettings,
+    RunControl, Schedule, TrainedPatchNr, TvPrimalDual, WppNetGenerator, WppTraining, WppTrainingData,
+    WppTrainingSettings, run,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -42,8 +43,12 @@ fn map_estimation_with_a_fresh_sample_of_patches_every_step() {
             let make = || {
                 let prior = priors.next().unwrap();
                 let (operator, likelihood, observation) = (&operator, &likelihood, &y);
-                Map::new(Problem { operator, likelihood, observation, prior, weight: 0.1 }, &start, settings)
-                    .unwrap()
+                Map::new(
+                    Objective { operator, likelihood, observation, prior, weight: 0.1 },
+                    &start,
+                    settings,
+                )
+                .unwrap()
             };
             in_pieces(20, stops, make).0
         };
@@ -83,7 +88,7 @@ impl WppProblem {
 
     fn map<'a>(&'a self, prior: &'a mut WassersteinPatchPrior) -> Map<'a> {
         let (operator, observation) = (self.margin.operator(), &self.observation);
-        let problem = Problem { operator, likelihood: &self.likelihood, observation, prior, weight: 5.0 };
+        let problem = Objective { operator, likelihood: &self.likelihood, observation, prior, weight: 5.0 };
         let settings = AdamSettings { steps: 20, rate: 0.03, schedule: Schedule::Cosine { warmup: 3 } };
         Map::new(problem, &self.start, settings).unwrap()
     }
@@ -144,11 +149,9 @@ fn map_estimation_with_converged_potentials_ends_equally_well() {
 }
 
 fn training(kind: Kind, rate: f64, early_stop: Option<u32>) -> PatchNrTraining {
-    let settings = TrainingSettings {
-        steps: 60,
+    let settings = PatchNrTrainingSettings {
+        adam: AdamSettings { steps: 60, rate, schedule: Schedule::Constant },
         batch: 32,
-        rate,
-        schedule: Schedule::Constant,
         validate_every: 5,
         validation_patches: 50,
         early_stop,
@@ -158,7 +161,7 @@ fn training(kind: Kind, rate: f64, early_stop: Option<u32>) -> PatchNrTraining {
     PatchNrTraining::new(flow(kind), &images, Some(&validation), settings, Seed::new(5)).unwrap()
 }
 
-fn same(a: &Trained, b: &Trained) -> bool {
+fn same(a: &TrainedPatchNr, b: &TrainedPatchNr) -> bool {
     a.flow.flat_parameters().equal(b.flow.flat_parameters())
         && a.curve == b.curve
         && a.flow.provenance == b.flow.provenance
@@ -174,7 +177,7 @@ fn training_with_its_curve_and_moments() {
         assert!(same(&whole, &pieces) && steps == 60, "{kind:?}");
         // Moments matter: with forgotten ones the result is another.
         let mut forgetful = make();
-        run(&mut forgetful, Budget::steps(28), &Observer::default()).unwrap();
+        run(&mut forgetful, 28, &RunControl::default()).unwrap();
         let mut file = forgetful.save().unwrap();
         for (name, tensor) in &mut file.tensors {
             if name.starts_with("adam.") {
@@ -207,42 +210,42 @@ fn wppnet_training_with_its_moments_and_potentials() {
     let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Valid).unwrap();
     let crops = Seed::new(2).at("crops", 0).uniform(&[7, 1, 8, 10]);
     let reference = image("reference", Space::image(1, 30, 25));
-    let prior = WppNetSettings::prior(false)
+    let prior = WppTrainingSettings::prior(false)
         .with_patch_size(3)
         .with_references(ReferencePatches::Random(60))
         .with_dual(DualMethod::AveragedSgd { steps: 4, step: 1.0 });
-    let settings = WppNetSettings {
-        steps: 12,
-        batch: 3,
-        lambda: 1.0,
-        rate: 1e-3,
-        schedule: Schedule::Cosine { warmup: 2 },
-        validate_every: 4,
-        precision: smalti_flows::Precision::Full,
-    };
+    let settings = WppTrainingSettings::altekrueger_2023_wppnet(8)
+        .with_adam(AdamSettings { steps: 12, rate: 1e-3, schedule: Schedule::Cosine { warmup: 2 } })
+        .with_batch(3)
+        .with_lambda(1.0)
+        .with_validations(4);
     let make = || {
         let validation = Some(&crops);
-        let data = WppNetData {
+        let data = WppTrainingData {
             operator: &operator,
             crops: &crops,
             validation,
             reference: &reference,
             prior: &prior,
         };
-        WppNetTraining::new(AcNet::new(2, Seed::new(3)).unwrap(), data, settings.clone(), Seed::new(4))
-            .unwrap()
+        let net = AcNet::new(2, Seed::new(3)).unwrap();
+        let generator = WppNetGenerator { net, precision: smalti_flows::Precision::Full };
+        WppTraining::new(generator, data, settings.clone(), Seed::new(4)).unwrap()
     };
     let (whole, steps) = in_pieces(12, &[], make);
     let (pieces, again) = in_pieces(12, &[1, 5, 8, 11], make);
     assert_eq!((steps, again, whole.curve.len()), (12, 12, 3));
-    let all = |trained: &smalti_solvers::TrainedWppNet| {
-        Tensor::cat(&trained.net.parameters().iter().map(|(_, t)| t.reshape([-1])).collect::<Vec<_>>(), 0)
+    let all = |trained: &smalti_solvers::TrainedGenerator<WppNetGenerator>| {
+        Tensor::cat(
+            &trained.generator.net.parameters().iter().map(|(_, t)| t.reshape([-1])).collect::<Vec<_>>(),
+            0,
+        )
     };
     assert!(all(&whole).equal(&all(&pieces)) && whole.curve == pieces.curve);
     // Potentials and moments matter: with forgotten ones the result is another.
     for forgotten in ["training.psi", "adam.first"] {
         let mut forgetful = make();
-        run(&mut forgetful, Budget::steps(5), &Observer::default()).unwrap();
+        run(&mut forgetful, 5, &RunControl::default()).unwrap();
         let mut file = forgetful.save().unwrap();
         for (_, tensor) in file.tensors.iter_mut().filter(|(name, _)| name.starts_with(forgotten)) {
             *tensor = tensor.zeros_like();

@@ -5,7 +5,7 @@ use crate::pieces::in_pieces;
 use smalti_base::{Seed, Space};
 use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 use smalti_solvers::{
-    Budget, Dip, DipSettings, Iteration, Observer, Pair, Problem, UNet, UNetSettings, UNetTraining,
+    Dip, DipSettings, Iteration, Objective, Pair, RunControl, UNet, UNetSettings, UNetTraining,
     UNetTrainingSettings, run,
 };
 use tch::Tensor;
@@ -25,8 +25,13 @@ fn deep_image_prior_with_its_best_image_and_curve() {
         let mut priors = priors.iter_mut();
         let make = || {
             let prior = priors.next().unwrap();
-            let problem =
-                Problem { operator: &operator, likelihood: &likelihood, observation: &y, prior, weight: 0.1 };
+            let problem = Objective {
+                operator: &operator,
+                likelihood: &likelihood,
+                observation: &y,
+                prior,
+                weight: 0.1,
+            };
             Dip::new(problem, settings.clone(), Seed::new(6)).unwrap()
         };
         in_pieces(20, stops, make).0
@@ -66,7 +71,7 @@ fn unet_training_with_its_statistics_and_best_network() {
     // Moments and statistics matter: with forgotten ones the result is another.
     for forgotten in ["adam.first", "in.norm.mean"] {
         let mut forgetful = make();
-        run(&mut forgetful, Budget::steps(6), &Observer::default()).unwrap();
+        run(&mut forgetful, 6, &RunControl::default()).unwrap();
         let mut file = forgetful.save().unwrap();
         for (_, tensor) in file.tensors.iter_mut().filter(|(name, _)| name.starts_with(forgotten)) {
             *tensor = tensor.zeros_like();

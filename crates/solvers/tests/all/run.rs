@@ -3,7 +3,7 @@
 
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result};
-use smalti_solvers::{Budget, Cancel, Ended, Iteration, Keep, Observer, Step, run};
+use smalti_solvers::{Cancel, CheckpointPolicy, Iteration, RunControl, Step, StopReason, run};
 use std::path::Path;
 use std::time::Duration;
 use tch::{Kind, Tensor};
@@ -57,9 +57,9 @@ impl Iteration for Sum {
     }
 }
 
-fn keeping(path: &Path, every: Duration) -> Observer {
-    let keep = Keep { path: path.to_owned(), every, identity: "settings A".into() };
-    Observer { keep: Some(keep), ..Observer::default() }
+fn keeping(path: &Path, every: Duration) -> RunControl {
+    let policy = CheckpointPolicy { path: path.to_owned(), every, identity: "settings A".into() };
+    RunControl { checkpoints: Some(policy), ..RunControl::default() }
 }
 
 fn one_line(error: &Error, path: &Path) -> String {
@@ -72,8 +72,8 @@ fn one_line(error: &Error, path: &Path) -> String {
 fn a_run_does_every_step_of_the_budget_once() {
     for steps in [0, 1, 7, 25] {
         let mut sum = Sum::quiet();
-        let summary = run(&mut sum, Budget::steps(steps), &Observer::default()).unwrap();
-        assert_eq!((summary.ended, summary.steps), (Ended::Steps, steps));
+        let summary = run(&mut sum, steps, &RunControl::default()).unwrap();
+        assert_eq!((summary.reason, summary.steps), (StopReason::Steps, steps));
         assert_eq!(sum.seen, (0..steps).collect::<Vec<_>>());
         assert_eq!(sum.finish().unwrap(), (steps * (steps + 1) / 2) as f64);
     }
@@ -86,7 +86,7 @@ fn what_is_not_finite_stops_the_run_and_is_named() {
             let terms = vec![("data term", 1.0), ("prior", if k == 3 { value } else { 0.5 })];
             Step { terms, done: None }
         });
-        let error = run(&mut sum, Budget::steps(9), &Observer::default()).unwrap_err();
+        let error = run(&mut sum, 9, &RunControl::default()).unwrap_err();
         assert!(error.to_string().starts_with(&format!("prior became {shown} in iteration 3;")), "{error}");
         assert!(matches!(error, Error::NonFinite { iteration: 3, .. }));
         assert_eq!(sum.seen, [0, 1, 2, 3]);
@@ -97,12 +97,12 @@ fn what_is_not_finite_stops_the_run_and_is_named() {
 fn a_state_with_nan_does_not_replace_the_good_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    let observer = keeping(&path, Duration::ZERO);
+    let control = keeping(&path, Duration::ZERO);
     let mut sum =
         Sum::new(|k| Step { terms: vec![("loss", if k == 4 { f64::NAN } else { 0.0 })], done: None });
-    run(&mut sum, Budget::steps(9), &observer).unwrap_err();
+    run(&mut sum, 9, &control).unwrap_err();
     let mut again = Sum::quiet();
-    assert_eq!(run(&mut again, Budget::steps(9), &observer).unwrap().steps, 9);
+    assert_eq!(run(&mut again, 9, &control).unwrap().steps, 9);
     assert_eq!((again.seen[0], again.state), (4, 45.0));
 }
 
@@ -110,34 +110,16 @@ fn a_state_with_nan_does_not_replace_the_good_one() {
 fn an_iteration_that_is_done_ends_the_run() {
     let done = |k| Step { terms: Vec::new(), done: (k == 4).then(|| "flat".to_owned()) };
     let mut sum = Sum::new(done);
-    let summary = run(&mut sum, Budget::steps(100), &Observer::default()).unwrap();
-    assert_eq!((summary.ended, summary.steps), (Ended::Done("flat".into()), 5));
-}
-
-#[test]
-fn no_step_begins_after_the_time() {
-    let slow = || {
-        Sum::new(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            Step::default()
-        })
-    };
-    for (time, most) in [(Duration::ZERO, 0), (Duration::from_millis(50), 3)] {
-        let budget = Budget { steps: 1000, time: Some(time) };
-        let summary = run(&mut slow(), budget, &Observer::default()).unwrap();
-        assert_eq!(summary.ended, Ended::Time);
-        assert!(summary.steps <= most && summary.elapsed >= time, "{summary:?}");
-    }
-    let budget = Budget { steps: 2, time: Some(Duration::from_secs(1000)) };
-    assert_eq!(run(&mut slow(), budget, &Observer::default()).unwrap().ended, Ended::Steps);
+    let summary = run(&mut sum, 100, &RunControl::default()).unwrap();
+    assert_eq!((summary.reason, summary.steps), (StopReason::Done("flat".into()), 5));
 }
 
 #[test]
 fn a_cancelled_run_keeps_its_state_and_goes_on_from_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/run.safetensors");
-    let observer = keeping(&path, Duration::from_secs(1000));
-    let cancel = observer.cancel.clone();
+    let control = keeping(&path, Duration::from_secs(1000));
+    let cancel = control.cancel.clone();
     let mut sum = Sum::new(move |k| {
         if k == 3 {
             cancel.request();
@@ -145,19 +127,19 @@ fn a_cancelled_run_keeps_its_state_and_goes_on_from_it() {
         }
         Step::default()
     });
-    let summary = run(&mut sum, Budget::steps(10), &observer).unwrap();
-    assert_eq!((summary.ended, summary.steps), (Ended::Cancelled(Some(path.clone())), 4));
+    let summary = run(&mut sum, 10, &control).unwrap();
+    assert_eq!((summary.reason, summary.steps), (StopReason::Cancelled(Some(path.clone())), 4));
     assert!(path.exists());
 
-    let observer = keeping(&path, Duration::from_secs(1000));
+    let control = keeping(&path, Duration::from_secs(1000));
     let mut again = Sum::quiet();
-    let summary = run(&mut again, Budget::steps(10), &observer).unwrap();
-    assert_eq!((summary.ended, summary.steps), (Ended::Steps, 10));
+    let summary = run(&mut again, 10, &control).unwrap();
+    assert_eq!((summary.reason, summary.steps), (StopReason::Steps, 10));
     assert!(summary.elapsed >= Duration::from_millis(30), "{:?} without the steps before", summary.elapsed);
     assert_eq!((again.seen.clone(), again.state), ((4..10).collect(), 55.0));
     // A budget that the state has used up already: nothing to do.
     let mut idle = Sum::quiet();
-    assert_eq!(run(&mut idle, Budget::steps(4), &observer).unwrap().steps, 4);
+    assert_eq!(run(&mut idle, 4, &control).unwrap().steps, 4);
     assert!(idle.seen.is_empty() && idle.state == 10.0);
 }
 
@@ -168,14 +150,14 @@ fn without_a_file_or_a_state_nothing_is_kept() {
         cancel.request();
         cancel
     };
-    let observer = Observer { cancel: requested(), keep: None };
-    let summary = run(&mut Sum::quiet(), Budget::steps(10), &observer).unwrap();
-    assert_eq!((summary.ended, summary.steps), (Ended::Cancelled(None), 0));
+    let control = RunControl { cancel: requested(), checkpoints: None };
+    let summary = run(&mut Sum::quiet(), 10, &control).unwrap();
+    assert_eq!((summary.reason, summary.steps), (StopReason::Cancelled(None), 0));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    let observer = Observer { cancel: requested(), ..keeping(&path, Duration::ZERO) };
+    let control = RunControl { cancel: requested(), ..keeping(&path, Duration::ZERO) };
     let mut stateless = Sum { keeps: false, ..Sum::quiet() };
-    assert_eq!(run(&mut stateless, Budget::steps(10), &observer).unwrap().ended, Ended::Cancelled(None));
+    assert_eq!(run(&mut stateless, 10, &control).unwrap().reason, StopReason::Cancelled(None));
     assert!(!path.exists());
 }
 
@@ -183,9 +165,9 @@ fn without_a_file_or_a_state_nothing_is_kept() {
 fn the_state_is_kept_along_the_way_and_discarded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    run(&mut Sum::quiet(), Budget::steps(5), &keeping(&path, Duration::from_secs(1000))).unwrap();
+    run(&mut Sum::quiet(), 5, &keeping(&path, Duration::from_secs(1000))).unwrap();
     assert!(!path.exists());
-    run(&mut Sum::quiet(), Budget::steps(5), &keeping(&path, Duration::ZERO)).unwrap();
+    run(&mut Sum::quiet(), 5, &keeping(&path, Duration::ZERO)).unwrap();
     assert_eq!(Checkpoint::load(&path).unwrap().meta("run.steps").unwrap(), "5");
     smalti_solvers::run::discard(&path);
     smalti_solvers::run::discard(&path);
@@ -196,11 +178,11 @@ fn the_state_is_kept_along_the_way_and_discarded() {
 fn a_state_of_other_settings_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    run(&mut Sum::quiet(), Budget::steps(5), &keeping(&path, Duration::ZERO)).unwrap();
-    let mut observer = keeping(&path, Duration::ZERO);
-    observer.keep.as_mut().unwrap().identity = "settings B".into();
+    run(&mut Sum::quiet(), 5, &keeping(&path, Duration::ZERO)).unwrap();
+    let mut control = keeping(&path, Duration::ZERO);
+    control.checkpoints.as_mut().unwrap().identity = "settings B".into();
     let mut sum = Sum::quiet();
-    let line = one_line(&run(&mut sum, Budget::steps(9), &observer).unwrap_err(), &path);
+    let line = one_line(&run(&mut sum, 9, &control).unwrap_err(), &path);
     assert!(line.contains("other settings") && line.contains("delete it"), "{line}");
     assert!(sum.seen.is_empty() && path.exists());
 }
@@ -209,15 +191,15 @@ fn a_state_of_other_settings_is_refused() {
 fn a_damaged_state_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    let observer = keeping(&path, Duration::ZERO);
-    run(&mut Sum::quiet(), Budget::steps(5), &observer).unwrap();
+    let control = keeping(&path, Duration::ZERO);
+    run(&mut Sum::quiet(), 5, &control).unwrap();
     let good = std::fs::read(&path).unwrap();
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
     for bytes in [&b""[..], b"no state", &good[..good.len() - 3], &good[..40], &flipped] {
         std::fs::write(&path, bytes).unwrap();
         let mut sum = Sum::quiet();
-        let line = one_line(&run(&mut sum, Budget::steps(9), &observer).unwrap_err(), &path);
+        let line = one_line(&run(&mut sum, 9, &control).unwrap_err(), &path);
         assert!(line.contains("damaged") && line.ends_with("delete it to start anew"), "{line}");
         assert!(sum.seen.is_empty());
     }
@@ -227,7 +209,7 @@ fn a_damaged_state_is_refused() {
 fn a_state_that_lacks_something_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    let observer = keeping(&path, Duration::ZERO);
+    let control = keeping(&path, Duration::ZERO);
     let whole = || {
         let mut file = Checkpoint::default();
         file.tensors.insert("state".into(), Tensor::from_slice(&[1.0]));
@@ -251,10 +233,10 @@ fn a_state_that_lacks_something_is_refused() {
     ] {
         file.save(&path).unwrap();
         let mut sum = Sum::quiet();
-        let line = one_line(&run(&mut sum, Budget::steps(9), &observer).unwrap_err(), &path);
+        let line = one_line(&run(&mut sum, 9, &control).unwrap_err(), &path);
         assert!(line.contains(named), "{line}");
         assert!(sum.seen.is_empty());
     }
     whole().save(&path).unwrap();
-    assert_eq!(run(&mut Sum::quiet(), Budget::steps(9), &observer).unwrap().steps, 9);
+    assert_eq!(run(&mut Sum::quiet(), 9, &control).unwrap().steps, 9);
 }

@@ -4,13 +4,14 @@
 use crate::pieces::in_pieces;
 use smalti_base::{Result, Seed, Space};
 use smalti_flows::stochastic::{
-    ConditionalEnergy, ConditionalSnf, FlowShape, GaussianMixture, Mala, MarkovKernel, MixtureProblem,
+    ConditionalEnergy, ConditionalSnf, DiagonalMixture, FlowShape, Mala, MarkovKernel, MixtureProblem,
 };
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_operators::{Boundary, Convolution, Gaussian};
 use smalti_priors::{PatchPrior, Sampling};
 use smalti_solvers::{
-    Budget, Iteration, Observer, PosteriorEnergy, Schedule, SnfTraining, SnfTrainingSettings, TrainedSnf, run,
+    AdamSettings, Iteration, PosteriorEnergy, RunControl, Schedule, SnfTraining, SnfTrainingSettings,
+    TrainedSnf, run,
 };
 use tch::{Kind, Tensor};
 
@@ -18,7 +19,7 @@ use tch::{Kind, Tensor};
 fn problem() -> MixtureProblem {
     let of = Tensor::from_slice::<f32>;
     let prior =
-        GaussianMixture::new(&of(&[1.0]), &of(&[0.3, -0.2]).reshape([1, 2]), &of(&[0.5, 1.5])).unwrap();
+        DiagonalMixture::new(&of(&[1.0]), &of(&[0.3, -0.2]).reshape([1, 2]), &of(&[0.5, 1.5])).unwrap();
     MixtureProblem::new(prior, &of(&[1.0, 0.5]), 0.4).unwrap()
 }
 
@@ -35,8 +36,10 @@ fn flow(stochastic: bool) -> ConditionalSnf {
 fn training(stochastic: bool, steps: u64, seed: u64) -> SnfTraining<'static> {
     let problem = problem();
     let draw = move |stream: &mut smalti_base::seed::Stream| Ok(problem.pairs(300, stream));
-    let settings =
-        SnfTrainingSettings { steps, rate: 5e-3, schedule: Schedule::Cosine { warmup: 0 }, report_every: 10 };
+    let settings = SnfTrainingSettings {
+        adam: AdamSettings { steps, rate: 5e-3, schedule: Schedule::Cosine { warmup: 0 } },
+        report_every: 10,
+    };
     SnfTraining::new(flow(stochastic), Box::new(draw), settings, Seed::new(seed)).unwrap()
 }
 
@@ -45,7 +48,7 @@ fn trained_flows_sample_the_posterior() {
     let problem = problem();
     for stochastic in [false, true] {
         let mut training = training(stochastic, 600, 2);
-        run(&mut training, Budget::steps(600), &Observer::default()).unwrap();
+        run(&mut training, 600, &RunControl::default()).unwrap();
         let TrainedSnf { flow, curve } = training.finish().unwrap();
         assert!(curve.len() == 60 && curve[59].train < curve[0].train);
         for y in [[0.0, 0.0], [1.0, -0.7]] {
@@ -99,9 +102,10 @@ fn stochastic_layers_know_the_posterior_of_a_patch_density() {
     let draw =
         |stream: &mut smalti_base::seed::Stream| Ok((stream.uniform(&[20, 24]), stream.uniform(&[20, 6])));
     let schedule = Schedule::Cosine { warmup: 0 };
-    let settings = SnfTrainingSettings { steps: 24, rate: 1e-2, schedule, report_every: 6 };
+    let settings =
+        SnfTrainingSettings { adam: AdamSettings { steps: 24, rate: 1e-2, schedule }, report_every: 6 };
     let mut training = SnfTraining::new(snf(), Box::new(draw), settings, Seed::new(6)).unwrap();
-    run(&mut training, Budget::steps(24), &Observer::default()).unwrap();
+    run(&mut training, 24, &RunControl::default()).unwrap();
     let curve = training.finish().unwrap().curve;
     assert!(curve[3].train < curve[0].train - 5.0, "{curve:?}");
 }
@@ -125,7 +129,10 @@ fn bad_settings_are_refused() {
     let new = |rate, report_every| {
         let draw =
             |_: &mut smalti_base::seed::Stream| Err(smalti_base::Error::value("pairs", "some", "none"));
-        let settings = SnfTrainingSettings { steps: 1, rate, schedule: Schedule::Constant, report_every };
+        let settings = SnfTrainingSettings {
+            adam: AdamSettings { steps: 1, rate, schedule: Schedule::Constant },
+            report_every,
+        };
         SnfTraining::new(flow(false), Box::new(draw), settings, Seed::new(1))
     };
     let line = |rate, report_every| new(rate, report_every).err().unwrap().to_string();

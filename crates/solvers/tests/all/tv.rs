@@ -6,7 +6,7 @@ use smalti_base::{Seed, Space};
 use smalti_operators::{Boundary, Convolution, Gaussian, Gradient, Identity, LinearOperator, Mask, Operator};
 use smalti_priors::TotalVariation;
 use smalti_solvers::{
-    AdamSettings, Budget, Ended, Iteration, Map, Observer, Problem, Schedule, TvPrimalDual, run,
+    AdamSettings, Iteration, Map, Objective, RunControl, Schedule, StopReason, TvPrimalDual, run,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -33,7 +33,7 @@ struct Solved {
     /// The dual variable of the gradient.
     q: Tensor,
     steps: u64,
-    ended: Ended,
+    ended: StopReason,
 }
 
 fn solve(a: &dyn LinearOperator, y: &Tensor, alpha: f64, tolerance: f64) -> Solved {
@@ -41,9 +41,9 @@ fn solve(a: &dyn LinearOperator, y: &Tensor, alpha: f64, tolerance: f64) -> Solv
     tch::set_num_threads(1);
     let start = Tensor::zeros(a.domain().batch(1), (y.kind(), y.device()));
     let mut tv = TvPrimalDual::new(a, y, alpha, tolerance, &start).unwrap();
-    let summary = run(&mut tv, Budget::steps(20_000), &Observer::default()).unwrap();
+    let summary = run(&mut tv, 20_000, &RunControl::default()).unwrap();
     let q = tv.save().unwrap().tensors.remove("q").unwrap();
-    Solved { x: tv.finish().unwrap(), q, steps: summary.steps, ended: summary.ended }
+    Solved { x: tv.finish().unwrap(), q, steps: summary.steps, ended: summary.reason }
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn the_duality_gap_of_denoising_closes() {
         let gap = (primal - dual) / primal;
         println!("alpha {alpha}: relative gap {gap:.1e} after {} steps", found.steps);
         assert!((-1e-12..1e-4).contains(&gap), "alpha {alpha}: {primal} {dual}");
-        assert!(matches!(found.ended, Ended::Done(_)));
+        assert!(matches!(found.ended, StopReason::Done(_)));
     }
 }
 
@@ -92,10 +92,11 @@ fn superresolution_is_solved_to_optimality() {
     let n = a.range().len() as f64;
     let likelihood = Gaussian::new(1.0).unwrap();
     let weight = alpha * domain.len() as f64 / n;
-    let problem = Problem { operator: &a, likelihood: &likelihood, observation: &y, prior: &mut tv, weight };
+    let problem =
+        Objective { operator: &a, likelihood: &likelihood, observation: &y, prior: &mut tv, weight };
     let settings = AdamSettings { steps: 2000, rate: 0.02, schedule: Schedule::Cosine { warmup: 0 } };
     let mut map = Map::new(problem, &found.x.zeros_like(), settings).unwrap();
-    run(&mut map, Budget::steps(2000), &Observer::default()).unwrap();
+    run(&mut map, 2000, &RunControl::default()).unwrap();
     let smooth = map.finish().unwrap();
     let other = objective(&a, &y, alpha, &smooth);
     println!("objective {best:.9}, smoothed {other:.9}");
@@ -105,7 +106,7 @@ fn superresolution_is_solved_to_optimality() {
     // Already a few hundred iterations come near: the step sizes suit duals as small as alpha.
     let start = found.x.zeros_like();
     let mut tv = TvPrimalDual::new(&a, &y, alpha, 1e-12, &start).unwrap();
-    run(&mut tv, Budget::steps(300), &Observer::default()).unwrap();
+    run(&mut tv, 300, &RunControl::default()).unwrap();
     let early = objective(&a, &y, alpha, &tv.finish().unwrap());
     println!("after 300 steps {early:.9}");
     assert!(early < best * 1.01, "{early} {best}");
@@ -133,7 +134,7 @@ fn the_stopping_rule_is_the_relative_change() {
     let (mut steps, mut distance) = (0, f64::INFINITY);
     for tolerance in [1e-2, 1e-3, 1e-5] {
         let found = solve(&identity, &y, 0.1, tolerance);
-        let Ended::Done(reason) = found.ended else { panic!("{:?}", found.ended) };
+        let StopReason::Done(reason) = found.ended else { panic!("{:?}", found.ended) };
         assert!(reason.contains("relative change") && reason.contains(&found.steps.to_string()), "{reason}");
         let error = largest(&(&found.x - &reference));
         assert!(found.steps > steps && found.steps.is_multiple_of(10) && error < distance);

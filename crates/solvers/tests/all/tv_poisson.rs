@@ -6,7 +6,7 @@ use smalti_base::{Error, Seed, Space};
 use smalti_operators::{Gradient, Likelihood, LinearOperator, Operator, Poisson, low_dose};
 use smalti_priors::TotalVariation;
 use smalti_solvers::{
-    AdamSettings, Budget, Ended, Iteration, Map, Observer, Problem, Schedule, TvPrimalDual, run,
+    AdamSettings, Iteration, Map, Objective, RunControl, Schedule, StopReason, TvPrimalDual, run,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -95,7 +95,7 @@ struct Solved {
     x: Tensor,
     q: Tensor,
     steps: u64,
-    ended: Ended,
+    ended: StopReason,
 }
 
 fn solve(a: &Rays, y: &Tensor, weight: f64, tolerance: f64, nonnegative: bool, start: &Tensor) -> Solved {
@@ -104,9 +104,9 @@ fn solve(a: &Rays, y: &Tensor, weight: f64, tolerance: f64, nonnegative: bool, s
         tv = tv.nonnegative();
     }
     assert_eq!(tv.name(), "Poisson-TV");
-    let summary = run(&mut tv, Budget::steps(60_000), &Observer::default()).unwrap();
+    let summary = run(&mut tv, 60_000, &RunControl::default()).unwrap();
     let q = tv.save().unwrap().tensors.remove("q").unwrap();
-    Solved { x: tv.finish().unwrap(), q, steps: summary.steps, ended: summary.ended }
+    Solved { x: tv.finish().unwrap(), q, steps: summary.steps, ended: summary.reason }
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn the_solution_is_certified() {
     for (weight, nonnegative) in [(0.3, false), (0.3, true), (3.0, true), (30.0, true)] {
         let alpha = weight * n / (SIDE * SIDE) as f64;
         let found = solve(&a, &y, weight, 1e-7, nonnegative, &truth().zeros_like());
-        assert!(matches!(found.ended, Ended::Done(_)));
+        assert!(matches!(found.ended, StopReason::Done(_)));
         let best = objective(&a, &y, weight, &found.x);
         // nJ is convex: for every u, nJ(u) >= nJ(x) + <r, u - x> - slack with r = A^T nll'(A x) + D^T q, |q| <= alpha and
         // slack = alpha TV(x) - <q, D x>. Without a sign <r, u - x> >= -|r| |u - x|; for u >= 0 it is at least
@@ -154,10 +154,10 @@ fn the_weight_is_that_of_map_estimation() {
     let mut prior = TotalVariation::new(a.domain(), 1e-5).unwrap();
     let likelihood = noise();
     let problem =
-        Problem { operator: &a, likelihood: &likelihood, observation: &y, prior: &mut prior, weight };
+        Objective { operator: &a, likelihood: &likelihood, observation: &y, prior: &mut prior, weight };
     let settings = AdamSettings { steps: 6000, rate: 0.01, schedule: Schedule::Cosine { warmup: 0 } };
     let mut map = Map::new(problem, &found.zeros_like(), settings).unwrap();
-    run(&mut map, Budget::steps(6000), &Observer::default()).unwrap();
+    run(&mut map, 6000, &RunControl::default()).unwrap();
     let other = map.finish().unwrap();
     let (ours, theirs) = (objective(&a, &y, weight, &found), objective(&a, &y, weight, &other));
     println!(
@@ -184,7 +184,7 @@ fn a_hundred_iterations_come_near_and_restarts_never_lose() {
         // Every restart forgets the duals.
         for restart in 0..4 {
             let mut tv = TvPrimalDual::poisson(&a, noise(), &y, weight, 1e-12, &x).unwrap().nonnegative();
-            run(&mut tv, Budget::steps(100), &Observer::default()).unwrap();
+            run(&mut tv, 100, &RunControl::default()).unwrap();
             x = tv.finish().unwrap();
             let value = objective(&a, &y, weight, &x);
             println!("weight {weight}, restart {restart}: {:.1e} above the optimum", value / best - 1.0);
@@ -206,7 +206,7 @@ fn the_start_does_not_matter_and_single_precision_does_not_either() {
     assert!(largest(&(&found - other)) < 1e-3);
     let single = |t: &Tensor| t.to_kind(Kind::Float);
     let float = solve(&a, &single(&y), 3.0, 1e-4, true, &single(&zero));
-    assert!(matches!(float.ended, Ended::Done(_)));
+    assert!(matches!(float.ended, StopReason::Done(_)));
     assert_eq!(float.x.kind(), Kind::Float);
     assert!(largest(&(float.x.to_kind(Kind::Double) - found)) < 5e-3);
 }
@@ -221,8 +221,8 @@ fn rays_without_a_photon_are_no_obstacle() {
     assert!(none > 0.2, "{none}");
     let start = truth().zeros_like();
     let mut tv = TvPrimalDual::poisson(&a, few, &y, 0.1, 1e-5, &start).unwrap().nonnegative();
-    let summary = run(&mut tv, Budget::steps(20_000), &Observer::default()).unwrap();
-    assert!(matches!(summary.ended, Ended::Done(_)));
+    let summary = run(&mut tv, 20_000, &RunControl::default()).unwrap();
+    assert!(matches!(summary.reason, StopReason::Done(_)));
     let x = tv.finish().unwrap();
     // Nothing near it is more probable, the truth is not, and no pixel runs away.
     let value = |x: &Tensor| {

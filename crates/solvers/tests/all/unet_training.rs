@@ -5,8 +5,7 @@ use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed};
 use smalti_flows::Precision;
 use smalti_solvers::{
-    Budget, Iteration, Observer, Pair, TrainedUNet, UNet, UNetSettings, UNetTraining, UNetTrainingSettings,
-    run,
+    Iteration, Pair, RunControl, TrainedUNet, UNet, UNetSettings, UNetTraining, UNetTrainingSettings, run,
 };
 use tch::Tensor;
 
@@ -42,9 +41,9 @@ fn trained(
     settings: UNetTrainingSettings,
 ) -> Result<TrainedUNet> {
     let steps = settings.steps;
-    let validation = validation.map(|v| v as &dyn smalti_solvers::Pairs);
+    let validation = validation.map(|v| v as &dyn smalti_solvers::PairedDataset);
     let mut training = UNetTraining::new(net(), pairs, validation, settings, Seed::new(2))?;
-    run(&mut training, Budget::steps(steps), &Observer::default())?;
+    run(&mut training, steps, &RunControl::default())?;
     training.finish()
 }
 
@@ -80,7 +79,7 @@ fn steps_and_validations_are_logged() {
     let mut training = UNetTraining::new(net(), &train, Some(&train), settings(2), Seed::new(2))
         .unwrap()
         .with_events(events);
-    run(&mut training, Budget::steps(2), &Observer::default()).unwrap();
+    run(&mut training, 2, &RunControl::default()).unwrap();
     let log = std::fs::read(path).unwrap();
     for (tag, times) in [
         ("error/training", 2),

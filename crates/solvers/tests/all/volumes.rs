@@ -10,10 +10,10 @@ use smalti_operators::{
 };
 use smalti_priors::wpp::{DualMethod, ReferencePatches, WassersteinPatchPrior, WppSettings};
 use smalti_priors::{PatchPrior, Patches, Reflected, Regularizer, Sampling};
-use smalti_solvers::langevin::{Langevin, LangevinSettings, Method, Preconditioner, overdispersed};
+use smalti_solvers::langevin::{Langevin, LangevinScheme, LangevinSettings, Preconditioner, overdispersed};
 use smalti_solvers::{
-    AdamSettings, Budget, Dip, DipSettings, Iteration, Map, Margin, Observer, PatchNrTraining, Problem,
-    Schedule, TrainingSettings, TvPrimalDual, UNetSettings, run,
+    AdamSettings, Dip, DipSettings, Iteration, Map, Margin, Objective, PatchNrTraining,
+    PatchNrTrainingSettings, RunControl, Schedule, TvPrimalDual, UNetSettings, run,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -26,7 +26,7 @@ fn denoised(y: &Tensor, alpha: f64) -> (Tensor, Tensor) {
     tch::set_num_threads(1);
     let identity = Identity::new(Space::of("y", y).unwrap());
     let mut tv = TvPrimalDual::new(&identity, y, alpha, 1e-6, &y.zeros_like()).unwrap();
-    run(&mut tv, Budget::steps(20_000), &Observer::default()).unwrap();
+    run(&mut tv, 20_000, &RunControl::default()).unwrap();
     let q = tv.save().unwrap().tensors.remove("q").unwrap();
     (tv.finish().unwrap(), q)
 }
@@ -73,12 +73,10 @@ fn flow() -> PatchNr {
     PatchNr::new(PatchNrShape { patch_size: 2, axes: 3, blocks: 4, hidden: 24, clamp }, Seed::new(1)).unwrap()
 }
 
-fn settings(steps: u64) -> TrainingSettings {
-    TrainingSettings {
-        steps,
+fn settings(steps: u64) -> PatchNrTrainingSettings {
+    PatchNrTrainingSettings {
+        adam: AdamSettings { steps, rate: 0.01, schedule: Schedule::Cosine { warmup: 10 } },
         batch: 256,
-        rate: 0.01,
-        schedule: Schedule::Cosine { warmup: 10 },
         validate_every: 100,
         validation_patches: 4000,
         early_stop: None,
@@ -89,7 +87,7 @@ fn trained(steps: u64) -> PatchNr {
     let (volume, validation) = (texture("training", 26), texture("validation", 24));
     let training = PatchNrTraining::new(flow(), &[volume], Some(&validation), settings(steps), Seed::new(2));
     let mut training = training.unwrap();
-    run(&mut training, Budget::steps(steps), &Observer::default()).unwrap();
+    run(&mut training, steps, &RunControl::default()).unwrap();
     training.finish().unwrap().flow
 }
 
@@ -128,10 +126,10 @@ fn minimised(
 ) -> (f64, f64, Tensor) {
     let likelihood = Gaussian::new(0.02).unwrap();
     let settings = AdamSettings { steps: 60, rate: 0.01, schedule: Schedule::Cosine { warmup: 0 } };
-    let problem = Problem { operator, likelihood: &likelihood, observation: y, prior, weight: 0.2 };
+    let problem = Objective { operator, likelihood: &likelihood, observation: y, prior, weight: 0.2 };
     let mut map = Map::new(problem, start, settings).unwrap();
     let first = map.step(0).unwrap().terms[0].1;
-    run(&mut map, Budget::steps(60), &Observer::default()).unwrap();
+    run(&mut map, 60, &RunControl::default()).unwrap();
     let last = map.step(60).unwrap().terms[0].1;
     (first, last, map.finish().unwrap())
 }
@@ -166,7 +164,7 @@ fn map_takes_patch_priors_of_volumes_as_they_are() {
     assert_eq!(margin.cut(&x).unwrap().size(), space.batch(1));
     // Images are no volumes of one slice.
     let map = |initial: &Tensor| {
-        let problem = Problem {
+        let problem = Objective {
             operator: &a,
             likelihood: &Gaussian::new(0.1).unwrap(),
             observation: &y,
@@ -198,7 +196,7 @@ fn chains_and_preconditioners_take_volumes() {
     let space = Space::volume(1, 3, 4, 5);
     let (y, operator, likelihood) = (draw("y", space), Identity::new(space), Gaussian::new(0.1).unwrap());
     let settings = LangevinSettings {
-        method: Method::Mala { target: Some(Method::OPTIMAL_ACCEPTANCE) },
+        scheme: LangevinScheme::Mala { target: Some(LangevinScheme::OPTIMAL_ACCEPTANCE) },
         step_size: 1e-2,
         burn_in: 300,
         draws: 1000,
@@ -208,7 +206,7 @@ fn chains_and_preconditioners_take_volumes() {
     };
     let chains = |settings: LangevinSettings, preconditioner: Option<&Preconditioner>| {
         let mut prior = Quadratic;
-        let problem = Problem {
+        let problem = Objective {
             operator: &operator,
             likelihood: &likelihood,
             observation: &y,
@@ -221,7 +219,7 @@ fn chains_and_preconditioners_take_volumes() {
         if let Some(preconditioner) = preconditioner {
             chains = chains.with_preconditioner(preconditioner)?;
         }
-        run(&mut chains, Budget::steps(steps), &Observer::default())?;
+        run(&mut chains, steps, &RunControl::default())?;
         chains.finish()
     };
     // Precision 1 / 0.1^2 + 20 in every voxel.
@@ -247,7 +245,7 @@ fn chains_and_preconditioners_take_volumes() {
 fn the_deep_image_prior_refuses_volumes() {
     let space = Space::volume(1, 32, 32, 32);
     let y = draw("y", space).to_kind(Kind::Float);
-    let problem = Problem {
+    let problem = Objective {
         operator: &Identity::new(space),
         likelihood: &Gaussian::new(0.1).unwrap(),
         observation: &y,

@@ -11,8 +11,8 @@ use smalti_operators::{Boundary, Convolution, Operator, PixelGrid, interpolate};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
-    Budget, Iteration, Observer, Schedule, TrainedWppFlow, WppFlowSettings, WppFlowTraining, WppNetData,
-    flow_residual, run,
+    AdamSettings, CurvePoint, Iteration, RunControl, Schedule, TrainedGenerator, WppFlowGenerator,
+    WppTraining, WppTrainingData, WppTrainingSettings, flow_residual, run,
 };
 use tch::{Kind, Tensor};
 
@@ -25,21 +25,20 @@ fn operator(side: i64) -> Convolution {
     Convolution::superresolution(domain, 4, 1.0, FACTOR, Boundary::Periodic).unwrap()
 }
 
-fn settings(steps: u64) -> WppFlowSettings {
-    WppFlowSettings {
-        steps,
-        batch: 4,
-        lambda: 20.0,
-        noise: NOISE,
-        rate: 2e-3,
-        schedule: Schedule::Cosine { warmup: 5 },
-        clip: Some(50.0),
-        validate_every: 20,
-    }
+fn settings(steps: u64) -> WppTrainingSettings {
+    WppTrainingSettings::altekrueger_2023_wppflow(40)
+        .with_adam(AdamSettings { steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 5 } })
+        .with_batch(4)
+        .with_lambda(20.0)
+        .with_validations(20)
+}
+
+fn generator() -> WppFlowGenerator {
+    WppFlowGenerator { noise: NOISE, ..WppFlowGenerator::altekrueger_2023(flow()) }
 }
 
 fn prior() -> WppSettings {
-    WppFlowSettings::prior(true)
+    WppTrainingSettings::prior(true)
         .with_patch_size(4)
         .with_references(ReferencePatches::Random(500))
         .with_dual(DualMethod::AveragedSgd { steps: 3, step: 1.0 })
@@ -79,18 +78,24 @@ fn flow() -> WppFlow {
 fn training<'a>(
     set: &'a Set,
     prior: &'a WppSettings,
-    settings: WppFlowSettings,
-) -> Result<WppFlowTraining<'a>> {
+    settings: WppTrainingSettings,
+    generator: WppFlowGenerator,
+) -> Result<WppTraining<'a, WppFlowGenerator>> {
     let Set { operator, crops, validation, reference } = set;
-    let data = WppNetData { operator, crops, validation: Some(validation), reference, prior };
-    WppFlowTraining::new(flow(), data, settings, Seed::new(2))
+    let data = WppTrainingData { operator, crops, validation: Some(validation), reference, prior };
+    WppTraining::new(generator, data, settings, Seed::new(2))
 }
 
-fn trained(set: &Set, settings: WppFlowSettings) -> Result<TrainedWppFlow> {
-    let (prior, steps) = (prior(), settings.steps);
-    let mut iteration = training(set, &prior, settings)?;
-    run(&mut iteration, Budget::steps(steps), &Observer::default())?;
-    iteration.finish()
+fn trained(
+    set: &Set,
+    settings: WppTrainingSettings,
+    generator: WppFlowGenerator,
+) -> Result<(WppFlow, Vec<CurvePoint>)> {
+    let (prior, steps) = (prior(), settings.adam.steps);
+    let mut iteration = training(set, &prior, settings, generator)?;
+    run(&mut iteration, steps, &RunControl::default())?;
+    let trained = iteration.finish()?;
+    Ok((trained.generator.flow, trained.curve))
 }
 
 fn mean(x: &Tensor) -> f64 {
@@ -100,7 +105,7 @@ fn mean(x: &Tensor) -> f64 {
 #[test]
 fn samples_fit_the_data_differ_and_have_a_good_mean() {
     let set = set();
-    let TrainedWppFlow { flow, curve } = trained(&set, settings(200)).unwrap();
+    let (flow, curve) = trained(&set, settings(200), generator()).unwrap();
     let losses: Vec<f64> = curve.iter().map(|point| point.validation.unwrap()).collect();
     println!("{losses:?}");
     assert!(losses[9] < 0.7 * losses[0], "{losses:?}");
@@ -137,7 +142,7 @@ fn a_converged_dual_solver_trains_as_well() {
     let set = set();
     let trace = |dual| {
         let prior = prior().with_dual(dual);
-        let mut iteration = training(&set, &prior, settings(20)).unwrap();
+        let mut iteration = training(&set, &prior, settings(20), generator()).unwrap();
         let term = |step: &smalti_solvers::Step, name| step.terms.iter().find(|t| t.0 == name).unwrap().1;
         let steps: Vec<_> = (0..20).map(|k| iteration.step(k).unwrap()).collect();
         let of = |name| steps.iter().map(|step| term(step, name)).collect::<Vec<f64>>();
@@ -155,7 +160,7 @@ fn a_converged_dual_solver_trains_as_well() {
 fn the_log_determinant_keeps_samples_apart() {
     let set = set();
     let spread = |noise| {
-        let flow = trained(&set, WppFlowSettings { noise, ..settings(40) }).unwrap().flow;
+        let flow = trained(&set, settings(40), WppFlowGenerator { noise, ..generator() }).unwrap().0;
         let y = set.validation.narrow(0, 0, 1);
         let samples = flow.sample(&y, 10, &mut Seed::new(5).at("samples", 0)).unwrap();
         mean(&samples.std_dim(0i64, false, true))
@@ -168,15 +173,15 @@ fn the_log_determinant_keeps_samples_apart() {
 #[test]
 fn resumed_training_ends_with_the_same_bits() {
     let (set, prior) = (set(), prior());
-    let make = || training(&set, &prior, WppFlowSettings { validate_every: 4, ..settings(12) }).unwrap();
+    let make = || training(&set, &prior, settings(12).with_validations(4), generator()).unwrap();
     let (whole, pieces) = (in_pieces(12, &[], make).0, in_pieces(12, &[1, 6, 11], make).0);
-    let flat = |trained: &TrainedWppFlow| trained.flow.flat_parameters().copy();
+    let flat = |trained: &TrainedGenerator<WppFlowGenerator>| trained.generator.flow.flat_parameters().copy();
     assert!(flat(&whole).equal(&flat(&pieces)) && whole.curve == pieces.curve && whole.curve.len() == 3);
-    assert_eq!(whole.flow.provenance, pieces.flow.provenance);
+    assert_eq!(whole.generator.flow.provenance, pieces.generator.flow.provenance);
     // Moments and potentials matter: with forgotten ones the result is another.
     for forgotten in ["adam.first", "training.psi"] {
         let mut forgetful = make();
-        run(&mut forgetful, Budget::steps(6), &Observer::default()).unwrap();
+        run(&mut forgetful, 6, &RunControl::default()).unwrap();
         let mut file = forgetful.save().unwrap();
         for (_, tensor) in file.tensors.iter_mut().filter(|(name, _)| name.starts_with(forgotten)) {
             *tensor = tensor.zeros_like();
@@ -199,11 +204,12 @@ fn gradients_are_clipped_after_they_are_computed() {
     // A bound that no gradient reaches changes nothing; one that all reach changes their share in Adam's moments.
     let (set, prior) = (set(), prior());
     let flat = |clip| {
-        let mut iteration = training(&set, &prior, WppFlowSettings { clip, ..settings(10) }).unwrap();
+        let mut iteration =
+            training(&set, &prior, settings(10), WppFlowGenerator { clip, ..generator() }).unwrap();
         let norms: Vec<f64> = (0..3)
             .map(|k| iteration.step(k).unwrap().terms.iter().find(|t| t.0 == "gradient norm").unwrap().1)
             .collect();
-        (iteration.finish().unwrap().flow.flat_parameters().copy(), norms)
+        (iteration.finish().unwrap().generator.flow.flat_parameters().copy(), norms)
     };
     let ((none, norms), (wide, _), (tight, _)) = (flat(None), flat(Some(1e9)), flat(Some(1e-2)));
     println!("{norms:?}");
@@ -216,8 +222,8 @@ fn steps_and_validations_are_logged() {
     let folder = tempfile::tempdir().unwrap();
     let events = EventFile::create(folder.path()).unwrap();
     let path = events.path().to_owned();
-    let mut iteration = training(&set, &prior, settings(2)).unwrap().with_events(events);
-    run(&mut iteration, Budget::steps(2), &Observer::default()).unwrap();
+    let mut iteration = training(&set, &prior, settings(2), generator()).unwrap().with_events(events);
+    run(&mut iteration, 2, &RunControl::default()).unwrap();
     let log = std::fs::read(path).unwrap();
     let count = |tag: &str| log.windows(tag.len()).filter(|w| *w == tag.as_bytes()).count();
     for (tag, times) in [
@@ -238,35 +244,39 @@ fn steps_and_validations_are_logged() {
 #[test]
 fn nan_is_noticed_in_its_own_step() {
     let set = set();
-    let wild = WppFlowSettings { rate: 1e30, schedule: Schedule::Constant, ..settings(20) };
-    let error = trained(&set, wild).err().unwrap();
+    let wild = settings(20).with_adam(AdamSettings::constant(20, 1e30));
+    let error = trained(&set, wild, generator()).err().unwrap();
     assert!(matches!(error, Error::NonFinite { iteration: 0..=2, .. }), "{error}");
 }
 
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let prior = prior();
-    let line = |change: &dyn Fn(&mut Set), settings: WppFlowSettings| {
+    let line_of = |change: &dyn Fn(&mut Set), settings: WppTrainingSettings, generator: WppFlowGenerator| {
         let mut set = set();
         change(&mut set);
-        let line = training(&set, &prior, settings).err().unwrap().to_string();
+        let line = training(&set, &prior, settings, generator).err().unwrap().to_string();
         assert_eq!(line.lines().count(), 1, "{line}");
         line
     };
+    let line = |change: &dyn Fn(&mut Set), settings| line_of(change, settings, generator());
     let good = || settings(10);
     let none = |_: &mut Set| {};
-    assert!(line(&none, WppFlowSettings { batch: 0, ..good() }).starts_with("batch"));
-    assert!(
-        line(&none, WppFlowSettings { batch: 41, ..good() }).contains("at least the 41 of a batch, got 40")
-    );
-    assert!(line(&none, WppFlowSettings { validate_every: 0, ..good() }).starts_with("validation interval"));
+    assert!(line(&none, good().with_batch(0)).starts_with("batch"));
+    assert!(line(&none, good().with_batch(41)).contains("at least the 41 of a batch, got 40"));
+    assert!(line(&none, good().with_validations(0)).starts_with("validation interval"));
     for value in [-1.0, f64::NAN, f64::INFINITY] {
-        assert!(line(&none, WppFlowSettings { lambda: value, ..good() }).contains("Wasserstein"));
-        assert!(line(&none, WppFlowSettings { rate: value, ..good() }).contains("learning rate"));
-        assert!(line(&none, WppFlowSettings { noise: value, ..good() }).starts_with("noise"));
-        assert!(line(&none, WppFlowSettings { clip: Some(value), ..good() }).contains("norm of a gradient"));
+        assert!(line(&none, good().with_lambda(value)).contains("Wasserstein"));
+        assert!(line(&none, good().with_adam(AdamSettings::constant(10, value))).contains("learning rate"));
+        assert!(
+            line_of(&none, good(), WppFlowGenerator { noise: value, ..generator() }).starts_with("noise")
+        );
+        assert!(
+            line_of(&none, good(), WppFlowGenerator { clip: Some(value), ..generator() })
+                .contains("norm of a gradient")
+        );
     }
-    assert!(line(&none, WppFlowSettings { noise: 0.0, ..good() }).starts_with("noise"));
+    assert!(line_of(&none, good(), WppFlowGenerator { noise: 0.0, ..generator() }).starts_with("noise"));
     assert!(line(&|s| s.crops = s.crops.narrow(3, 0, 9), good()).starts_with("domain of the operator"));
     assert!(line(&|s| s.crops = s.crops.get(0), good()).starts_with("training crops"));
     assert!(line(&|s| s.validation = s.validation.narrow(2, 0, 9), good()).starts_with("validation crops"));

@@ -12,8 +12,8 @@ use smalti_operators::{Boundary, Convolution, Operator, PixelGrid, interpolate};
 use smalti_priors::WppSettings;
 use smalti_priors::wpp::{DualMethod, ReferencePatches};
 use smalti_solvers::{
-    AcNet, Budget, Iteration, Observer, Schedule, TrainedWppNet, WppNetData, WppNetSettings, WppNetTraining,
-    run,
+    AcNet, AdamSettings, CurvePoint, Iteration, RunControl, Schedule, WppNetGenerator, WppTraining,
+    WppTrainingData, WppTrainingSettings, run,
 };
 use tch::Tensor;
 
@@ -25,20 +25,15 @@ fn operator(side: i64) -> Convolution {
     Convolution::superresolution(domain, 4, 1.0, FACTOR, Boundary::Valid).unwrap()
 }
 
-fn settings(steps: u64) -> WppNetSettings {
-    WppNetSettings {
-        steps,
-        batch: 4,
-        lambda: 0.02,
-        rate: 2e-3,
-        schedule: Schedule::Cosine { warmup: 5 },
-        validate_every: 20,
-        precision: Precision::Full,
-    }
+fn settings(steps: u64) -> WppTrainingSettings {
+    WppTrainingSettings::altekrueger_2023_wppnet(40)
+        .with_adam(AdamSettings { steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 5 } })
+        .with_batch(4)
+        .with_validations(20)
 }
 
 fn prior() -> WppSettings {
-    WppNetSettings::prior(true)
+    WppTrainingSettings::prior(true)
         .with_patch_size(4)
         .with_references(ReferencePatches::Random(500))
         .with_dual(DualMethod::AveragedSgd { steps: 3, step: 1.0 })
@@ -67,24 +62,30 @@ fn set() -> Set {
 fn training<'a>(
     set: &'a Set,
     prior: &'a WppSettings,
-    settings: WppNetSettings,
-) -> Result<WppNetTraining<'a>> {
+    (settings, precision): (WppTrainingSettings, Precision),
+) -> Result<WppTraining<'a, WppNetGenerator>> {
     let Set { operator, crops, validation, reference } = set;
-    let data = WppNetData { operator, crops, validation: Some(validation), reference, prior };
-    WppNetTraining::new(AcNet::new(FACTOR, Seed::new(1)).unwrap(), data, settings, Seed::new(2))
+    let data = WppTrainingData { operator, crops, validation: Some(validation), reference, prior };
+    let net = AcNet::new(FACTOR, Seed::new(1)).unwrap();
+    WppTraining::new(WppNetGenerator { net, precision }, data, settings, Seed::new(2))
 }
 
-fn trained(set: &Set, settings: WppNetSettings) -> Result<TrainedWppNet> {
-    let (prior, steps) = (prior(), settings.steps);
-    let mut iteration = training(set, &prior, settings)?;
-    run(&mut iteration, Budget::steps(steps), &Observer::default())?;
-    iteration.finish()
+fn trained(
+    set: &Set,
+    settings: WppTrainingSettings,
+    precision: Precision,
+) -> Result<(AcNet, Vec<CurvePoint>)> {
+    let (prior, steps) = (prior(), settings.adam.steps);
+    let mut iteration = training(set, &prior, (settings, precision))?;
+    run(&mut iteration, steps, &RunControl::default())?;
+    let trained = iteration.finish()?;
+    Ok((trained.generator.net, trained.curve))
 }
 
 #[test]
 fn it_beats_interpolation_without_having_seen_an_image() {
     let set = set();
-    let TrainedWppNet { net, curve } = trained(&set, settings(160)).unwrap();
+    let (net, curve) = trained(&set, settings(160), Precision::Full).unwrap();
     let steps: Vec<u64> = curve.iter().map(|point| point.step).collect();
     assert_eq!(steps, (1..=8).map(|k| 20 * k).collect::<Vec<_>>());
     let losses: Vec<f64> = curve.iter().map(|point| point.validation.unwrap()).collect();
@@ -112,7 +113,7 @@ fn it_beats_interpolation_without_having_seen_an_image() {
 fn both_terms_count() {
     let set = set();
     let data = |lambda| {
-        let TrainedWppNet { net, curve } = trained(&set, WppNetSettings { lambda, ..settings(25) }).unwrap();
+        let (net, curve) = trained(&set, settings(25).with_lambda(lambda), Precision::Full).unwrap();
         let x = net.infer(&set.validation, 1 << 30).unwrap();
         let y = set.validation.narrow(2, 0, set.operator.range().height);
         let residual = set.operator.apply(&x).unwrap() - y.narrow(3, 0, set.operator.range().width);
@@ -128,8 +129,7 @@ fn both_terms_count() {
 fn bfloat16_learns_as_well() {
     let set = set();
     let losses = |precision| {
-        let settings = WppNetSettings { precision, validate_every: 5, ..settings(20) };
-        let curve = trained(&set, settings).unwrap().curve;
+        let curve = trained(&set, settings(20).with_validations(5), precision).unwrap().1;
         (curve[0].validation.unwrap(), curve.last().unwrap().validation.unwrap())
     };
     let ((first, full), (_, half)) = (losses(Precision::Full), losses(Precision::Bf16));
@@ -145,8 +145,8 @@ fn steps_and_validations_are_logged() {
     let folder = tempfile::tempdir().unwrap();
     let events = EventFile::create(folder.path()).unwrap();
     let path = events.path().to_owned();
-    let mut iteration = training(&set, &prior, settings(2)).unwrap().with_events(events);
-    run(&mut iteration, Budget::steps(2), &Observer::default()).unwrap();
+    let mut iteration = training(&set, &prior, (settings(2), Precision::Full)).unwrap().with_events(events);
+    run(&mut iteration, 2, &RunControl::default()).unwrap();
     let log = std::fs::read(path).unwrap();
     let count = |tag: &str| log.windows(tag.len()).filter(|w| *w == tag.as_bytes()).count();
     for (tag, times) in [
@@ -165,31 +165,29 @@ fn steps_and_validations_are_logged() {
 #[test]
 fn nan_is_noticed_in_its_own_step() {
     let set = set();
-    let wild = WppNetSettings { rate: 1e30, schedule: Schedule::Constant, ..settings(20) };
-    let error = trained(&set, wild).unwrap_err();
+    let wild = settings(20).with_adam(AdamSettings::constant(20, 1e30));
+    let error = trained(&set, wild, Precision::Full).unwrap_err();
     assert!(matches!(error, Error::NonFinite { iteration: 0..=2, .. }), "{error}");
 }
 
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let prior = prior();
-    let line = |change: &dyn Fn(&mut Set), settings: WppNetSettings| {
+    let line = |change: &dyn Fn(&mut Set), settings: WppTrainingSettings| {
         let mut set = set();
         change(&mut set);
-        let line = training(&set, &prior, settings).err().unwrap().to_string();
+        let line = training(&set, &prior, (settings, Precision::Full)).err().unwrap().to_string();
         assert_eq!(line.lines().count(), 1, "{line}");
         line
     };
     let good = || settings(10);
     let none = |_: &mut Set| {};
-    assert!(line(&none, WppNetSettings { batch: 0, ..good() }).starts_with("batch"));
-    assert!(
-        line(&none, WppNetSettings { batch: 41, ..good() }).contains("at least the 41 of a batch, got 40")
-    );
-    assert!(line(&none, WppNetSettings { validate_every: 0, ..good() }).starts_with("validation interval"));
+    assert!(line(&none, good().with_batch(0)).starts_with("batch"));
+    assert!(line(&none, good().with_batch(41)).contains("at least the 41 of a batch, got 40"));
+    assert!(line(&none, good().with_validations(0)).starts_with("validation interval"));
     for value in [-1.0, f64::NAN, f64::INFINITY] {
-        assert!(line(&none, WppNetSettings { lambda: value, ..good() }).contains("Wasserstein"));
-        assert!(line(&none, WppNetSettings { rate: value, ..good() }).contains("learning rate"));
+        assert!(line(&none, good().with_lambda(value)).contains("Wasserstein"));
+        assert!(line(&none, good().with_adam(AdamSettings::constant(10, value))).contains("learning rate"));
     }
     assert!(line(&|s| s.crops = s.crops.narrow(3, 0, 11), good()).starts_with("domain of the operator"));
     assert!(line(&|s| s.crops = s.crops.get(0), good()).starts_with("training crops"));
@@ -226,7 +224,7 @@ fn crops_of_any_shape_are_taken_or_refused() {
             validation: grey(&validation),
             reference: set.reference.shallow_clone(),
         };
-        match training(&set, &prior, settings(1)) {
+        match training(&set, &prior, (settings(1), Precision::Full)) {
             Ok(_) => {
                 taken.set(taken.get() + 1);
                 prop_assert!(fits, "{crops:?} {validation:?}");

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 /// A path in the file, such as `profile.quick.size`, and what is wrong there.
-pub(super) type Misfit = (String, String);
+pub(super) type SettingFault = (String, String);
 
 /// The kind that the text of an experiment file names.
 pub(super) fn kind(text: &str) -> Option<String> {
@@ -58,7 +58,7 @@ pub(super) fn of_kind<T>(
 pub(super) fn parse<T, U>(
     file: &str,
     text: &str,
-    checked: impl FnOnce(T) -> Result<U, Misfit>,
+    checked: impl FnOnce(T) -> Result<U, SettingFault>,
 ) -> Result<U, Box<FileError>>
 where
     T: DeserializeOwned + Validate<Context = ()>,
@@ -184,7 +184,7 @@ impl<'a> File<'a> {
     }
 
     /// Parts that do not fit together.
-    pub(super) fn misfit(&self, (path, problem): Misfit) -> Box<FileError> {
+    pub(super) fn misfit(&self, (path, problem): SettingFault) -> Box<FileError> {
         let span = locate(self.table.get_ref(), &path).span;
         self.source.fault(span, format!("{path}: {problem}"), "make the settings fit together")
     }

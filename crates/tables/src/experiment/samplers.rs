@@ -7,7 +7,7 @@ use super::profiles::Profiles;
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use smalti_methods::settings::Schedule;
+use smalti_methods::settings::ScheduleChoice;
 use std::path::Path;
 
 /// A checked experiment file of one of these kinds.
@@ -46,7 +46,7 @@ pub trait SamplersProfile: DeserializeOwned + Serialize + Validate<Context = ()>
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Mixture {
+pub struct MixtureProfile {
     /// Dimension of `x` and `y`, 2 to 1000.
     #[garde(range(min = 2, max = 1000))]
     pub dim: i64,
@@ -70,7 +70,7 @@ pub struct Mixture {
     pub hidden: i64,
     /// The Markov kernel.
     #[garde(dive)]
-    pub mala: Mala,
+    pub mala: MalaSettings,
     /// How both flows are trained.
     #[garde(dive)]
     pub training: FlowTraining,
@@ -79,7 +79,7 @@ pub struct Mixture {
 /// Metropolis-adjusted Langevin after a block of couplings.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Mala {
+pub struct MalaSettings {
     /// Steps, 1 to 1000.
     #[garde(range(min = 1, max = 1000))]
     pub steps: u32,
@@ -103,14 +103,14 @@ pub struct FlowTraining {
     pub learning_rate: f64,
     /// How the learning rate goes on.
     #[garde(skip)]
-    pub schedule: Schedule,
+    pub schedule: ScheduleChoice,
 }
 
 /// Scatterometry: the authors' flows and our own against a reference.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Scatterometry {
+pub struct ScatterometryProfile {
     /// Observations, 1 to 10,000.
     #[garde(range(min = 1, max = 10_000))]
     pub observations: u64,
@@ -141,13 +141,13 @@ pub enum Reference {
     /// The masses of its density in the bins, by the midpoint rule with so many points an axis of a bin, 1 to 8.
     Quadrature(#[garde(range(min = 1, max = 8))] i64),
     /// The ends of Metropolis chains, as many as there are samples.
-    Metropolis(#[garde(dive)] Chains),
+    Metropolis(#[garde(dive)] MetropolisChains),
 }
 
 /// Metropolis chains from the uniform distribution on the cube.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Chains {
+pub struct MetropolisChains {
     /// Steps of a chain, 1 to 1 million.
     #[garde(range(min = 1, max = 1_000_000))]
     pub steps: u32,
@@ -156,12 +156,12 @@ pub struct Chains {
     pub sigma: f64,
 }
 
-impl SamplersProfile for Mixture {
+impl SamplersProfile for MixtureProfile {
     const KIND: ExperimentKind = ExperimentKind::Mixture;
     const KEY: &'static str = "mixture";
 }
 
-impl SamplersProfile for Scatterometry {
+impl SamplersProfile for ScatterometryProfile {
     const KIND: ExperimentKind = ExperimentKind::Scatterometry;
     const KEY: &'static str = "scatterometry";
 

@@ -2,7 +2,7 @@
 
 use super::data::Data;
 use super::diagnose::FileError;
-use super::parse::{File, Misfit};
+use super::parse::{File, SettingFault};
 use super::raw::{RawExperiment, RawProfile};
 use smalti_methods::{ConfiguredProblem, PROBLEMS, ProblemEntry};
 use std::collections::BTreeMap;
@@ -21,14 +21,14 @@ pub struct Scene {
     /// The problem as methods know it.
     pub problem: Rc<dyn ConfiguredProblem>,
     /// What observations are really made with, where it is something else.
-    pub observer: Option<Observer>,
+    pub observer: Option<ObservationModel>,
     /// Where the settings of the observer stand in the file.
     pub(super) places: Vec<String>,
 }
 
 /// A problem with some other settings than methods know.
 #[derive(Clone)]
-pub struct Observer {
+pub struct ObservationModel {
     /// The problem.
     pub problem: Rc<dyn ConfiguredProblem>,
     /// The other settings, for readers.
@@ -142,7 +142,7 @@ impl Section<'_> {
         let mut observer = None;
         if let Some(with) = self.observed_with {
             places.insert(0, at("observed_with"));
-            observer = Some(Observer { problem: read(kind, &places, file)?, said: said(with) });
+            observer = Some(ObservationModel { problem: read(kind, &places, file)?, said: said(with) });
         }
         let (name, data) = (self.name.to_owned(), self.data.clone());
         Ok(Scene { name, data, kind, problem, observer, places })
@@ -181,7 +181,7 @@ fn read(
     if let Some((key, what)) = problem.out_of_range() {
         return Err(file.out_of_range(&file.place_of(places, &key), &what));
     }
-    let misfit = |(key, what): Misfit| file.misfit((file.place_of(places, &key), what));
+    let misfit = |(key, what): SettingFault| file.misfit((file.place_of(places, &key), what));
     problem.check().map_err(misfit)?;
     for (key, name) in problem.files() {
         plain_name(&name, false).map_err(|what| misfit((key.to_owned(), what)))?;
@@ -196,9 +196,9 @@ impl Scene {
         place: String,
         with: &toml::Table,
         file: &File<'_>,
-    ) -> Result<Observer, Box<FileError>> {
+    ) -> Result<ObservationModel, Box<FileError>> {
         let places: Vec<String> = [place].iter().chain(&self.places).cloned().collect();
-        Ok(Observer { problem: read(self.kind, &places, file)?, said: said(with) })
+        Ok(ObservationModel { problem: read(self.kind, &places, file)?, said: said(with) })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Sets of images: how they are observed, which rows run on them, and what was published.
 
 use super::diagnose::FileError;
-use super::parse::{File, Misfit};
+use super::parse::{File, SettingFault};
 use super::raw::{Names, RawExperiment, RawFigures, RawPublished, RawSet};
-use super::scene::{Observer, Scene, no_scene, plain_name};
+use super::scene::{ObservationModel, Scene, no_scene, plain_name};
 use crate::outcome::{Figure, Figures};
 use smalti_base::Space;
 use smalti_methods::Instrument;
@@ -22,7 +22,7 @@ pub struct EvaluationSet {
     /// Measured observations, one for each image; none where they are simulated.
     pub observed: Vec<String>,
     /// What observations are really made with, where it is not what the scene says.
-    pub observer: Option<Observer>,
+    pub observer: Option<ObservationModel>,
     /// The names of the rows, in their order.
     pub methods: Vec<String>,
     /// How many of the images, from the first on, the report shows.
@@ -119,7 +119,7 @@ fn published(
     raw: &RawSet,
     groups: &BTreeMap<String, RawPublished>,
     regions: usize,
-) -> Result<Vec<Published>, Misfit> {
+) -> Result<Vec<Published>, SettingFault> {
     let (names, listed) = match &raw.published {
         None => return Ok(Vec::new()),
         Some(Names::One(name)) => (std::slice::from_ref(name), false),

@@ -1,6 +1,6 @@
 //! The pictures of one shown image: overviews, insets at the same place, signed error maps.
 
-use crate::outcome::Shown;
+use crate::outcome::ReportImage;
 use crate::png::Picture;
 use smalti_base::{Result, Space};
 use smalti_operators::Grid;
@@ -91,7 +91,7 @@ pub(super) fn observed(region: Region, observation: &Tensor, grid: Grid) -> Resu
 
 /// The error that the colours at the ends of the scale stand for: what 99.5 % of all scored errors stay
 /// below, in steps of 0.05.
-pub(super) fn error_scale(shown: &[Shown]) -> Result<f64> {
+pub(super) fn error_scale(shown: &[ReportImage]) -> Result<f64> {
     let mut largest: f64 = 0.05;
     for image in shown {
         let part = Region::of(image.scored);

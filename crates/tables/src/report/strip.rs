@@ -1,7 +1,7 @@
 //! One picture of everything about a shown image, for talks and front pages.
 
 use super::pictures::Region;
-use crate::outcome::Shown;
+use crate::outcome::ReportImage;
 use crate::png::Picture;
 use smalti_base::{Result, Space};
 use smalti_operators::Grid;
@@ -16,7 +16,7 @@ const GAP: i64 = 3;
 
 /// Ground truth, observation where it is an image, then every result, side by side: the same region, around `place`, pixels as
 /// squares; every pixel of the observation as the square that it stands for.
-pub(super) fn side_by_side(shown: &Shown, place: Region) -> Result<Picture> {
+pub(super) fn side_by_side(shown: &ReportImage, place: Region) -> Result<Picture> {
     let Space { height, width, .. } = Space::of("shown image", &shown.truth)?;
     let start = |first: i64, length: i64, all: i64, side: i64| {
         (first + length / 2 - side / 2).clamp(0, (all - side).max(0))

@@ -1,6 +1,6 @@
 //! Histograms of the posterior and of flows.
 
-use crate::experiment::samplers::{Chains, Reference, Scatterometry as Profile};
+use crate::experiment::samplers::{MetropolisChains, Reference, ScatterometryProfile as Profile};
 use smalti_base::seed::Stream;
 use smalti_base::{Result, Seed};
 use smalti_flows::stochastic::scatterometry::Scatterometry;
@@ -37,7 +37,7 @@ fn metropolis(
     model: &Scatterometry,
     y: &Tensor,
     profile: &Profile,
-    chains: Chains,
+    chains: MetropolisChains,
     stream: &mut Stream,
 ) -> Result<Histogram> {
     let kernel = Metropolis::new(chains.sigma)?;

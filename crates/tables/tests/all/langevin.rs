@@ -6,7 +6,7 @@ use smalti_base::{Seed, image_file};
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::options::RunOptions;
-use smalti_tables::outcome::{Look, Outcome};
+use smalti_tables::outcome::{ExperimentOutcome, Look};
 use smalti_tables::run::run;
 use toml::Table;
 
@@ -17,7 +17,7 @@ fn parse(text: &str) -> Result<Experiment, String> {
     Experiment::parse("langevin", "langevin.toml", text).map_err(|e| e.to_string())
 }
 
-fn smoke(text: &str, data: &DataSource, options: &RunOptions) -> smalti_base::Result<Outcome> {
+fn smoke(text: &str, data: &DataSource, options: &RunOptions) -> smalti_base::Result<ExperimentOutcome> {
     let experiment = parse(text).unwrap();
     run(&experiment, experiment.profile(ProfileName::Smoke), data, options)
 }

@@ -10,7 +10,8 @@ use smalti_tables::evaluate;
 use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::{
-    Distance, Figure, Figures, Measure, Outcome, Restored, Row, Shown, TrainingCurve,
+    Distance, DistanceKind, ExperimentOutcome, Figure, Figures, ReportImage, ScoredImage, TableRow,
+    TrainingCurve,
 };
 use smalti_tables::publish::Staged;
 use smalti_tables::report::add;
@@ -19,12 +20,12 @@ use smalti_tables::table;
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
-fn rows() -> Vec<Row> {
+fn rows() -> Vec<TableRow> {
     let ours = Figures { psnr: Figure::over(&[28.0, 29.0]), ssim: Figure::over(&[0.75, 0.8]), lpips: None };
     let published = Figures { psnr: Some(Figure { mean: 28.53, std: Some(0.49) }), ..Figures::default() };
     let data = "sic/testset/img1.png to img2.png".to_owned();
     vec![
-        Row {
+        TableRow {
             method: "patchnr".into(),
             title: "patchNR".into(),
             images: 2,
@@ -35,7 +36,7 @@ fn rows() -> Vec<Row> {
             data: data.clone(),
             note: String::new(),
         },
-        Row {
+        TableRow {
             method: "l2_tv".into(),
             title: "L2-TV".into(),
             images: 0,
@@ -97,7 +98,7 @@ fn what_is_no_number_is_not_printed() {
         let mut distances = rows;
         let figure = Figure::over(&[value]);
         for row in &mut distances {
-            let measure = Measure::Wasserstein1;
+            let measure = DistanceKind::Wasserstein1;
             row.distance = Some(Distance { measure, figure, problems: 1, observations: 1, samples: 1 });
         }
         let csv = table::distances_csv(&distances).unwrap();
@@ -106,19 +107,19 @@ fn what_is_no_number_is_not_printed() {
     }
 }
 
-fn outcome() -> Outcome {
+fn outcome() -> ExperimentOutcome {
     let truth = microstructure(160, 200, Seed::new(9), 0).unwrap();
     let observation = truth.avg_pool2d([4, 4], [4, 4], [0, 0], false, true, None::<i64>);
     let grid = Grid { origin: (1.5, 1.5), spacing: (4.0, 4.0), depth: None };
     let results = [("bicubic", 0.03), ("l2_tv", 0.02), ("patchnr", 0.01)].map(|(key, level)| {
         let noise = Seed::new(1).at(key, 0).normal(&truth.size());
         let image = &truth + noise * level;
-        Restored { key: key.into(), title: key.into(), image, psnr: -20.0 * f64::log10(level), ssim: 0.8 }
+        ScoredImage { key: key.into(), title: key.into(), image, psnr: -20.0 * f64::log10(level), ssim: 0.8 }
     });
     let loss = |i: u64| 400.0 * (-(i as f64) / 40.0).exp() - 90.0;
-    Outcome {
+    ExperimentOutcome {
         rows: rows(),
-        shown: vec![Shown {
+        shown: vec![ReportImage {
             name: "sic/test.png".into(),
             truth,
             observation: Some((observation, grid)),

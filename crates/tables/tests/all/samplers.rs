@@ -5,9 +5,11 @@ use crate::smoke::options;
 use smalti_solvers::Cancel;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::ProfileName;
-use smalti_tables::experiment::samplers::{Chains, Mixture, Reference, Samplers, Scatterometry};
+use smalti_tables::experiment::samplers::{
+    MetropolisChains, MixtureProfile, Reference, Samplers, ScatterometryProfile,
+};
 use smalti_tables::options::RunOptions;
-use smalti_tables::outcome::{Measure, Outcome};
+use smalti_tables::outcome::{DistanceKind, ExperimentOutcome};
 use smalti_tables::run::{run_mixture, run_scatterometry};
 use smalti_tables::{mixture, scatterometry, table};
 use smalti_testkit::measured;
@@ -16,11 +18,11 @@ use std::path::Path;
 const MIXTURE: &str = include_str!("../../../../experiments/mixture.toml");
 const SCATTEROMETRY: &str = include_str!("../../../../experiments/scatterometry.toml");
 
-fn of_mixture(text: &str) -> Result<Samplers<Mixture>, String> {
+fn of_mixture(text: &str) -> Result<Samplers<MixtureProfile>, String> {
     Samplers::parse("mixture", "m.toml", text).map_err(|e| e.to_string())
 }
 
-fn of_scatterometry(text: &str) -> Result<Samplers<Scatterometry>, String> {
+fn of_scatterometry(text: &str) -> Result<Samplers<ScatterometryProfile>, String> {
     Samplers::parse("scatterometry", "s.toml", text).map_err(|e| e.to_string())
 }
 
@@ -41,12 +43,12 @@ fn the_files_have_the_published_settings() {
     // 5000 and 40 epochs of 8 batches.
     assert_eq!((paper.inn.steps, paper.snf.steps), (40_000, 320));
     assert_eq!((paper.inn.batch, paper.snf.batch), (1600, 1600));
-    assert_eq!(paper.reference, Reference::Metropolis(Chains { steps: 1000, sigma: 0.5 }));
+    assert_eq!(paper.reference, Reference::Metropolis(MetropolisChains { steps: 1000, sigma: 0.5 }));
     let quick = experiment.profile(ProfileName::Quick);
     assert!(quick.observations >= 5 && quick.bins == 75);
     let path = |name: &str| Path::new("../../experiments").join(name);
-    assert!(Samplers::<Mixture>::read(&path("mixture.toml")).unwrap().is_some());
-    assert!(Samplers::<Mixture>::read(&path("scatterometry.toml")).unwrap().is_none());
+    assert!(Samplers::<MixtureProfile>::read(&path("mixture.toml")).unwrap().is_some());
+    assert!(Samplers::<MixtureProfile>::read(&path("scatterometry.toml")).unwrap().is_none());
 }
 
 #[test]
@@ -81,12 +83,12 @@ fn faults_are_shown_where_they_are() {
     }
 }
 
-fn means(outcome: &Outcome) -> Vec<(String, Option<f64>)> {
-    let of = |row: &smalti_tables::outcome::Row| Some(row.distance?.figure?.mean);
+fn means(outcome: &ExperimentOutcome) -> Vec<(String, Option<f64>)> {
+    let of = |row: &smalti_tables::outcome::TableRow| Some(row.distance?.figure?.mean);
     outcome.rows.iter().map(|row| (row.method.clone(), of(row))).collect()
 }
 
-fn mixed(options: &RunOptions, text: &str) -> smalti_base::Result<Outcome> {
+fn mixed(options: &RunOptions, text: &str) -> smalti_base::Result<ExperimentOutcome> {
     let experiment = of_mixture(text).unwrap();
     run_mixture(&experiment, experiment.profile(ProfileName::Smoke), &mixture::data(), options)
 }
@@ -131,7 +133,7 @@ fn runs_repeat_and_go_on_where_they_were_stopped() {
     assert_eq!(means(&mixed(&stopped, MIXTURE).unwrap()), means(&whole));
 }
 
-fn scattered(folder: &Path, data: &DataSource, text: &str) -> Outcome {
+fn scattered(folder: &Path, data: &DataSource, text: &str) -> ExperimentOutcome {
     let experiment = of_scatterometry(text).unwrap();
     let profile = experiment.profile(ProfileName::Smoke);
     run_scatterometry(&experiment, profile, data, &options(folder)).unwrap()
@@ -155,7 +157,7 @@ fn without_the_authors_files_their_rows_say_so() {
     assert!(distances.contains("kl_mean,kl_std\ninn_authors,1,2,2000,,\n"), "{distances}");
     let table = std::fs::read_to_string(root.path().join("table.md")).unwrap();
     assert!(table.contains("| SNF, authors' weights | 1 | 2 | 2000 | – |"), "{table}");
-    assert_eq!(outcome.rows[4].distance.unwrap().measure, Measure::KullbackLeibler);
+    assert_eq!(outcome.rows[4].distance.unwrap().measure, DistanceKind::KullbackLeibler);
     // A folder that somebody named must hold the files.
     let error = scatterometry::data(Some(root.path()), None, root.path()).unwrap_err().to_string();
     assert!(error.contains("forward_model_new.pt"), "{error}");

@@ -6,12 +6,12 @@ use smalti_tables::data::DataSource;
 use smalti_tables::evaluate;
 use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::options::RunOptions;
-use smalti_tables::outcome::Outcome;
+use smalti_tables::outcome::ExperimentOutcome;
 
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
 /// The smoke profile with rows of WPP only, `wpp` and `wpp_sgd`, after `edit`.
-fn smoke(edit: impl Fn(String) -> String, options: &RunOptions) -> smalti_base::Result<Outcome> {
+fn smoke(edit: impl Fn(String) -> String, options: &RunOptions) -> smalti_base::Result<ExperimentOutcome> {
     let start = TEXT.find("[profile.smoke.methods.wpp]").unwrap();
     let length = TEXT[start..].find("\n\n").unwrap();
     let second =

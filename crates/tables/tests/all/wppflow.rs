@@ -9,7 +9,7 @@ use smalti_solvers::{Cancel, flow_residual};
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::options::RunOptions;
-use smalti_tables::outcome::Outcome;
+use smalti_tables::outcome::ExperimentOutcome;
 use smalti_tables::run::run;
 use std::path::Path;
 
@@ -77,11 +77,11 @@ fn faults_are_shown_where_they_are() {
     }
 }
 
-fn smoke(folder: &Path, cancel: Cancel) -> smalti_base::Result<Outcome> {
+fn smoke(folder: &Path, cancel: Cancel) -> smalti_base::Result<ExperimentOutcome> {
     smoke_of(&X4.replacen("{ steps = 4 }", "{ steps = 2 }", 1), folder, cancel)
 }
 
-fn smoke_of(text: &str, folder: &Path, cancel: Cancel) -> smalti_base::Result<Outcome> {
+fn smoke_of(text: &str, folder: &Path, cancel: Cancel) -> smalti_base::Result<ExperimentOutcome> {
     let experiment = parse(text).unwrap();
     let options = RunOptions { cancel, ..options(folder) };
     run(&experiment, experiment.profile(ProfileName::Smoke), &DataSource::Synthetic, &options)
@@ -126,7 +126,7 @@ fn a_run_writes_everything_and_repeats() {
     assert!(page.contains("Calibration") && outcome.plots.len() == 1);
     assert!(!root.path().join("state").exists());
     let repeated = smoke(&root.path().join("again"), Cancel::default()).unwrap();
-    let figures = |outcome: &Outcome| outcome.rows.iter().map(|row| row.ours).collect::<Vec<_>>();
+    let figures = |outcome: &ExperimentOutcome| outcome.rows.iter().map(|row| row.ours).collect::<Vec<_>>();
     assert_eq!(figures(&repeated), figures(&outcome));
 }
 

@@ -7,7 +7,7 @@ use smalti_solvers::{AcNet, Cancel};
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, Observations, ProfileName};
 use smalti_tables::options::RunOptions;
-use smalti_tables::outcome::Outcome;
+use smalti_tables::outcome::ExperimentOutcome;
 use smalti_tables::run::run;
 use smalti_testkit::measured;
 
@@ -17,7 +17,7 @@ fn parse(text: &str) -> Result<Experiment, String> {
     Experiment::parse("wppnets", "wppnets.toml", text).map_err(|e| e.to_string())
 }
 
-fn smoke(text: &str, data: &DataSource, options: &RunOptions) -> smalti_base::Result<Outcome> {
+fn smoke(text: &str, data: &DataSource, options: &RunOptions) -> smalti_base::Result<ExperimentOutcome> {
     let experiment = parse(text).unwrap();
     run(&experiment, experiment.profile(ProfileName::Smoke), data, options)
 }

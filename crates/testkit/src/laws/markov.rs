@@ -6,7 +6,7 @@
 use crate::violation::{Trial, Violation};
 use smalti_base::{Result as BaseResult, Seed};
 use smalti_flows::Mapped;
-use smalti_flows::stochastic::{Energy, GaussianMixture, MarkovKernel};
+use smalti_flows::stochastic::{DiagonalMixture, Energy, MarkovKernel};
 use tch::{Kind, Tensor};
 
 /// Chains of a law.
@@ -16,16 +16,16 @@ const CHAINS: i64 = 60_000;
 const ERRORS: f64 = 4.5;
 
 /// A mixture of three unequal Gaussians in the plane, float64, and as many samples of it as the laws have chains.
-fn density(seed: Seed) -> BaseResult<(GaussianMixture, Tensor)> {
+fn density(seed: Seed) -> BaseResult<(DiagonalMixture, Tensor)> {
     let means = Tensor::from_slice(&[-1.0, 0.0, 0.5, 0.8, 0.6, -0.9]).reshape([3, 2]);
     let of = Tensor::from_slice::<f64>;
-    let mixture = GaussianMixture::new(&of(&[0.2, 0.5, 0.3]), &means, &of(&[0.15, 0.3]))?;
+    let mixture = DiagonalMixture::new(&of(&[0.2, 0.5, 0.3]), &means, &of(&[0.15, 0.3]))?;
     let samples = mixture.sample(CHAINS, &mut seed.at("samples of the density", 0));
     Ok((mixture, samples))
 }
 
 /// Functions of a point that tell distributions apart: `[B, 2] -> [B]` each.
-fn features(mixture: &GaussianMixture, x: &Tensor) -> BaseResult<Vec<(&'static str, Tensor)>> {
+fn features(mixture: &DiagonalMixture, x: &Tensor) -> BaseResult<Vec<(&'static str, Tensor)>> {
     let (a, b) = (x.select(1, 0), x.select(1, 1));
     Ok(vec![
         ("x1", a.shallow_clone()),

@@ -2,7 +2,7 @@
 
 use super::Named;
 use smalti_base::{Result, Seed};
-use smalti_operators::{Gaussian, Likelihood, Poisson};
+use smalti_operators::{Gaussian, Likelihood, LikelihoodAlgebra, Poisson};
 use tch::{Kind, Tensor};
 
 /// A likelihood with a noise-free batch `u` and an observation `y`, float64.

@@ -4,8 +4,8 @@ use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
     Along, Biased, Boundary, Composition, Convolution, Crop, Detector, Footprint, FourierDownsampling,
-    Gradient, Identity, ImagingOperator, LinearOperator, Mask, Operator, ParallelBeam, Pixels, Radon, Stack,
-    VolumeConvolution, kernel, radon,
+    Gradient, Identity, ImagingOperator, LinearOperator, Mask, Operator, OperatorAlgebra, ParallelBeam,
+    Pixels, Radon, Stack, VolumeConvolution, kernel, radon,
 };
 use std::rc::Rc;
 use tch::{Kind, Tensor};

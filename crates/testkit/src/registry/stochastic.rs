@@ -3,7 +3,7 @@
 use super::Named;
 use smalti_base::{Result, Seed, parallel::Shared};
 use smalti_flows::stochastic::{
-    ConditionalCoupling, ConditionalEnergy, ConditionalLayer, ConditionalSnf, FlowShape, GaussianMixture,
+    ConditionalCoupling, ConditionalEnergy, ConditionalLayer, ConditionalSnf, DiagonalMixture, FlowShape,
     Mala, MarkovKernel, Metropolis, MixtureProblem, Scatterometry, Ula,
 };
 use smalti_flows::{Bijection, ClampForm, Gradients, Layer, Mapped, SoftClamp, Tape};
@@ -120,7 +120,7 @@ pub fn kernels() -> Result<Vec<Named<dyn MarkovKernel>>> {
 pub fn mixture() -> Result<MixtureProblem> {
     let of = Tensor::from_slice::<f64>;
     let means = of(&[-0.7, 0.4, 0.5, -0.5]).reshape([2, 2]);
-    let prior = GaussianMixture::new(&of(&[1.0, 2.0]), &means, &of(&[0.8, 0.7]))?;
+    let prior = DiagonalMixture::new(&of(&[1.0, 2.0]), &means, &of(&[0.8, 0.7]))?;
     MixtureProblem::new(prior, &of(&[1.0, 0.5]), 2.0)
 }
 

@@ -6,7 +6,7 @@ use smalti_base::{Result, Seed, Space};
 use smalti_operators::{LinearOperator, Operator};
 use smalti_priors::sinkhorn::{SinkhornMethod, SinkhornPatchPrior, SinkhornSettings};
 use smalti_priors::wpp::{Blur, DualMethod, Pyramid, ReferencePatches, WassersteinPatchPrior, WppSettings};
-use smalti_priors::{Regularizer, TotalVariation};
+use smalti_priors::{Regularizer, RegularizerAlgebra, TotalVariation};
 use tch::{Kind, Tensor};
 
 /// Images, colour images, and volumes.

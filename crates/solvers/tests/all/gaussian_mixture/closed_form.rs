@@ -4,7 +4,7 @@ use super::{DOUBLE, distance};
 use smalti_base::{Seed, Space};
 use smalti_operators::{Boundary, Convolution, Gaussian, LinearOperator, Operator};
 use smalti_priors::{GaussianMixture, PatchDensity, PatchPrior, Patches, Regularizer, Sampling};
-use smalti_solvers::{AdamSettings, Budget, Iteration, Map, Observer, Problem, Schedule, run};
+use smalti_solvers::{AdamSettings, Iteration, Map, Objective, RunControl, Schedule, run};
 use tch::{Kind, Tensor};
 
 const SIGMA: f64 = 0.05;
@@ -64,10 +64,10 @@ fn map_estimation_with_one_component_solves_its_linear_system() {
 
     let mut from = |start: &Tensor, steps: u64| {
         let (operator, likelihood, observation) = (&operator, &likelihood, &y);
-        let problem = Problem { operator, likelihood, observation, prior: &mut prior, weight: WEIGHT };
+        let problem = Objective { operator, likelihood, observation, prior: &mut prior, weight: WEIGHT };
         let settings = AdamSettings { steps, rate: 0.02, schedule: Schedule::Cosine { warmup: 10 } };
         let mut map = Map::new(problem, start, settings).unwrap();
-        run(&mut map, Budget::steps(steps), &Observer::default()).unwrap();
+        run(&mut map, steps, &RunControl::default()).unwrap();
         map.finish().unwrap()
     };
     let found = from(&truth.zeros_like(), 3000);

@@ -8,7 +8,7 @@ use crate::pieces::in_pieces;
 use smalti_base::{Seed, Space};
 use smalti_priors::{GaussianMixture, PatchDensity, Patches};
 use smalti_solvers::{
-    Budget, Ended, GaussianMixtureSettings, GaussianMixtureTraining, Iteration, Observer, Summary,
+    GaussianMixtureSettings, GaussianMixtureTraining, Iteration, RunControl, RunSummary, StopReason,
     TrainedGaussianMixture, run,
 };
 use std::path::Path;
@@ -36,8 +36,8 @@ fn all_patches(image: &Tensor, size: i64) -> Tensor {
     Patches::all(Space::of("image", image).unwrap(), size).unwrap().rows(image).unwrap()
 }
 
-fn train(mut training: GaussianMixtureTraining, steps: u64) -> (TrainedGaussianMixture, Summary) {
-    let summary = run(&mut training, Budget::steps(steps), &Observer::default()).unwrap();
+fn train(mut training: GaussianMixtureTraining, steps: u64) -> (TrainedGaussianMixture, RunSummary) {
+    let summary = run(&mut training, steps, &RunControl::default()).unwrap();
     (training.finish().unwrap(), summary)
 }
 
@@ -55,7 +55,7 @@ fn from_the_same_start_it_is_scikit_learns() {
     let patches = training.patches().shallow_clone();
     assert!(patches == all_patches(&images[0], 2));
     let (trained, summary) = train(training.starting_from(start.unwrap()).unwrap(), 300);
-    assert!(matches!(summary.ended, Ended::Done(_)), "{summary:?}");
+    assert!(matches!(summary.reason, StopReason::Done(_)), "{summary:?}");
     let bounds: Vec<f64> = trained.curve.iter().map(|point| -point.train).collect();
     assert!(distance(&Tensor::from_slice(&bounds), &array("bounds")) < 1e-8);
     assert!(distance(&-trained.mixture.nll(&patches).unwrap(), &array("scores")) < 1e-8);
@@ -93,7 +93,7 @@ fn two_separate_normal_distributions_are_found() {
     let image = samples.transpose(0, 1).contiguous().reshape([1, 4, 80, 100]);
     let training = GaussianMixtureTraining::new(&[image], None, settings(1, 2), Seed::new(6)).unwrap();
     let (trained, summary) = train(training, 100);
-    assert!(matches!(summary.ended, Ended::Done(_)) && summary.steps < 20, "{summary:?}");
+    assert!(matches!(summary.reason, StopReason::Done(_)) && summary.steps < 20, "{summary:?}");
     let order = trained.mixture.weights().argsort(0, false);
     let sorted = |t: &Tensor| t.index_select(0, &order);
     assert!(distance(&sorted(trained.mixture.weights()), truth.weights()) < 0.02);
@@ -154,7 +154,7 @@ fn a_resumed_training_ends_with_the_same_bits() {
         .restore(state)
         .unwrap();
     let mut training = make();
-    run(&mut training, Budget::steps(12), &Observer::default()).unwrap();
+    run(&mut training, 12, &RunControl::default()).unwrap();
     let mut fewer = GaussianMixtureTraining::new(&images, None, settings(3, 2), Seed::new(1)).unwrap();
     let line = fewer.restore(training.save().unwrap()).unwrap_err().to_string();
     assert!(line.contains("[6, 9], not [2, 9]") && line.lines().count() == 1, "{line}");
@@ -166,7 +166,7 @@ fn constant_images_and_more_components_than_different_patches_do_no_harm() {
     let constant = Tensor::full([1, 1, 20, 20], 0.5, (Kind::Float, Device::Cpu));
     let training = GaussianMixtureTraining::new(&[constant], None, settings(3, 5), Seed::new(1)).unwrap();
     let (trained, summary) = train(training, 30);
-    assert!(matches!(summary.ended, Ended::Done(_)), "{summary:?}");
+    assert!(matches!(summary.reason, StopReason::Done(_)), "{summary:?}");
     assert!(distance(trained.mixture.means(), &Tensor::full([5, 9], 0.5, DOUBLE)) < 1e-6);
     // The budget may end anywhere.
     for steps in 0..6 {

@@ -1,9 +1,9 @@
 //! What a row of the table adds up over images.
 
 use crate::experiment::{EvaluationSet, RowSpec};
-use crate::outcome::{Figure, Figures, Restored, Row};
+use crate::outcome::{Figure, Figures, ScoredImage, TableRow};
 use smalti_base::Result;
-use smalti_methods::estimate::{Figures as Numbers, Other, Place};
+use smalti_methods::estimate::{ExtraImage, Metrics, Place};
 use smalti_methods::{Instrument, Prepared, Region};
 use tch::Tensor;
 
@@ -14,11 +14,11 @@ struct Scored {
 }
 
 /// What a row adds up over images.
-pub(super) struct Column {
+pub(super) struct RowScores {
     key: String,
     scores: Vec<Scored>,
     /// The figures of every estimate.
-    pub(super) figures: Vec<Numbers>,
+    pub(super) figures: Vec<Metrics>,
     pub(super) notes: Vec<String>,
     /// Rows of the same computation: key, title, place, scores.
     others: Vec<(String, String, Place, Vec<Scored>)>,
@@ -27,17 +27,17 @@ pub(super) struct Column {
 }
 
 /// How an image scores: by what, in which parts, against what.
-pub(super) struct Judge<'a> {
+pub(super) struct Scorer<'a> {
     pub(super) instrument: &'a dyn Instrument,
     pub(super) regions: &'a [Region],
     pub(super) truth: &'a Tensor,
 }
 
-impl Judge<'_> {
+impl Scorer<'_> {
     /// The figures in all parts, and all that is known of the last one.
-    fn score(&self, image: &Tensor, seconds: Option<f64>) -> Result<(Scored, Numbers)> {
+    fn score(&self, image: &Tensor, seconds: Option<f64>) -> Result<(Scored, Metrics)> {
         let mut figures = Vec::new();
-        let mut last = Numbers::new();
+        let mut last = Metrics::new();
         for region in self.regions {
             last = self.instrument.score_in(region, image, self.truth)?;
             figures.push([last["psnr"], last["ssim"]]);
@@ -46,7 +46,7 @@ impl Judge<'_> {
     }
 }
 
-impl Column {
+impl RowScores {
     pub(super) fn of(row: &RowSpec) -> Self {
         let key = row.key.clone();
         Self {
@@ -71,20 +71,20 @@ impl Column {
         &mut self,
         title: &str,
         (image, seconds): (Tensor, f64),
-        figures: Numbers,
-        judge: &Judge<'_>,
-    ) -> Result<Restored> {
+        figures: Metrics,
+        judge: &Scorer<'_>,
+    ) -> Result<ScoredImage> {
         let (scored, mut numbers) = judge.score(&image, Some(seconds))?;
         let (psnr, ssim) = (numbers["psnr"], numbers["ssim"]);
         numbers.extend(figures);
         self.scores.push(scored);
         self.figures.push(numbers);
-        Ok(Restored { key: self.key.clone(), title: title.to_owned(), image, psnr, ssim })
+        Ok(ScoredImage { key: self.key.clone(), title: title.to_owned(), image, psnr, ssim })
     }
 
     /// Scores an image beside the estimate.
-    pub(super) fn other(&mut self, other: Other, judge: &Judge<'_>) -> Result<Restored> {
-        let Other { key, title, image, seconds, place } = other;
+    pub(super) fn other(&mut self, other: ExtraImage, judge: &Scorer<'_>) -> Result<ScoredImage> {
+        let ExtraImage { key, title, image, seconds, place } = other;
         // `patchnr_mean` and `map` make `patchnr_map`.
         let key = format!("{}_{key}", self.key.trim_end_matches("_mean"));
         let (scored, numbers) = judge.score(&image, seconds)?;
@@ -94,7 +94,7 @@ impl Column {
                 None => self.others.push((key.clone(), title.clone(), place, vec![scored])),
             }
         }
-        Ok(Restored { key, title, image, psnr: numbers["psnr"], ssim: numbers["ssim"] })
+        Ok(ScoredImage { key, title, image, psnr: numbers["psnr"], ssim: numbers["ssim"] })
     }
 
     /// The rows of the table for the scored part number `region`, of the images that `label` names; published figures stand beside
@@ -105,7 +105,7 @@ impl Column {
         (region, label): (usize, &str),
         set: &EvaluationSet,
         comparable: bool,
-    ) -> Vec<Row> {
+    ) -> Vec<TableRow> {
         let mut notes = self.notes.clone();
         notes.dedup();
         notes.extend((!summary.is_empty()).then(|| summary.to_owned()));
@@ -116,7 +116,7 @@ impl Column {
             };
             let seconds: Vec<f64> = scores.iter().filter_map(|scored| scored.seconds).collect();
             let published = if comparable { set.published(region, published) } else { Figures::default() };
-            Row {
+            TableRow {
                 method: key.into(),
                 title: title.into(),
                 images: scores.len(),

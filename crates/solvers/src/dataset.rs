@@ -13,11 +13,11 @@ pub struct Pair {
 }
 
 /// A source of pairs: images in memory, a file, or a generator.
-pub trait Pairs {
+pub trait PairedDataset {
     /// Number of pairs; `None` where there is one for every index.
     fn count(&self) -> Option<u64>;
 
-    /// The pair number `index`, from 0 and below [`Pairs::count`]: for the same index always the same, so that a
+    /// The pair number `index`, from 0 and below [`PairedDataset::count`]: for the same index always the same, so that a
     /// resumed training goes on as the uninterrupted one. It must not depend on the order of the calls.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ pub trait Pairs {
     fn pair(&self, index: u64) -> Result<Pair>;
 }
 
-impl Pairs for Vec<Pair> {
+impl PairedDataset for Vec<Pair> {
     fn count(&self) -> Option<u64> {
         Some(self.len() as u64)
     }
@@ -39,7 +39,7 @@ impl Pairs for Vec<Pair> {
 }
 
 /// Pair `index` of `pairs`, checked, as float32 on `device`.
-pub(crate) fn checked(what: &str, pairs: &dyn Pairs, index: u64, device: Device) -> Result<Pair> {
+pub(crate) fn checked(what: &str, pairs: &dyn PairedDataset, index: u64, device: Device) -> Result<Pair> {
     let Pair { input, target } = pairs.pair(index)?;
     let ready = |part: &str, t: &Tensor| {
         let what = || format!("{part} of {what} {index}");
@@ -65,7 +65,7 @@ pub(crate) fn checked(what: &str, pairs: &dyn Pairs, index: u64, device: Device)
 /// Batches of a training, which go through all pairs in random order, anew in every epoch; what is left over when no
 /// full batch remains sits that epoch out. Where there is a pair for every index, each is used once.
 pub(crate) struct Batches<'a> {
-    pairs: &'a dyn Pairs,
+    pairs: &'a dyn PairedDataset,
     batch: u64,
     /// Side of the random square that is cut out of each pair.
     crop: Option<i64>,
@@ -77,7 +77,7 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// [`Error::Value`] where there are fewer pairs than a batch needs, or batch or crop are not positive.
     pub(crate) fn new(
-        pairs: &'a dyn Pairs,
+        pairs: &'a dyn PairedDataset,
         batch: usize,
         crop: Option<i64>,
         seed: Seed,
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn generated_pairs_are_never_used_twice() {
         struct Endless;
-        impl Pairs for Endless {
+        impl PairedDataset for Endless {
             fn count(&self) -> Option<u64> {
                 None
             }

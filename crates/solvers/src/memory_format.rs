@@ -12,11 +12,11 @@ use tch::{Device, Tensor};
 ///
 /// # Errors
 /// Those of libtorch.
-pub(crate) fn laid_out(kernel: &Tensor) -> Result<Tensor> {
-    in_layout(kernel, kernel.device() != Device::Cpu || channels_last())
+pub(crate) fn to_fastest_memory_format(kernel: &Tensor) -> Result<Tensor> {
+    with_memory_format(kernel, kernel.device() != Device::Cpu || channels_last())
 }
 
-fn in_layout(kernel: &Tensor, channels_last: bool) -> Result<Tensor> {
+fn with_memory_format(kernel: &Tensor, channels_last: bool) -> Result<Tensor> {
     if channels_last {
         Ok(kernel.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
     } else {
@@ -36,7 +36,7 @@ fn channels_last() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{in_layout, laid_out};
+    use super::{to_fastest_memory_format, with_memory_format};
     use smalti_base::Seed;
     use tch::Tensor;
 
@@ -54,9 +54,9 @@ mod tests {
             (y.stride(), y.detach(), gradient[0].copy())
         };
         let plain = convolved(&|kernel| kernel.shallow_clone());
-        let chosen = convolved(&|kernel| laid_out(kernel).unwrap());
-        let last = convolved(&|kernel| in_layout(kernel, true).unwrap());
-        let first = convolved(&|kernel| in_layout(kernel, false).unwrap());
+        let chosen = convolved(&|kernel| to_fastest_memory_format(kernel).unwrap());
+        let last = convolved(&|kernel| with_memory_format(kernel, true).unwrap());
+        let first = convolved(&|kernel| with_memory_format(kernel, false).unwrap());
         assert_eq!(first.0.as_slice(), [210, 42, 6, 1]);
         assert_eq!(last.0.as_slice(), [210, 1, 30, 5]);
         for (_, y, gradient) in [&chosen, &last] {

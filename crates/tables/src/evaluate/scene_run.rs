@@ -5,7 +5,7 @@ use crate::experiment::{EvaluationSet, LearnsFrom, Observations, Profile, RowSpe
 use smalti_base::hdf5_file::load_crops;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_methods::wpp_training::tiles;
-use smalti_methods::{Instrument, InverseProblem, Material, Prepared, Role, Run, Seen};
+use smalti_methods::{Instrument, InverseProblem, ObservedImage, Prepared, Role, Run, TrainingData};
 use std::collections::BTreeMap;
 use tch::Tensor;
 
@@ -13,7 +13,7 @@ use tch::Tensor;
 const CROP: i64 = 25;
 
 /// A scene with its instruments.
-pub(super) struct Stage<'a> {
+pub(super) struct SceneRun<'a> {
     /// Which of the scenes of the profile it is.
     pub(super) number: usize,
     scene: &'a Scene,
@@ -30,7 +30,7 @@ pub(super) struct Stage<'a> {
 pub(super) struct Observed {
     /// What the problem is called.
     pub(super) name: String,
-    pub(super) seen: Seen,
+    pub(super) seen: ObservedImage,
     pub(super) domain: Space,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Images<'a> {
     observer: Option<Box<dyn Instrument>>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> SceneRun<'a> {
     /// The scene `number` of `profile`. The files of a scene that no set is of may be missing.
     pub(super) fn new(number: usize, profile: &'a Profile, data: &'a DataSource, run: &Run) -> Result<Self> {
         let scene = &profile.scenes[number];
@@ -99,7 +99,7 @@ impl<'a> Stage<'a> {
         let image = self.data.image(name, Role::Evaluation, self.instrument.as_ref())?;
         let image = image.f_to_device(self.run.device)?;
         let Some(file) = images.set.observed.get(i) else {
-            let seen = observer.look(name, &image, self.run.seed.derive(name, 0))?;
+            let seen = observer.acquire(name, &image, self.run.seed.derive(name, 0))?;
             let with = images.set.observer.as_ref().map(|other| format!(" observed with {}", other.said));
             let name = format!("{name}{}", with.unwrap_or_default());
             return Ok(Observed { domain: Space::of(&name, &seen.truth)?, name, seen });
@@ -114,7 +114,7 @@ impl<'a> Stage<'a> {
         Ok(Observed {
             domain: Space::of(&name, &truth)?,
             name,
-            seen: Seen { truth, observation, surroundings },
+            seen: ObservedImage { truth, observation, surroundings },
         })
     }
 
@@ -166,7 +166,7 @@ impl<'a> Stage<'a> {
     }
 
     /// What is learned from.
-    pub(super) fn material(&self) -> Result<Material<'_>> {
+    pub(super) fn material(&self) -> Result<TrainingData<'_>> {
         let load = |name: &String| {
             let image = self.data.image(name, Role::Reference, self.instrument.as_ref())?;
             self.instrument.reference(name, &image)
@@ -177,7 +177,7 @@ impl<'a> Stage<'a> {
             Some(path) => load_crops(&path, Some("obs")),
             None => self.stand_in(name),
         };
-        Ok(Material {
+        Ok(TrainingData {
             references: data.references.iter().map(load).collect::<Result<_>>()?,
             validation: validation.map(load).transpose()?,
             observations: data.observations.as_ref().map(|from| self.crops(from)).transpose()?,
@@ -186,9 +186,9 @@ impl<'a> Stage<'a> {
         })
     }
 
-    pub(super) fn no_material(&self) -> Material<'_> {
+    pub(super) fn no_material(&self) -> TrainingData<'_> {
         let grey_step = self.scene.data.grey_step;
-        Material { grey_step, folder: self.data.folder(), ..Material::none(self.instrument.as_ref()) }
+        TrainingData { grey_step, folder: self.data.folder(), ..TrainingData::none(self.instrument.as_ref()) }
     }
 
     fn crops(&self, from: &Observations) -> Result<Tensor> {
@@ -212,7 +212,7 @@ impl<'a> Stage<'a> {
     pub(super) fn prepare(
         &self,
         profile: &Profile,
-        material: &Material<'_>,
+        material: &TrainingData<'_>,
     ) -> Result<BTreeMap<String, Prepared>> {
         let mut rows = profile.used(Some(self.number));
         rows.retain(|row| row.learns_from == LearnsFrom::References);
