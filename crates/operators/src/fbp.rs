@@ -11,6 +11,7 @@ use shares::Shares;
 use smalti_base::{Error, Result};
 use smalti_kernels::radon::ParallelBeam;
 use std::f64::consts::PI;
+use std::sync::Once;
 use tch::{Device, Kind, Tensor};
 
 /// By what the ramp `|f|` is multiplied at the frequency `f`, where `r = f / (frequency scaling x Nyquist)` is at most 1;
@@ -64,7 +65,7 @@ impl Filter {
 /// A gap that is not reached from the median gap in steps of a factor of at most three is an angle range that was not measured,
 /// where it is the only one or there are at least eight directions to each, and counts as the median: what
 /// a limited angle of 800 of 1000 midpoints leaves has weights `pi / 1000`, as in the full set, and is not made
-/// brighter for what is missing. The construction names such ranges, and uneven gaps of more than 4 degrees, in one warning.
+/// brighter for what is missing. The first reconstruction names such ranges, and uneven gaps of more than 4 degrees, in one warning.
 ///
 /// # Half acquisition
 /// Where the views cover the whole turn, the axis of rotation lies aside of the detector's middle, and the image reaches beyond the
@@ -108,6 +109,9 @@ pub struct Fbp {
     weights: Tensor,
     /// Rays beyond the detector's shorter side.
     half: Option<(HalfAcquisition, ParallelBeam)>,
+    /// What there is to say about gaps between angles, and whether it was.
+    gaps: Option<String>,
+    said: Once,
     tensors: bool,
 }
 
@@ -167,9 +171,6 @@ impl Fbp {
         let detector = beam.detector();
         let ramp = Ramp::new(filter, frequency_scaling, detector.spacing, detector.count)?;
         let shares = Shares::of(beam.angle_list(), PI);
-        if let Some(gaps) = shares.warning() {
-            tracing::warn!("filtered back projection: {gaps}");
-        }
         let half = HalfAcquisition::of(&beam).map(|half| {
             let completed = half.completed(detector);
             ParallelBeam::new(beam.angle_list().to_vec(), beam.pixels(), completed)
@@ -180,7 +181,7 @@ impl Fbp {
         warn_of_truncation(half.as_ref().map_or(&beam, |(_, completed)| completed));
         let weights = half.as_ref().map_or(&shares.weights, |(half, _)| &half.shares);
         let weights = Tensor::f_from_slice(weights)?.f_unsqueeze(1)?;
-        Ok(Self { beam, ramp, weights, half, tensors: false })
+        Ok(Self { beam, ramp, weights, half, gaps: shares.warning(), said: Once::new(), tensors: false })
     }
 
     /// The same by tensor operations on every device, see [`crate::Radon::with_tensors`].
@@ -206,6 +207,9 @@ impl Fbp {
             return map(&self.beam, Way::BackProject, sinogram, self.tensors);
         }
         let kind = if sinogram.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        if let Some(gaps) = &self.gaps {
+            self.said.call_once(|| tracing::warn!("filtered back projection: {gaps}"));
+        }
         let rows = sinogram.f_to_kind(kind)?;
         let filtered = match self.extended(&rows)? {
             None => self.ramp.apply(&rows)?.f_narrow(3, 0, range.width)?,

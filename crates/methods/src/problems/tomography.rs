@@ -369,7 +369,7 @@ mod tests {
         let scan = Scan { size: 32, extent: 0.1, angles: 8, missing: 0, detectors, simulation_size: 64 };
         let fbp = FbpSettings { filter: FilterChoice::Hann, frequency_scaling: 0.8 };
         let noise = Photons { photons: 4096.0, mu_max: 81.0 };
-        Scanner::new(&Settings { scan, fbp, noise, window: [0.0, 1.0] }).unwrap()
+        Scanner::new(&TomographySettings { scan, fbp, noise, window: [0.0, 1.0] }).unwrap()
     }
 
     #[test]
