@@ -35,11 +35,13 @@
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`boundary`], [`convolution`], [`fourier`],
 //! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`algebra`], [`composition`], [`sum`], [`scaled`], [`stack`], [`norm`],
-//! [`pseudo_inverse`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`likelihood`], [`mod@low_dose`].
+//! [`pseudo_inverse`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`angles`], [`axis`], [`likelihood`], [`mod@low_dose`].
 
 #![warn(missing_debug_implementations)]
 
 pub mod algebra;
+pub mod angles;
+pub mod axis;
 pub mod boundary;
 mod check;
 pub mod composition;
@@ -65,6 +67,8 @@ pub mod sum;
 pub mod volume;
 
 pub use algebra::OperatorAlgebra;
+pub use angles::{AngleUnit, read_angles};
+pub use axis::axis_of_rotation;
 pub use boundary::Boundary;
 pub use composition::Composition;
 pub use convolution::Convolution;
@@ -80,7 +84,7 @@ pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid};
 pub use pseudo_inverse::{MinimumNorm, PseudoInverse};
-pub use radon::{Detector, ParallelBeam, Pixels, Radon};
+pub use radon::{Detector, Footprint, ParallelBeam, Pixels, Radon};
 pub use registered::estimate_kernel;
 pub use scaled::ScaledOperator;
 pub use stack::{Along, Stack};

@@ -37,17 +37,48 @@ impl Detector {
     pub fn centred(count: usize, spacing: f64) -> Self {
         Self { count, spacing, offset: 0.0 }
     }
+
+    /// `count` pixels, the axis of rotation opposite to the pixel `axis`, counted from 0, also between two.
+    pub fn around(axis: f64, count: usize, spacing: f64) -> Self {
+        Self { count, spacing, offset: (0.5 * (count as f64 - 1.0) - axis) * spacing }
+    }
+
+    /// Position `s` of pixel `j`, in metres.
+    pub fn position(&self, j: f64) -> f64 {
+        (j - 0.5 * (self.count as f64 - 1.0)) * self.spacing + self.offset
+    }
+}
+
+/// What a detector pixel measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Footprint {
+    /// The integral along the ray through its middle: Joseph's model.
+    Line,
+    /// The mean of these integrals over its width.
+    Strip,
+}
+
+impl Footprint {
+    /// [`Footprint::Strip`] where detector pixels are wider than image pixels, which lie between single rays then.
+    fn of(pixels: Pixels, detector: Detector) -> Self {
+        // Equal sizes stay equal with rounding.
+        if detector.spacing > (1.0 + 1e-6) * pixels.size { Self::Strip } else { Self::Line }
+    }
 }
 
 /// A checked parallel-beam geometry: rays `{ x cos(theta) + y sin(theta) = s }` for every angle `theta` in radians and
 /// every position `s` of the [`Detector`]. At `theta = 0` rays run along columns and `s = x`.
 ///
 /// Angles are arbitrary: any number of at least one, any order, any range; `theta + pi` mirrors the detector.
+///
+/// Detector pixels wider than image pixels measure means over their width, others single rays ([`Footprint`]), unless
+/// [`ParallelBeam::with_footprint`] says otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParallelBeam {
     angles: Vec<f64>,
     pixels: Pixels,
     detector: Detector,
+    footprint: Footprint,
 }
 
 /// More rows, columns, detector pixels or angles than anybody can hold, and far from overflow.
@@ -89,7 +120,14 @@ impl ParallelBeam {
             let expected = "a finite number of metres";
             return Err(KernelError::new("detector offset", expected, detector.offset));
         }
-        Ok(Self { angles, pixels, detector })
+        Ok(Self { angles, pixels, detector, footprint: Footprint::of(pixels, detector) })
+    }
+
+    /// The same rays with detector pixels that measure this: [`Footprint::Line`] simulates point-like detector pixels on a
+    /// finer grid.
+    #[must_use]
+    pub fn with_footprint(self, footprint: Footprint) -> Self {
+        Self { footprint, ..self }
     }
 
     /// `count` angles at the midpoints `(k + 1/2) pi / count` of equal parts of the half turn.
@@ -110,13 +148,13 @@ impl ParallelBeam {
     }
 
     /// The angles and the detector of [`ParallelBeam::lodopab`] with `side` x `side` pixels (at least 1, at most 2^20) on the same square:
-    /// for simulation on a finer grid than that of reconstruction.
+    /// for simulation on a finer grid than that of reconstruction, by single rays ([`Footprint::Line`]) as in LoDoPaB-CT.
     pub fn lodopab_sized(side: usize) -> Self {
         let side = side.clamp(1, MOST);
         let pixels = Pixels { rows: side, columns: side, size: 0.26 / side as f64 };
         let detector = Detector::centred(513, 0.26 * SQRT_2 / 513.0);
         let angles = Self::half_turn(1000).iter().map(|angle| angle - PI / 2.0).collect();
-        Self { angles, pixels, detector }
+        Self { angles, pixels, detector, footprint: Footprint::Line }
     }
 
     /// The same geometry with the angles of these indices only: `100..900` is the limited angle of the LoDoPaB experiments.
@@ -136,6 +174,11 @@ impl ParallelBeam {
     /// The angles in radians, in the order given.
     pub fn angle_list(&self) -> &[f64] {
         &self.angles
+    }
+
+    /// What a detector pixel measures.
+    pub fn footprint(&self) -> Footprint {
+        self.footprint
     }
 
     /// The pixels of the image.

@@ -7,7 +7,9 @@
 //!
 //! `(A x)[k] = length sum_l (1 - w) x[l, i] + w x[l, i + 1]`, `i + w = origin + per_ray k + per_line l`, `0 <= w < 1`,
 //!
-//! pixels outside of the image being zero. [`ParallelBeam::adjoint`] is the transpose of exactly this matrix. A projection
+//! pixels outside of the image being zero. Detector pixels wider than image pixels would leave pixels between rays out and see others
+//! twice: there `(A x)[k]` is the mean of this over `|k' - k| <= 1/2` ([`Footprint::Strip`], after De Man and Basu), and every
+//! pixel keeps its mass, `spacing sum_k (A e)[k] = size^2` at every angle. [`ParallelBeam::adjoint`] is the transpose of exactly this matrix. A projection
 //! is a line integral in metres times the unit of the image.
 //!
 //! # Shapes
@@ -37,20 +39,23 @@
 //! # Reference
 //! P. M. Joseph, "An improved algorithm for reprojecting rays through pixel images", IEEE Transactions on Medical Imaging 1
 //! (1982), 192-196.
+//! B. De Man and S. Basu, "Distance-driven projection and backprojection in three dimensions", Physics in Medicine and Biology 49 (2004),
+//! 2463-2475.
 //!
-//! Reading order: [`geometry`], [`view`], `number`, `plane`, `scalar`, `wide`, `real`.
+//! Reading order: [`geometry`], [`view`], `number`, `plane`, `strip`, `scalar`, `wide`, `real`.
 
 pub mod geometry;
 mod number;
 mod plane;
 mod real;
 mod scalar;
+mod strip;
 #[cfg(test)]
 mod tests;
 pub mod view;
 mod wide;
 
-pub use geometry::{Detector, ParallelBeam, Pixels};
+pub use geometry::{Detector, Footprint, ParallelBeam, Pixels};
 pub use real::Real;
 pub use view::View;
 

@@ -1,7 +1,9 @@
 //! Ray by ray, for every dtype and spacing: the definition of the model.
 
+use super::geometry::Footprint;
 use super::number::Number;
 use super::plane::PAD;
+use super::strip;
 use super::view::View;
 
 /// How rays are brought back to pixels.
@@ -23,6 +25,9 @@ fn split<T: Number>(position: f64) -> (usize, T) {
 
 /// Adds what the rays see on a line: `rays[k] += (1 - w) line[i] + w line[i + 1]`.
 pub(super) fn project<T: Number>(view: &View, line: usize, values: &[T], rays: &mut [T]) {
+    if view.footprint == Footprint::Strip {
+        return strip::project(view, line, values, rays);
+    }
     let start = view.start(line);
     for k in view.crossing(line) {
         let (i, w) = split::<T>(start + view.per_ray * k as f64);
@@ -34,6 +39,7 @@ pub(super) fn project<T: Number>(view: &View, line: usize, values: &[T], rays: &
 pub(super) fn collect<T: Number>(view: &View, spread: Spread, line: usize, rays: &[T], values: &mut [T]) {
     let start = view.start(line);
     match spread {
+        Spread::Transpose if view.footprint == Footprint::Strip => strip::collect(view, line, rays, values),
         Spread::Transpose => {
             for k in view.crossing(line) {
                 let (i, w) = split::<T>(start + view.per_ray * k as f64);

@@ -52,10 +52,23 @@ fn beams() -> Vec<ParallelBeam> {
         for (count, spacing, offset) in detectors {
             let size = 0.02;
             let detector = Detector { count, spacing: spacing * size, offset: offset * size };
-            all.push(ParallelBeam::new(angles(), Pixels { rows, columns, size }, detector).unwrap());
+            let beam = ParallelBeam::new(angles(), Pixels { rows, columns, size }, detector).unwrap();
+            if beam.footprint() == Footprint::Strip {
+                all.push(beam.clone());
+            }
+            all.push(beam.with_footprint(Footprint::Line));
         }
     }
     all
+}
+
+/// Means over the width of detector pixels, by so many rays of Joseph's model each.
+fn by_many_rays(beam: &ParallelBeam, x: &[f64], rays: usize) -> Vec<f64> {
+    let Detector { count, spacing, offset } = beam.detector();
+    let fine = Detector { count: count * rays, spacing: spacing / rays as f64, offset };
+    let fine = ParallelBeam::new(beam.angle_list().to_vec(), beam.pixels(), fine).unwrap();
+    let fine = by_definition(&fine.with_footprint(Footprint::Line), x);
+    fine.chunks(rays).map(|part| part.iter().sum::<f64>() / rays as f64).collect()
 }
 
 /// Joseph's model, from the ray's own points and nothing of `View`.
@@ -94,7 +107,9 @@ fn by_definition(beam: &ParallelBeam, x: &[f64]) -> Vec<f64> {
 
 #[test]
 fn projections_are_those_of_the_definition() {
-    for (k, beam) in beams().iter().enumerate() {
+    let lines = beams().into_iter().filter(|beam| beam.footprint() == Footprint::Line);
+    for (k, beam) in lines.enumerate() {
+        let beam = &beam;
         let x = noise(beam.image_len(), k as u64 + 1);
         let expected = by_definition(beam, &x);
         let mut y = vec![0.0; beam.sinogram_len()];
@@ -106,6 +121,76 @@ fn projections_are_those_of_the_definition() {
             assert!(gap(&y, &expected) < 4e-6, "{isa:?} {beam:?}: {}", gap(&y, &expected));
         }
     }
+}
+
+#[test]
+fn wide_detector_pixels_see_the_mean_over_their_width() {
+    let strips = beams().into_iter().filter(|beam| beam.footprint() == Footprint::Strip);
+    for (k, beam) in strips.filter(|beam| beam.detector().spacing < 1.0).enumerate() {
+        let x = noise(beam.image_len(), k as u64 + 21);
+        let mut y = vec![0.0; beam.sinogram_len()];
+        beam.forward(&x, &mut y).unwrap();
+        // The midpoint rule has an error of order 1/n^2.
+        let errors = [40, 160].map(|rays| gap(&y, &by_many_rays(&beam, &x, rays)));
+        assert!(errors[1] < 2e-4 && errors[1] < 0.2 * errors[0].max(1e-6), "{beam:?}: {errors:?}");
+        for isa in [Isa::V4, Isa::V3, Isa::Plain] {
+            let mut single_y = vec![f32::NAN; y.len()];
+            beam.forward_with(isa, &single(&x), &mut single_y);
+            assert!(gap(&single_y, &y) < 4e-6, "{isa:?} {beam:?}: {}", gap(&single_y, &y));
+        }
+    }
+}
+
+#[test]
+fn wide_detector_pixels_keep_the_mass_of_every_pixel() {
+    let pixels = Pixels { rows: 9, columns: 12, size: 0.02 };
+    for ratio in [1.01, 1.5, 2.0, 3.7, 20.0] {
+        let detector = Detector { count: 41, spacing: ratio * pixels.size, offset: 0.003 };
+        let beam = ParallelBeam::new(angles(), pixels, detector).unwrap();
+        assert_eq!(beam.footprint(), Footprint::Strip);
+        for pixel in [0, 5, 57, beam.image_len() - 1] {
+            let mut x = vec![0.0; beam.image_len()];
+            x[pixel] = 1.0;
+            let mut y = vec![0.0; beam.sinogram_len()];
+            beam.forward(&x, &mut y).unwrap();
+            for projection in y.chunks(detector.count) {
+                let mass = projection.iter().sum::<f64>() * detector.spacing / pixels.size.powi(2);
+                assert!((mass - 1.0).abs() < 1e-12, "ratio {ratio}, pixel {pixel}: {mass}");
+            }
+        }
+    }
+    // Single rays as far apart see every other pixel twice, and none of the others.
+    let detector = Detector { offset: 0.01, ..Detector::centred(8, 0.04) };
+    let beam = ParallelBeam::new(vec![0.0], pixels, detector).unwrap();
+    let masses = |beam: &ParallelBeam| {
+        [0, 1].map(|pixel| {
+            let (mut x, mut y) = (vec![0.0; beam.image_len()], vec![0.0; 8]);
+            x[pixel] = 1.0;
+            beam.forward(&x, &mut y).unwrap();
+            y.iter().sum::<f64>() * 0.04 / 0.0004
+        })
+    };
+    let close = |masses: [f64; 2], to: [f64; 2]| masses.iter().zip(to).all(|(m, t)| (m - t).abs() < 1e-9);
+    assert!(close(masses(&beam.clone().with_footprint(Footprint::Line)), [0.0, 2.0]));
+    assert!(close(masses(&beam), [1.0, 1.0]), "{:?}", masses(&beam));
+}
+
+#[test]
+fn equal_and_finer_spacings_keep_single_rays() {
+    let pixels = Pixels { rows: 4, columns: 4, size: 0.26 / 362.0 };
+    let of =
+        |spacing| ParallelBeam::new(vec![0.1], pixels, Detector::centred(5, spacing)).unwrap().footprint();
+    assert_eq!((of(pixels.size), of(0.26 / 362.0 * (1.0 + 1e-12))), (Footprint::Line, Footprint::Line));
+    assert_eq!((of(0.5 * pixels.size), of(1.01 * pixels.size)), (Footprint::Line, Footprint::Strip));
+    assert_eq!(ParallelBeam::lodopab().footprint(), Footprint::Line);
+    assert_eq!(ParallelBeam::lodopab_sized(1000).footprint(), Footprint::Line);
+}
+
+#[test]
+fn the_axis_lies_where_it_is_said_to() {
+    let detector = Detector::around(12.25, 20, 0.5);
+    assert!(detector.position(12.25).abs() < 1e-12);
+    assert_eq!(Detector::around(9.5, 20, 0.5), Detector::centred(20, 0.5));
 }
 
 #[test]
@@ -182,7 +267,9 @@ fn disc_error(side: usize) -> f64 {
     let (radius, at, density) = (0.05, (0.03, -0.04), 2.0);
     let pixels = Pixels { rows: side, columns: side + side / 4, size: 0.26 / side as f64 };
     let detector = Detector { count: 200, spacing: 0.0022, offset: 0.013 };
-    let beam = ParallelBeam::new(ParallelBeam::half_turn(40), pixels, detector).unwrap();
+    let beam = ParallelBeam::new(ParallelBeam::half_turn(40), pixels, detector)
+        .unwrap()
+        .with_footprint(Footprint::Line);
     // Pixels at the rim hold the share of the disc, by 8 x 8 points.
     let centre = |i: f64, n: usize| (i - 0.5 * (n as f64 - 1.0)) * pixels.size;
     let mut x = Vec::new();

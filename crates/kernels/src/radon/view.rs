@@ -1,6 +1,6 @@
 //! The rays of one angle, as positions on the lines of the image that they cross.
 
-use super::geometry::{Detector, ParallelBeam, Pixels};
+use super::geometry::{Detector, Footprint, ParallelBeam, Pixels};
 use std::ops::Range;
 
 /// The rays of one angle in the coordinates of Joseph's model.
@@ -32,6 +32,8 @@ pub struct View {
     pub lines: usize,
     /// Number of pixels of a line.
     pub width: usize,
+    /// What a detector pixel measures.
+    pub footprint: Footprint,
 }
 
 impl ParallelBeam {
@@ -40,12 +42,12 @@ impl ParallelBeam {
     /// # Panics
     /// If there are not that many angles.
     pub fn view(&self, k: usize) -> View {
-        View::new(self.angle_list()[k], self.pixels(), self.detector())
+        View::new(self.angle_list()[k], self.pixels(), self.detector(), self.footprint())
     }
 }
 
 impl View {
-    fn new(angle: f64, pixels: Pixels, detector: Detector) -> Self {
+    fn new(angle: f64, pixels: Pixels, detector: Detector, footprint: Footprint) -> Self {
         let (sin, cos) = angle.sin_cos();
         let (rows, columns) = (pixels.rows, pixels.columns);
         let middle = |n: usize| 0.5 * (n as f64 - 1.0);
@@ -65,7 +67,7 @@ impl View {
         let length = pixels.size / sin.abs().max(cos.abs());
         let per_ray = per_ray.abs();
         let rays = detector.count;
-        Self { transposed, reversed, origin, per_ray, per_line, length, rays, lines, width }
+        Self { transposed, reversed, origin, per_ray, per_line, length, rays, lines, width, footprint }
     }
 
     /// The position of ray 0 on a line.
@@ -80,6 +82,15 @@ impl View {
         let first = ((-1.0 - start) / self.per_ray).ceil();
         let end = ((self.width as f64 - start) / self.per_ray).floor() + 1.0;
         // Casts of what is negative give 0.
+        let end = (end as usize).min(self.rays);
+        (first as usize).min(end)..end
+    }
+
+    /// The detector pixels whose width meets a line between -1 and its width.
+    pub(super) fn meeting(&self, line: usize) -> Range<usize> {
+        let start = self.start(line);
+        let first = ((-1.0 - start) / self.per_ray - 0.5).ceil();
+        let end = ((self.width as f64 - start) / self.per_ray + 0.5).floor() + 1.0;
         let end = (end as usize).min(self.rays);
         (first as usize).min(end)..end
     }

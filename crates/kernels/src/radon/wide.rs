@@ -5,6 +5,7 @@
 //! fixed-point numbers, so that adding steps does not lose digits: 40 binary places for the first of sixteen, 23 for the
 //! distances from it.
 
+use super::geometry::Footprint;
 use super::plane::PAD;
 use super::scalar::Spread;
 use super::view::View;
@@ -38,11 +39,14 @@ fn near(view: &View) -> bool {
 
 /// Whether [`project`] can do this view: 16 neighbouring rays within 32 pixels.
 pub(super) fn projects(view: &View) -> bool {
-    view.per_ray < 2.0 && near(view)
+    view.footprint == Footprint::Line && view.per_ray < 2.0 && near(view)
 }
 
 /// Whether [`collect`] can: all rays that 16 neighbouring pixels need are at most 32.
 pub(super) fn collects(view: &View, spread: Spread) -> bool {
+    if view.footprint == Footprint::Strip && spread == Spread::Transpose {
+        return false;
+    }
     let taps = if spread == Spread::Transpose && view.per_ray < 1.0 { 4.0 } else { 2.0 };
     view.per_ray >= 0.5 && 15.0 / view.per_ray + taps <= 31.0 && near(view)
 }

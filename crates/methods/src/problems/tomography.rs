@@ -64,8 +64,8 @@ pub struct Photons {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Scan {
-    /// Side of a slice in pixels, 16 to 4096; slices of a data folder must have it, unless it is less than theirs:
-    /// then their means over pixels are taken.
+    /// Side of a slice in pixels, 16 to 4096; slices of a data folder must be square and have it, unless it is less than
+    /// theirs: then their means over pixels are taken.
     #[garde(range(min = 16, max = 4096))]
     pub size: i64,
     /// Side of a slice in metres, above 0, at most 100.
@@ -177,12 +177,14 @@ impl Scanner {
             ParallelBeam::new(angles, pixels, detector).map_err(refused)
         };
         let coarse = beam(scan.size)?;
+        // What a detector pixel measures does not depend on the grid: single rays for LoDoPaB-CT.
+        let fine = beam(scan.simulation_size)?.with_footprint(coarse.footprint());
         Ok(Self {
             settings: *settings,
             fbp: Fbp::new(coarse.clone(), fbp.filter.into(), fbp.frequency_scaling)?,
             beam: coarse,
             likelihood: Poisson::new(noise.photons, noise.mu_max)?,
-            fine: Radon::new(beam(scan.simulation_size)?),
+            fine: Radon::new(fine),
         })
     }
 
@@ -214,7 +216,12 @@ impl Instrument for Scanner {
         if (height, width) == (size, size) {
             return Ok(image.shallow_clone());
         }
-        if height.min(width) < size {
+        if height != width {
+            let expected =
+                format!("a square slice of at least {size} x {size} pixels (it is not squeezed: cut it)");
+            return Err(Error::shape(name, expected, format!("{height} x {width} pixels")));
+        }
+        if height < size {
             return Err(Error::shape(name, format!("at least {size} x {size} pixels"), image.size()));
         }
         Ok(image.f_adaptive_avg_pool2d([size, size])?)
@@ -350,5 +357,39 @@ impl PairedDataset for Published<'_> {
         let measured = angles.saturating_sub(2 * missing) as i64;
         let observation = observation.f_narrow(2, missing as i64, measured)?;
         Ok(Pair { input: self.scanner.fbp.apply(&observation)?, target })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smalti_operators::Footprint;
+
+    fn scanner(detectors: usize) -> Scanner {
+        let scan = Scan { size: 32, extent: 0.1, angles: 8, missing: 0, detectors, simulation_size: 64 };
+        let fbp = FbpSettings { filter: FilterChoice::Hann, frequency_scaling: 0.8 };
+        let noise = Photons { photons: 4096.0, mu_max: 81.0 };
+        Scanner::new(&TomographySettings { scan, fbp, noise, window: [0.0, 1.0] }).unwrap()
+    }
+
+    #[test]
+    fn slices_are_averaged_but_never_squeezed() {
+        let scanner = scanner(46);
+        let slice = |height: i64, width: i64| Seed::new(1).at("slice", 0).uniform(&[1, 1, height, width]);
+        assert_eq!(scanner.truth("a.png", &slice(64, 64)).unwrap().size(), [1, 1, 32, 32]);
+        for (height, width) in [(64, 50), (40, 64), (32, 33), (20, 32)] {
+            let line = scanner.truth("a.png", &slice(height, width)).unwrap_err().to_string();
+            assert!(line.starts_with("a.png: expected a square slice of at least 32 x 32 pixels"), "{line}");
+            assert!(line.ends_with(&format!("got {height} x {width} pixels")) && line.lines().count() == 1);
+        }
+        assert!(scanner.truth("a.png", &slice(20, 20)).unwrap_err().to_string().contains("32 x 32"));
+    }
+
+    #[test]
+    fn detector_pixels_measure_the_same_on_both_grids() {
+        for (detectors, footprint) in [(46, Footprint::Line), (30, Footprint::Strip)] {
+            let scanner = scanner(detectors);
+            assert_eq!((scanner.beam.footprint(), scanner.fine.beam().footprint()), (footprint, footprint));
+        }
     }
 }

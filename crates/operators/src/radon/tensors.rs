@@ -4,7 +4,7 @@
 //! one, so that results do not change from run to run. Rays are taken in chunks of angles that bound the memory.
 
 use smalti_base::Result;
-use smalti_kernels::radon::{ParallelBeam, Pixels, View};
+use smalti_kernels::radon::{Footprint, ParallelBeam, Pixels, View};
 use tch::{Device, Kind, Tensor};
 
 /// Values of the largest intermediate tensor.
@@ -65,9 +65,20 @@ pub(super) fn forward(beam: &ParallelBeam, x: &Tensor) -> Result<Tensor> {
         let (lines, width) = (plane.size()[2], plane.size()[3]);
         // One zero before and two after every line: where rays that miss it are sent to.
         let plane = plane.f_reshape([batch, lines, width])?.f_constant_pad_nd([1, 2])?.f_flatten(1, 2)?;
+        let sums_before = match beam.footprint() {
+            Footprint::Line => None,
+            Footprint::Strip => {
+                Some(plane.f_view([batch, lines, width + 3])?.f_cumsum(2, Kind::Double)?.f_flatten(1, 2)?)
+            }
+        };
         for chunk in chunks(beam, transposed, batch * lines * rays) {
             let angles = chunk.len() as i64;
             let (_, columns) = split(&chunk, x.device())?;
+            if let Some(sums) = &sums_before {
+                parts.push(strips(&columns, &plane, sums, [batch, angles, lines, width, rays])?);
+                order.extend(chunk.iter().map(|(k, _)| *k));
+                continue;
+            }
             let across = columns.per_ray.f_mul(&numbers(rays, x)?)?;
             let position = columns.starts(lines)?.f_add(&across)?.f_clamp(-1.0, width as f64)?;
             let below = position.f_floor()?;
@@ -90,6 +101,40 @@ pub(super) fn forward(beam: &ParallelBeam, x: &Tensor) -> Result<Tensor> {
     }
     let places = Tensor::f_from_slice(&places)?.f_to_device(x.device())?;
     Ok(Tensor::f_cat(&parts, 1)?.f_index_select(1, &places)?.f_unsqueeze(1)?)
+}
+
+/// The part of [`forward`] for some angles of detector pixels that are means over their width, `[B, angles, rays]`: differences
+/// of the line's integral at their edges, in float64. `sums` are sums along the lines of `plane`, up to and with each value.
+fn strips(columns: &Columns, plane: &Tensor, sums: &Tensor, sizes: [i64; 5]) -> Result<Tensor> {
+    let [batch, angles, lines, width, rays] = sizes;
+    let across = columns.per_ray.f_mul(&numbers(rays + 1, plane)?.f_add_scalar(-0.5)?)?;
+    let edge = columns.starts(lines)?.f_add(&across)?.f_clamp(-1.0, width as f64)?;
+    let below = edge.f_floor()?;
+    let w = edge.f_sub(&below)?;
+    let line = numbers(lines, plane)?.f_mul_scalar((width + 3) as f64)?.f_view([1, lines, 1])?;
+    let index = below.f_add(&line)?.f_add_scalar(1.0)?.f_to_kind(Kind::Int64)?.f_flatten(0, -1)?;
+    let size = [batch, angles, lines, rays + 1];
+    let at = |from: &Tensor, index: &Tensor| -> Result<Tensor> {
+        Ok(from.f_index_select(1, index)?.f_to_kind(Kind::Double)?.f_view(size)?)
+    };
+    let lacks = w.f_neg()?.f_add_scalar(1.0)?.f_square()?.f_mul_scalar(0.5)?;
+    let next = w.f_square()?.f_mul_scalar(0.5)?;
+    let integral = at(sums, &index)?
+        .f_sub(&at(plane, &index)?.f_mul(&lacks)?)?
+        .f_add(&at(plane, &index.f_add_scalar(1)?)?.f_mul(&next)?)?;
+    let means = integral.f_diff(1, 3, None::<Tensor>, None::<Tensor>)?.f_sum_dim_intlist(
+        2i64,
+        false,
+        None::<Kind>,
+    )?;
+    let scale = columns.length.f_div(&columns.per_ray)?.f_view([1, angles, 1])?;
+    Ok(means.f_mul(&scale)?.f_to_kind(plane.kind())?)
+}
+
+/// The integral `H` of the hat of linear interpolation, 0 below -1 and 1 above 1.
+fn hat_integral(u: &Tensor) -> Result<Tensor> {
+    let u = u.f_clamp(-1.0, 1.0)?;
+    Ok(u.f_sub(&u.f_mul(&u.f_abs()?)?.f_mul_scalar(0.5)?)?.f_add_scalar(0.5)?)
 }
 
 /// `A^T y` where `transpose`, otherwise the sum over angles of projections interpolated at the pixels.
@@ -115,14 +160,29 @@ pub(super) fn back(beam: &ParallelBeam, transpose: bool, y: &Tensor) -> Result<T
             let sharpness =
                 if transpose { columns.per_ray.f_abs()? } else { columns.per_ray.f_ones_like()? };
             let taps = if transpose { (1.0 / finest).ceil().max(1.0) as i64 } else { 1 };
-            let below = at.f_floor()?;
+            let strip = transpose && beam.footprint() == Footprint::Strip;
+            // A pixel reaches over two: strips wider than one that meet it are at most three, from the first on.
+            let (below, taps) = if strip {
+                let reach = columns.per_ray.f_abs()?.f_reciprocal()?;
+                (at.f_sub(&reach)?.f_add_scalar(0.5)?.f_floor()?, 0..=2)
+            } else {
+                (at.f_floor()?, 1 - taps..=taps)
+            };
             let first =
                 numbers(chunk.len() as i64, &y)?.f_mul_scalar((rays + 2) as f64)?.f_view([-1, 1, 1])?;
             let mut sum: Option<Tensor> = None;
-            for tap in 1 - taps..=taps {
+            for tap in taps {
                 let ray = below.f_add_scalar(tap as f64)?;
-                let weight = at.f_sub(&ray)?.f_abs()?.f_mul(&sharpness)?.f_neg()?.f_add_scalar(1.0)?;
-                let weight = weight.f_clamp_min(0.0)?.f_to_kind(y.kind())?;
+                let weight = if strip {
+                    // Edges of the ray's strip, seen from the pixel, in pixels.
+                    let width = columns.per_ray.f_abs()?;
+                    let edge = |half: f64| ray.f_add_scalar(half)?.f_sub(&at)?.f_mul(&width);
+                    hat_integral(&edge(0.5)?)?.f_sub(&hat_integral(&edge(-0.5)?)?)?.f_div(&width)?
+                } else {
+                    let near = at.f_sub(&ray)?.f_abs()?.f_mul(&sharpness)?.f_neg()?.f_add_scalar(1.0)?;
+                    near.f_clamp_min(0.0)?
+                };
+                let weight = weight.f_to_kind(y.kind())?;
                 let index = ray.f_clamp(-1.0, rays as f64)?.f_add(&first)?.f_add_scalar(1.0)?;
                 let index = index.f_to_kind(Kind::Int64)?.f_flatten(0, -1)?;
                 let size = [batch, chunk.len() as i64, lines, width];

@@ -17,7 +17,9 @@ fn beams() -> Vec<ParallelBeam> {
     let beam = |(count, spacing, offset)| {
         ParallelBeam::new(angles.clone(), pixels, Detector { count, spacing, offset }).unwrap()
     };
-    detectors.map(beam).into()
+    let all = detectors.map(beam);
+    let lines = all.clone().map(|beam| beam.with_footprint(Footprint::Line));
+    all.into_iter().chain(lines).collect()
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Along, Biased, Boundary, Composition, Convolution, Crop, Detector, FourierDownsampling, Gradient,
-    Identity, ImagingOperator, LinearOperator, Mask, Operator, OperatorAlgebra, ParallelBeam, Pixels, Radon,
-    Stack, VolumeConvolution, kernel, radon,
+    Along, Biased, Boundary, Composition, Convolution, Crop, Detector, Footprint, FourierDownsampling,
+    Gradient, Identity, ImagingOperator, LinearOperator, Mask, Operator, OperatorAlgebra, ParallelBeam,
+    Pixels, Radon, Stack, VolumeConvolution, kernel, radon,
 };
 use std::rc::Rc;
 use tch::{Kind, Tensor};
@@ -143,10 +143,20 @@ pub fn projections() -> Result<Vec<Linear>> {
         ("rectangular", 12, 19, Detector { count: 31, spacing: 0.008, offset: 0.004 }),
         ("rectangular, coarse detector", 21, 9, Detector { count: 12, spacing: 0.027, offset: -0.01 }),
         ("rectangular, fine detector", 10, 14, Detector { count: 60, spacing: 0.0031, offset: 0.0 }),
+        ("rectangular, axis aside", 13, 18, Detector::around(4.3, 17, 0.01)),
+        ("rectangular, detector a little coarse, axis aside", 13, 18, Detector::around(4.3, 17, 0.0105)),
     ];
+    let mut beams = Vec::new();
     for (name, rows, columns, detector) in cases {
         let pixels = Pixels { rows, columns, size: 0.01 };
         let beam = ParallelBeam::new(angles.clone(), pixels, detector).map_err(radon::refused)?;
+        if beam.footprint() == Footprint::Strip {
+            let rays = beam.clone().with_footprint(Footprint::Line);
+            beams.push((format!("{name}, single rays"), rays));
+        }
+        beams.push((name.to_owned(), beam));
+    }
+    for (name, beam) in beams {
         let a = Radon::new(beam);
         all.push(Linear::new(
             format!("parallel beam, {name}, by tensors"),
