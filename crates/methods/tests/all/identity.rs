@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
 use smalti_base::Seed;
-use smalti_methods::{Estimate, Instrument, TrainingData, MethodEntry, Prepared, ProblemEntry, Run};
+use smalti_methods::{Estimate, Instrument, MethodEntry, Prepared, ProblemEntry, Run, TrainingData};
 use std::path::Path;
 use tch::{Device, Tensor};
 use toml::de::Deserializer;
