@@ -95,8 +95,8 @@ impl Arc {
         for (j, &value) in row.iter().enumerate().filter(|(_, value)| **value > ABOUT_ZERO * highest) {
             let (u, square) = (j as f64 * per_pixel - 1.0, value * value);
             let mut power = 1.0;
-            for i in 0..5 {
-                m[i] += power;
+            for (i, m) in m.iter_mut().enumerate() {
+                *m += power;
                 if let Some(b) = b.get_mut(i) {
                     *b += power * square;
                 }
