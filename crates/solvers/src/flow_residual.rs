@@ -9,7 +9,7 @@ use smalti_operators::Operator;
 use tch::Kind;
 
 /// The root mean square of `F(T(z; y)) - y` over observations `y`, `[N, 1, h, w]`, with one sample `z ~ N(0, I)` for each, and
-/// over the observed values that the operator has (see [`crate::WppFlowTraining`]).
+/// over the observed values that the operator has (see [`crate::WppTraining`]).
 ///
 /// It needs no true images. For one observation repeat it: every copy has a sample of its own. Above the standard deviation of
 /// the noise, samples trust the prior more than the data allow; [`smalti_flows::DataConsistency::scaled_to_noise`] takes it
