@@ -16,8 +16,8 @@ pub enum AngleUnit {
 /// The angles of a file in radians, in its order: `.npy` (one axis, float32 or float64), otherwise text with one number a
 /// line. Empty lines and what follows `#` are left out, and so is a first line that is no number (the heading of a column).
 ///
-/// Where the angles look as if they had the other unit (degrees within one radian-sized turn, radians over more than 20 turns), a
-/// warning says so.
+/// Where the angles look as if they had the other unit (degrees within one radian-sized turn, radians over more than 20
+/// turns), a warning says so.
 ///
 /// # Errors
 /// [`Error::File`] where the file cannot be read; [`Error::Content`] where it has no angle, something else than one finite

@@ -13,23 +13,24 @@ const ABOUT_ZERO: f64 = 0.05;
 /// The view of `theta + pi` is that of `theta`, mirrored at the axis `a`. Two forms of this symmetry:
 ///
 /// - **whole projections** (all end at about zero, below 5 % of the largest value): the centre of mass of a projection is
-///   `m(theta) = a + X cos(theta) + Y sin(theta)`, and least squares over all views give `a`, also where no two are opposite. Views must cover
-///   at least 90 degrees.
+///   `m(theta) = a + X cos(theta) + Y sin(theta)`, and least squares over all views give `a`, also where no two are
+///   opposite. Views must cover at least 90 degrees.
 /// - **truncated projections**, as of half acquisitions: the `a` for which opposite views `p(a + s)` and `p'(a - s)` differ
-///   least in the mean square, as a share of what varies, over what both see (at least an eighth of the detector), to about a tenth of a pixel. Needs views whose opposite
-///   is there, too, interpolated between neighbours less than 5 degrees apart.
+///   least in the mean square, as a share of what varies, over what both see (at least an eighth of the detector), to about
+///   a tenth of a pixel. Needs views whose opposite is there, too, interpolated between neighbours less than 5 degrees
+///   apart.
 ///
 /// # Shapes
 /// `[B, 1, angles, detector pixels]` in float32 or float64, all of one scan; `angles` in radians.
 ///
 /// # Errors
-/// [`Error::Shape`] where the sinogram is none or has another number of views; [`Error::Value`] where it is not finite, sees nothing, or
-/// the views do not tell: give the axis then.
+/// [`Error::Shape`] where the sinogram is none or has another number of views; [`Error::Value`] where it is not finite,
+/// sees nothing, or the views do not tell: give the axis then.
 ///
 /// # Reference
-/// Azevedo, Schneberk, Fitch, Martz, "Calculation of the rotational centers in computed tomography sinograms", IEEE Transactions on
-/// Nuclear Science 37 (1990), 1525-1540; Vo, Drakopoulos, Atwood, Reinhard, "Reliable method for calculating the center of rotation in
-/// parallel-beam tomography", Optics Express 22 (2014), 19078-19086.
+/// Azevedo, Schneberk, Fitch, Martz, "Calculation of the rotational centers in computed tomography sinograms", IEEE
+/// Transactions on Nuclear Science 37 (1990), 1525-1540; Vo, Drakopoulos, Atwood, Reinhard, "Reliable method for
+/// calculating the center of rotation in parallel-beam tomography", Optics Express 22 (2014), 19078-19086.
 pub fn axis_of_rotation(sinogram: &Tensor, angles: &[f64]) -> Result<f64> {
     let space = Space::of("sinogram", sinogram)?;
     check::element("sinogram", sinogram, space)?;
@@ -102,7 +103,8 @@ fn by_opposite_views(values: &[f64], angles: &[f64], count: usize) -> Result<f64
             both.push((row(k), mirrored));
         }
     }
-    // Pixel j of one view is pixel 2 a - j of the other. Flat parts resemble each other anywhere: differences are shares of what varies.
+    // Pixel j of one view is pixel 2 a - j of the other. Flat parts resemble each other anywhere: differences are shares
+    // of what varies.
     let difference = |axis: f64| {
         let (mut sum, mut variation) = (0.0, 0.0);
         for (one, other) in &both {

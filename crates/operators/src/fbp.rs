@@ -61,24 +61,25 @@ impl Filter {
 ///
 /// # Weights of angles
 /// `w_k` is half of the gaps to the two neighbours of `theta_k` modulo `pi`, in radians; views of one direction, also from the
-/// opposite side, share alike: all weights add up to `pi` where the half turn is covered, over whatever range and however unevenly.
-/// A gap that is not reached from the median gap in steps of a factor of at most three is an angle range that was not measured,
-/// where it is the only one or there are at least eight directions to each, and counts as the median: what
-/// a limited angle of 800 of 1000 midpoints leaves has weights `pi / 1000`, as in the full set, and is not made
-/// brighter for what is missing. The first reconstruction names such ranges, and uneven gaps of more than 4 degrees, in one warning.
+/// opposite side, share alike: all weights add up to `pi` where the half turn is covered, over whatever range and
+/// however unevenly. A gap that is not reached from the median gap in steps of a factor of at most three is an angle
+/// range that was not measured, where it is the only one or there are at least eight directions to each, and counts as
+/// the median: what a limited angle of 800 of 1000 midpoints leaves has weights `pi / 1000`, as in the full set, and is
+/// not made brighter for what is missing. The first reconstruction names such ranges, and uneven gaps of more than 4
+/// degrees, in one warning.
 ///
 /// # Half acquisition
-/// Where the views cover the whole turn, the axis of rotation lies aside of the detector's middle, and the image reaches beyond the
-/// detector's shorter side, rays on the longer side are measured once only, and those near the axis twice. Then projections are multiplied by
-/// `W(s) = sin^2(pi/4 (1 + s / b))` before they are filtered, `b` being what both sides have (`s` counts towards the longer one;
-/// 0 and 1 beyond), `w_k` are shares of the whole turn, and `q_k` is evaluated as far on the shorter side as on the longer one:
-/// every ray counts once, `W(s) + W(-s) = 1`.
+/// Where the views cover the whole turn, the axis of rotation lies aside of the detector's middle, and the image
+/// reaches beyond the detector's shorter side, rays on the longer side are measured once only, and those near the axis
+/// twice. Then projections are multiplied by `W(s) = sin^2(pi/4 (1 + s / b))` before they are filtered, `b` being what
+/// both sides have (`s` counts towards the longer one; 0 and 1 beyond), `w_k` are shares of the whole turn, and `q_k`
+/// is evaluated as far on the shorter side as on the longer one: every ray counts once, `W(s) + W(-s) = 1`.
 ///
 /// # Truncated projections
-/// A projection that does not fall to about zero at an end of the detector (a mean there above 5 % of its largest value, and
-/// above six standard errors of the noise) goes on beyond it as half an ellipse of its own curvature before it is filtered: zeros
-/// there would make the image bright towards its rim. Values near the detector's ends remain approximate. Data without such
-/// projections are filtered as they are.
+/// A projection that does not fall to about zero at an end of the detector (a mean there above 5 % of its largest
+/// value, and above six standard errors of the noise) goes on beyond it as half an ellipse of its own curvature before
+/// it is filtered: zeros there would make the image bright towards its rim. Values near the detector's ends remain
+/// approximate. Data without such projections are filtered as they are.
 ///
 /// # Errors
 /// [`Error::Shape`] for another shape, [`Error::Value`] for values that are not finite.
@@ -98,9 +99,10 @@ impl Filter {
 /// ```
 ///
 /// # Reference
-/// Kak and Slaney, "Principles of computerized tomographic imaging" (1988), section 3.3.3, equation (61). Weights of rays that
-/// were measured twice: Parker, "Optimal short scan convolution reconstruction for fanbeam CT", Medical Physics 9 (1982), 254-257; Wang,
-/// "X-ray micro-CT with a displaced detector array", Medical Physics 29 (2002), 1634-1636.
+/// Kak and Slaney, "Principles of computerized tomographic imaging" (1988), section 3.3.3, equation (61). Weights of
+/// rays that were measured twice: Parker, "Optimal short scan convolution reconstruction for fanbeam CT", Medical
+/// Physics 9 (1982), 254-257; Wang, "X-ray micro-CT with a displaced detector array", Medical Physics 29 (2002),
+/// 1634-1636.
 #[derive(Debug)]
 pub struct Fbp {
     beam: ParallelBeam,

@@ -16,8 +16,8 @@ use tch::{Device, Kind, Tensor};
 /// `(A x)[k, j] = int x(s_j cos theta_k - t sin theta_k, s_j sin theta_k + t cos theta_k) dt`
 ///
 /// by Joseph's model, linear interpolation along the rows (or columns) that a ray crosses; see
-/// [`smalti_kernels::radon`], also for where pixels and detector lie. Detector pixels wider than image pixels measure the mean over
-/// their width ([`Footprint`]), so that every pixel keeps its mass. The adjoint is the exact transpose.
+/// [`smalti_kernels::radon`], also for where pixels and detector lie. Detector pixels wider than image pixels measure
+/// the mean over their width ([`Footprint`]), so that every pixel keeps its mass. The adjoint is the exact transpose.
 ///
 /// # Shapes
 /// `[B, 1, rows, columns]` to `[B, 1, angles, detector pixels]`.

@@ -147,8 +147,9 @@ impl ParallelBeam {
         Self::lodopab_sized(362)
     }
 
-    /// The angles and the detector of [`ParallelBeam::lodopab`] with `side` x `side` pixels (at least 1, at most 2^20) on the same square:
-    /// for simulation on a finer grid than that of reconstruction, by single rays ([`Footprint::Line`]) as in LoDoPaB-CT.
+    /// The angles and the detector of [`ParallelBeam::lodopab`] with `side` x `side` pixels (at least 1, at most 2^20)
+    /// on the same square: for simulation on a finer grid than that of reconstruction, by single rays
+    /// ([`Footprint::Line`]) as in LoDoPaB-CT.
     pub fn lodopab_sized(side: usize) -> Self {
         let side = side.clamp(1, MOST);
         let pixels = Pixels { rows: side, columns: side, size: 0.26 / side as f64 };

@@ -7,10 +7,11 @@
 //!
 //! `(A x)[k] = length sum_l (1 - w) x[l, i] + w x[l, i + 1]`, `i + w = origin + per_ray k + per_line l`, `0 <= w < 1`,
 //!
-//! pixels outside of the image being zero. Detector pixels wider than image pixels would leave pixels between rays out and see others
-//! twice: there `(A x)[k]` is the mean of this over `|k' - k| <= 1/2` ([`Footprint::Strip`], after De Man and Basu), and every
-//! pixel keeps its mass, `spacing sum_k (A e)[k] = size^2` at every angle. [`ParallelBeam::adjoint`] is the transpose of exactly this matrix. A projection
-//! is a line integral in metres times the unit of the image.
+//! pixels outside of the image being zero. Detector pixels wider than image pixels would leave pixels between rays out
+//! and see others twice: there `(A x)[k]` is the mean of this over `|k' - k| <= 1/2` ([`Footprint::Strip`], after De
+//! Man and Basu), and every pixel keeps its mass, `spacing sum_k (A e)[k] = size^2` at every angle.
+//! [`ParallelBeam::adjoint`] is the transpose of exactly this matrix. A projection is a line integral in metres times
+//! the unit of the image.
 //!
 //! # Shapes
 //! Images are `rows columns` values row by row, sinograms `angles detectors` values angle by angle.
@@ -37,10 +38,9 @@
 //! ```
 //!
 //! # Reference
-//! P. M. Joseph, "An improved algorithm for reprojecting rays through pixel images", IEEE Transactions on Medical Imaging 1
-//! (1982), 192-196.
-//! B. De Man and S. Basu, "Distance-driven projection and backprojection in three dimensions", Physics in Medicine and Biology 49 (2004),
-//! 2463-2475.
+//! P. M. Joseph, "An improved algorithm for reprojecting rays through pixel images", IEEE Transactions on Medical
+//! Imaging 1 (1982), 192-196. B. De Man and S. Basu, "Distance-driven projection and backprojection in three
+//! dimensions", Physics in Medicine and Biology 49 (2004), 2463-2475.
 //!
 //! Reading order: [`geometry`], [`view`], `number`, `plane`, `strip`, `scalar`, `wide`, `real`.
 

@@ -5,9 +5,10 @@
 //!
 //! `(1 / per_ray) sum_c line[c] (H(e_{k+1} - c) - H(e_k - c))`,
 //!
-//! where `H` rises from 0 at -1 to 1 at 1 and is the integral of the hat of linear interpolation. With `e = i + w`, `0 <= w < 1`, `H(e - c)` is 1
-//! for all `c < i`, `1 - (1 - w)^2 / 2` for `c = i`, `w^2 / 2` for `c = i + 1` and 0 beyond: all but the pixels at edges are plain
-//! sums. The weights of a pixel add up to 1, so that no mass is lost between rays.
+//! where `H` rises from 0 at -1 to 1 at 1 and is the integral of the hat of linear interpolation. With `e = i + w`,
+//! `0 <= w < 1`, `H(e - c)` is 1 for all `c < i`, `1 - (1 - w)^2 / 2` for `c = i`, `w^2 / 2` for `c = i + 1` and 0 beyond:
+//! all but the pixels at edges are plain sums. The weights of a pixel add up to 1, so that no mass is lost between
+//! rays.
 
 use super::number::Number;
 use super::plane::PAD;

@@ -13,13 +13,14 @@ const FEWEST: usize = 16;
 
 /// How rows of `count` values go on: `reach` values before and after each, [`None`] where all rows end at about zero.
 ///
-/// A row of a convex, even object is a half ellipse, `p(s)^2` a parabola in `s`. The parabola that is closest to a row's squares (where
-/// they are not zero), scaled to meet the row's end, says how the row goes on until it reaches zero; it fades out over the last
-/// half of `reach`. Rows that are no arc fade within a quarter. Ends at about zero go on as zero.
+/// A row of a convex, even object is a half ellipse, `p(s)^2` a parabola in `s`. The parabola that is closest to a
+/// row's squares (where they are not zero), scaled to meet the row's end, says how the row goes on until it reaches
+/// zero; it fades out over the last half of `reach`. Rows that are no arc fade within a quarter. Ends at about zero go
+/// on as zero.
 ///
 /// # Reference
-/// Hsieh et al., "A novel reconstruction algorithm to extend the CT scan field-of-view", Medical Physics 31 (2004), 2385-2391: the water
-/// cylinder, here with the curvature of the row itself.
+/// Hsieh et al., "A novel reconstruction algorithm to extend the CT scan field-of-view", Medical Physics 31 (2004),
+/// 2385-2391: the water cylinder, here with the curvature of the row itself.
 pub(super) fn beyond(rows: &[f64], count: usize, reach: usize) -> Option<[Vec<f64>; 2]> {
     if count < FEWEST || reach == 0 {
         return None;
