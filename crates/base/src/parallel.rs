@@ -221,8 +221,15 @@ pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()> +
 /// [`for_each_mut`], each a view that no other one overlaps, to be read or written in place.
 ///
 /// # Errors
-/// [`Error::Value`] where pieces overlap or are not in order; those of libtorch where a tensor has no such rows.
+/// [`Error::Value`] where pieces overlap, are not in order, or begin before the first row; those of libtorch where a tensor has no such rows.
 pub fn cut<const N: usize>(tensors: [&Tensor; N], pieces: &[(i64, i64)]) -> Result<Vec<[Tensor; N]>> {
+    if let Some(piece) = pieces.iter().find(|(start, length)| *start < 0 || *length < 0) {
+        return Err(Error::value(
+            "piece of a tensor",
+            "a start and a length of at least 0",
+            format!("{piece:?}"),
+        ));
+    }
     if let Some(two) = pieces.windows(2).find(|two| two[1].0 - two[0].0 < two[0].1) {
         return Err(Error::value("pieces of a tensor", "one after the other", format!("{two:?}")));
     }
@@ -256,7 +263,7 @@ mod tests {
         let mut pieces = cut([&x, &y], &[(0, 3), (3, 3), (7, 3)]).unwrap();
         for_each_mut(&mut pieces, |[x, y]| Ok(y.f_copy_(x)?)).unwrap();
         assert_eq!(Vec::<f32>::try_from(&y).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.0, 7.0, 8.0, 9.0]);
-        for wrong in [&[(0, 3), (2, 3)][..], &[(3, 3), (0, 3)], &[(8, 3)]] {
+        for wrong in [&[(-3, 3), (0, 10)][..], &[(0, 3), (2, 3)][..], &[(3, 3), (0, 3)], &[(8, 3)]] {
             assert!(cut([&x, &y], wrong).is_err(), "{wrong:?}");
         }
     }

@@ -121,18 +121,20 @@ fn by_opposite_views(values: &[f64], angles: &[f64], count: usize) -> Result<f64
                 total += value + seen;
                 squares += value * value + seen * seen;
             }
-            variation += squares - total * total / f64::max(number, 1.0);
+            let varies = squares - total * total / f64::max(number, 1.0);
+            variation += if varies > 1e-9 * squares { varies } else { 0.0 };
         }
         if variation > 0.0 { sum / variation } else { f64::INFINITY }
     };
     let least = |candidates: &mut dyn Iterator<Item = f64>| {
         let costs = candidates.map(|axis| (axis, difference(axis)));
-        costs.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0.0, |best| best.0)
+        let best = costs.min_by(|a, b| a.1.total_cmp(&b.1)).filter(|best| best.1.is_finite());
+        best.map(|best| best.0).ok_or_else(|| unknown("views in which nothing varies"))
     };
     let margin = (count / 8).max(2);
     let quarters = 2 * margin..4 * (count - 1) - 2 * margin;
-    let coarse = least(&mut quarters.map(|quarter| 0.25 * quarter as f64));
-    Ok(least(&mut (-25..=25).map(|k| coarse + 0.01 * f64::from(k))))
+    let coarse = least(&mut quarters.map(|quarter| 0.25 * quarter as f64))?;
+    least(&mut (-25..=25).map(|k| coarse + 0.01 * f64::from(k)))
 }
 
 /// Views `k` and the two `low`, `high` around what is opposite to it, with the weight of `high`.
@@ -213,5 +215,8 @@ mod tests {
         assert!(axis_of_rotation(&zeros, &angles).is_err());
         assert!(axis_of_rotation(&(&zeros / 0.0), &angles).is_err());
         assert!(axis_of_rotation(&zeros, &angles[..2]).is_err());
+        let turn: Vec<f64> = (0..8).map(|k| f64::from(k) * PI / 4.0).collect();
+        let ones = Tensor::ones([1, 1, 8, 40], (Kind::Float, Device::Cpu));
+        assert!(axis_of_rotation(&ones, &turn).is_err());
     }
 }

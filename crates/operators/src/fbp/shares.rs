@@ -41,7 +41,8 @@ impl Shares {
     ///
     /// A view has half of the gaps on both sides of its direction; views of one direction share alike. What is *typical*
     /// is reached from the median gap in steps of a factor of at most three; gaps beyond were not measured and
-    /// count as the median, where it is one, or there are at least eight directions to each (else the sampling is irregular).
+    /// count as the median, where it is one, or there are at least eight directions to each and they are less than half of the circle
+    /// (else the sampling is irregular).
     pub(super) fn of(angles: &[f64], period: f64) -> Self {
         let n = angles.len();
         let folded: Vec<f64> = angles.iter().map(|angle| angle.rem_euclid(period)).collect();
@@ -56,7 +57,7 @@ impl Shares {
         let mut different: Vec<f64> = gaps.iter().copied().filter(|gap| *gap > SAME).collect();
         different.sort_by(f64::total_cmp);
         let median = different.get(different.len() / 2).copied().unwrap_or(period);
-        let bound = WIDE * typical(&different, median);
+        let bound = WIDE * typical(&different, median, period);
         let wide: Vec<f64> = gaps.iter().map(|&gap| if gap > bound { median } else { gap }).collect();
         let mut weights = vec![0.0; n];
         // Runs of views of one direction, from one that begins a run.
@@ -106,11 +107,14 @@ impl Shares {
 }
 
 /// The widest gap that is typical, see [`Shares::of`]; `different` in rising order.
-fn typical(different: &[f64], median: f64) -> f64 {
+fn typical(different: &[f64], median: f64, period: f64) -> f64 {
     let mut widest = median;
     for (i, &gap) in different.iter().enumerate() {
         let wide = different.len() - i;
-        if gap > WIDE * widest && (wide == 1 || wide * DIRECTIONS <= different.len()) {
+        // Several gaps together are less than half of the circle: more of it lies between bursts of frames at one stop each.
+        let missing =
+            || wide * DIRECTIONS <= different.len() && different[i..].iter().sum::<f64>() < 0.5 * period;
+        if gap > WIDE * widest && (wide == 1 || missing()) {
             break;
         }
         widest = widest.max(gap);
@@ -192,6 +196,13 @@ mod tests {
         let frames: Vec<f64> =
             (0..138).map(|k| f64::from(k / 3) * 180.0 / 46.0 + f64::from(k % 3) * 1e-3).collect();
         assert!(close(&[sum(&degrees(&frames))], PI));
+        // Ten frames at each of 20 stops; 200 views close together and then few.
+        let bursts: Vec<f64> = (0..200).map(|k| f64::from(k / 10) * 9.0 + f64::from(k % 10) * 1e-3).collect();
+        let dense = (0..200).map(|k| 0.1 * f64::from(k)).chain((0..20).map(|k| 28.0 + 8.0 * f64::from(k)));
+        for angles in [bursts, dense.collect()] {
+            let shares = degrees(&angles);
+            assert!(close(&[sum(&shares)], PI) && shares.missing.is_empty(), "{}", sum(&shares) / PI);
+        }
     }
 
     #[test]

@@ -161,10 +161,10 @@ pub(super) fn back(beam: &ParallelBeam, transpose: bool, y: &Tensor) -> Result<T
                 if transpose { columns.per_ray.f_abs()? } else { columns.per_ray.f_ones_like()? };
             let taps = if transpose { (1.0 / finest).ceil().max(1.0) as i64 } else { 1 };
             let strip = transpose && beam.footprint() == Footprint::Strip;
-            // A pixel reaches over two: strips wider than one that meet it are at most three, from the first on.
+            // A pixel reaches over two: so many strips of the finest view meet it, from the first on.
             let (below, taps) = if strip {
                 let reach = columns.per_ray.f_abs()?.f_reciprocal()?;
-                (at.f_sub(&reach)?.f_add_scalar(0.5)?.f_floor()?, 0..=2)
+                (at.f_sub(&reach)?.f_add_scalar(0.5)?.f_floor()?, 0..=(2.0 / finest).ceil().max(2.0) as i64)
             } else {
                 (at.f_floor()?, 1 - taps..=taps)
             };

@@ -19,7 +19,8 @@ fn beams() -> Vec<ParallelBeam> {
     };
     let all = detectors.map(beam);
     let lines = all.clone().map(|beam| beam.with_footprint(Footprint::Line));
-    all.into_iter().chain(lines).collect()
+    let strips = all.clone().map(|beam| beam.with_footprint(Footprint::Strip));
+    all.into_iter().chain(lines).chain(strips).collect()
 }
 
 #[test]
