@@ -25,6 +25,15 @@ pub struct Comparison {
     pub peers: Vec<PeerSpec>,
 }
 
+impl std::fmt::Debug for Comparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Comparison")
+            .field("name", &self.name)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
 /// We beside one peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {

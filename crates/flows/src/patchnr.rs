@@ -75,6 +75,15 @@ pub struct PatchNr {
     pub provenance: BTreeMap<String, String>,
 }
 
+impl std::fmt::Debug for PatchNr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PatchNr")
+            .field("shape", &self.shape)
+            .field("precision", &self.precision)
+            .finish_non_exhaustive()
+    }
+}
+
 impl PatchNr {
     /// A flow with random weights and permutations drawn from `seed`, in float32 on the CPU.
     ///

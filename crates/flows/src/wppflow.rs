@@ -57,6 +57,15 @@ pub struct WppFlow {
     pub provenance: BTreeMap<String, String>,
 }
 
+impl std::fmt::Debug for WppFlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WppFlow")
+            .field("shape", &self.shape)
+            .field("initialised", &self.initialised)
+            .finish_non_exhaustive()
+    }
+}
+
 impl WppFlow {
     /// A flow with weights and permutations drawn from `seed`, in float32 on the CPU; its actnorms are the identity.
     ///

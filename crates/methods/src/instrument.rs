@@ -227,6 +227,7 @@ impl Region {
 pub const LEAST_SCORED: i64 = 7;
 
 /// An image as an instrument sees it.
+#[derive(Debug)]
 pub struct ObservedImage {
     /// The image.
     pub truth: Tensor,
@@ -263,6 +264,19 @@ pub struct TrainingData<'a> {
     pub instrument: &'a dyn Instrument,
     /// The folder of a data set, for published pairs.
     pub folder: Option<&'a Path>,
+}
+
+impl std::fmt::Debug for TrainingData<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrainingData")
+            .field("references", &self.references)
+            .field("validation", &self.validation)
+            .field("observations", &self.observations)
+            .field("validation_observations", &self.validation_observations)
+            .field("grey_step", &self.grey_step)
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A standard deviation below this share of the largest value is hardly a texture.

@@ -67,6 +67,12 @@ pub struct MethodEntry {
     pub read: fn(Deserializer<'_>) -> Result<Rc<dyn ConfiguredMethod>, Fault>,
 }
 
+impl std::fmt::Debug for MethodEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MethodEntry").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
 /// A problem by name.
 pub struct ProblemEntry {
     /// Its key.
@@ -77,6 +83,12 @@ pub struct ProblemEntry {
     pub title: &'static str,
     /// Reads its settings; ranges are not checked yet.
     pub read: fn(Deserializer<'_>) -> Result<Rc<dyn ConfiguredProblem>, Fault>,
+}
+
+impl std::fmt::Debug for ProblemEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProblemEntry").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl MethodEntry {
@@ -121,7 +133,7 @@ impl ProblemEntry {
 }
 
 /// A method with its settings.
-pub trait ConfiguredMethod {
+pub trait ConfiguredMethod: std::fmt::Debug {
     /// The first value that is out of its range: its key, and the problem.
     fn out_of_range(&self) -> Option<SettingFault>;
 
@@ -149,7 +161,7 @@ pub trait ConfiguredMethod {
 }
 
 /// A problem with its settings.
-pub trait ConfiguredProblem {
+pub trait ConfiguredProblem: std::fmt::Debug {
     /// The first value that is out of its range: its key, and the problem.
     fn out_of_range(&self) -> Option<SettingFault>;
 
@@ -175,6 +187,18 @@ pub trait ConfiguredProblem {
 struct OfMethod<M: Method>(M::Settings);
 
 struct OfProblem<P: Problem>(P::Settings);
+
+impl<M: Method> std::fmt::Debug for OfMethod<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple(M::KEY).field(&self.0).finish()
+    }
+}
+
+impl<P: Problem> std::fmt::Debug for OfProblem<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple(P::NAME).field(&self.0).finish()
+    }
+}
 
 impl<M: Method> ConfiguredMethod for OfMethod<M> {
     fn out_of_range(&self) -> Option<SettingFault> {

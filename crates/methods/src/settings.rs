@@ -12,15 +12,16 @@ use smalti_flows::Precision;
 use smalti_operators::Boundary;
 use smalti_priors::{Sampling, weight};
 use smalti_solvers::AdamSettings;
+use std::fmt::Debug;
 use tch::Device;
 
 /// What does not fit: the key within the settings, and the problem.
 pub type SettingFault = (String, String);
 
 /// The settings of a method or a problem: what a file says, with ranges that are checked.
-pub trait Settings: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static {}
+pub trait Settings: DeserializeOwned + Serialize + Validate<Context = ()> + Debug + Clone + 'static {}
 
-impl<T: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static> Settings for T {}
+impl<T: DeserializeOwned + Serialize + Validate<Context = ()> + Debug + Clone + 'static> Settings for T {}
 
 /// How a learning rate goes on over the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]

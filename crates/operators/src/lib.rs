@@ -37,8 +37,6 @@
 //! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`algebra`], [`composition`], [`sum`], [`scaled`], [`stack`], [`norm`],
 //! [`pseudo_inverse`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`angles`], [`axis`], [`likelihood`], [`mod@low_dose`].
 
-#![warn(missing_debug_implementations)]
-
 pub mod algebra;
 pub mod angles;
 pub mod axis;

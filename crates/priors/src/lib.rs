@@ -23,8 +23,6 @@
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
 //! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`algebra`], [`sum`], [`scaled`], [`weight`].
 
-#![warn(missing_debug_implementations)]
-
 pub mod algebra;
 pub mod flow_density;
 pub mod gaussian_mixture;

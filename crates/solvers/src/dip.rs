@@ -115,6 +115,12 @@ pub struct Dip<'a> {
     events: Option<EventFile>,
 }
 
+impl std::fmt::Debug for Dip<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dip").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 /// The image with the smallest objective so far, and its step.
 struct Best {
     objective: f64,

@@ -63,6 +63,7 @@ impl GaussianMixtureSettings {
 }
 
 /// A trained mixture.
+#[derive(Debug)]
 pub struct TrainedGaussianMixture {
     /// The mixture after the last step.
     pub mixture: GaussianMixture,
@@ -116,6 +117,12 @@ pub struct GaussianMixtureTraining {
     data_hash: String,
     stage: Stage,
     curve: Vec<CurvePoint>,
+}
+
+impl std::fmt::Debug for GaussianMixtureTraining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GaussianMixtureTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl GaussianMixtureTraining {

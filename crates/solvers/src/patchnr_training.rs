@@ -25,6 +25,7 @@ pub struct PatchNrTrainingSettings {
 }
 
 /// A trained flow.
+#[derive(Debug)]
 pub struct TrainedPatchNr {
     /// The flow: the last one, or the best one with early stopping.
     pub flow: PatchNr,
@@ -49,6 +50,12 @@ pub struct PatchNrTraining {
     history: TrainingHistory,
     best: Option<(f64, Tensor)>,
     worse: u32,
+}
+
+impl std::fmt::Debug for PatchNrTraining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PatchNrTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl PatchNrTraining {

@@ -22,6 +22,12 @@ pub struct PosteriorEnergy {
     lambda: f64,
 }
 
+impl std::fmt::Debug for PosteriorEnergy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PosteriorEnergy").field("lambda", &self.lambda).finish_non_exhaustive()
+    }
+}
+
 impl PosteriorEnergy {
     /// The posterior with the weight `w >= 0` of an [`Objective`](crate::Objective).
     ///

@@ -22,6 +22,7 @@ pub struct SnfTrainingSettings {
 pub type DrawPairs<'a> = Box<dyn Fn(&mut Stream) -> Result<(Tensor, Tensor)> + 'a>;
 
 /// A trained conditional flow.
+#[derive(Debug)]
 pub struct TrainedSnf {
     /// The flow after the last step.
     pub flow: ConditionalSnf,
@@ -39,6 +40,12 @@ pub struct SnfTraining<'a> {
     adam: Adam,
     seed: Seed,
     history: TrainingHistory,
+}
+
+impl std::fmt::Debug for SnfTraining<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnfTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl<'a> SnfTraining<'a> {

@@ -83,6 +83,12 @@ pub struct UNetTraining<'a> {
     events: Option<EventFile>,
 }
 
+impl std::fmt::Debug for UNetTraining<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UNetTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 /// The network with the smallest validation error so far.
 struct Best {
     error: f64,

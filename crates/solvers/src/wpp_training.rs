@@ -123,6 +123,15 @@ pub struct WppTrainingData<'a> {
     pub prior: &'a WppSettings,
 }
 
+impl std::fmt::Debug for WppTrainingData<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WppTrainingData")
+            .field("crops", &self.crops)
+            .field("reference", &self.reference)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A trained generator.
 #[derive(Debug)]
 pub struct TrainedGenerator<G> {
@@ -160,6 +169,12 @@ pub struct WppTraining<'a, G> {
     seed: Seed,
     history: TrainingHistory,
     events: Option<EventFile>,
+}
+
+impl<G> std::fmt::Debug for WppTraining<'_, G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WppTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// The validation crops with their latents and the prior on as many results; the prior is taken out only to change its

@@ -23,6 +23,17 @@ pub enum Stage {
     },
 }
 
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flow(_) => f.debug_tuple("Flow").finish_non_exhaustive(),
+            Self::Markov { steps, lambda, .. } => {
+                f.debug_struct("Markov").field("steps", steps).field("lambda", lambda).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
 /// The deterministic layers of a flow, or of one of its blocks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowShape {
@@ -56,6 +67,12 @@ pub struct ConditionalSnf {
     pub(super) posterior: Option<Box<dyn ConditionalEnergy>>,
     dim: i64,
     condition: i64,
+}
+
+impl std::fmt::Debug for ConditionalSnf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConditionalSnf").field("stages", &self.stages).finish_non_exhaustive()
+    }
 }
 
 impl ConditionalSnf {

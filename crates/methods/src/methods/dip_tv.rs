@@ -14,6 +14,7 @@ use smalti_solvers::{Dip, DipSettings, Objective, UNetSettings};
 use std::time::Instant;
 
 /// The deep image prior with total variation.
+#[derive(Debug)]
 pub struct DipTv;
 
 /// Lengths of gradients below this count less than their length.

@@ -20,6 +20,7 @@ use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// EPLL.
+#[derive(Debug)]
 pub struct Epll;
 
 /// Minimise `sum nll(A x, y) + lambda mean_i -log p(P_i x)`, `p` a mixture of normal distributions with full covariances that

@@ -16,6 +16,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// A U-Net after the simple estimate.
+#[derive(Debug)]
 pub struct FbpUnet;
 
 /// Where pairs to learn from come from.

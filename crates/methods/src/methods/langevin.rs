@@ -21,6 +21,7 @@ use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
 /// Langevin chains.
+#[derive(Debug)]
 pub struct LangevinChains;
 
 /// Chains with a preconditioner start so many standard deviations away.

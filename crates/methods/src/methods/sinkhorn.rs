@@ -18,6 +18,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// The Sinkhorn patch prior.
+#[derive(Debug)]
 pub struct SinkhornMap;
 
 /// Minimise `sum nll(A x, y) + lambda OT_eps(patches of x, reference patches)` with the cost `|p - q|^2 / 2`, over `x >= 0` where

@@ -18,6 +18,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// WPP.
+#[derive(Debug)]
 pub struct Wpp;
 
 /// Minimise `sum nll(A x, y) + lambda mean over scales of W_2^2(patches of x, reference patches)` with the cost `|p - q|^2`, over

@@ -18,6 +18,7 @@ use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// WPPFlow.
+#[derive(Debug)]
 pub struct WppFlowSampling;
 
 /// Samples, other than the drawn ones, that say how far samples for an observation are from it.

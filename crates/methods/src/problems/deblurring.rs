@@ -12,6 +12,7 @@ use std::path::Path;
 use tch::Tensor;
 
 /// Deblurring.
+#[derive(Debug)]
 pub struct Deblurring;
 
 /// The blur, its noise and the protocol.

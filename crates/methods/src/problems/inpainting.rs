@@ -16,6 +16,7 @@ use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// Inpainting.
+#[derive(Debug)]
 pub struct Inpainting;
 
 /// Rows and columns of a drawn image.

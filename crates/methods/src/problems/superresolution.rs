@@ -13,6 +13,7 @@ use smalti_operators::{Boundary, kernel::gaussian};
 use std::path::Path;
 
 /// Superresolution of grey images.
+#[derive(Debug)]
 pub struct Superresolution;
 
 /// Size and standard deviation of a Gaussian of a similar width as the published estimate.

@@ -16,6 +16,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// Superresolution of volumes.
+#[derive(Debug)]
 pub struct Volume;
 
 /// The forward operator, its noise, the protocol, and the volumes that are drawn.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// A scene of a profile.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Scene {
     /// Its name; empty for the only one of an experiment.
@@ -27,7 +27,7 @@ pub struct Scene {
 }
 
 /// A problem with some other settings than methods know.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ObservationModel {
     /// The problem.
     pub problem: Rc<dyn ConfiguredProblem>,

@@ -9,6 +9,7 @@ use smalti_flows::{
 use tch::{Kind, Tensor};
 
 /// A layer and a batch of inputs for it.
+#[derive(Debug)]
 pub struct LayerCase {
     /// The layer.
     pub layer: Named<dyn Layer>,
@@ -18,6 +19,12 @@ pub struct LayerCase {
 
 /// The bijection in a boxed layer.
 pub struct Plain(pub Box<dyn Layer>);
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Plain").finish_non_exhaustive()
+    }
+}
 
 impl Bijection for Plain {
     fn to_latent(&self, x: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {

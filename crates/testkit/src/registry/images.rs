@@ -10,6 +10,7 @@ use smalti_operators::{Boundary, Convolution, Operator, PseudoInverse};
 use tch::{Device, Kind, Tensor};
 
 /// A layer, a batch of images for it, and the condition where it takes one.
+#[derive(Debug)]
 pub struct ImageCase {
     /// The layer.
     pub layer: Named<dyn ImageLayer>,
@@ -63,6 +64,7 @@ pub fn image_layers() -> Result<Vec<ImageCase>> {
 }
 
 /// A bijection on images under a condition.
+#[derive(Debug)]
 pub struct ConsistencyCase {
     /// The layer.
     pub layer: Named<dyn Bijection>,

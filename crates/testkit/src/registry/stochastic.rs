@@ -17,6 +17,12 @@ pub struct AtCondition {
     pub condition: Shared<Tensor>,
 }
 
+impl std::fmt::Debug for AtCondition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AtCondition").field("condition", &self.condition).finish_non_exhaustive()
+    }
+}
+
 impl AtCondition {
     fn of(&self, x: &Tensor) -> Tensor {
         self.condition.narrow(0, 0, x.size()[0])
@@ -58,6 +64,7 @@ impl Layer for AtCondition {
 }
 
 /// A conditional layer with a batch and its conditions.
+#[derive(Debug)]
 pub struct ConditionalCase {
     /// The layer.
     pub layer: Named<dyn ConditionalLayer>,
