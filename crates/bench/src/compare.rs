@@ -102,7 +102,7 @@ impl Side {
                 let deviation = ours.deviation(&theirs);
                 if deviation >= self.deviation {
                     self.deviation = deviation;
-                    self.values = format!("ours {}; theirs {}", ours.said(), theirs.said());
+                    self.values = format!("ours {}; theirs {}", ours.summary(), theirs.summary());
                 }
                 self.seconds.push(theirs.seconds);
             }

@@ -213,8 +213,8 @@ impl Region {
     pub fn of(&self, images: &Tensor) -> Result<Tensor> {
         let mut part = images.shallow_clone();
         for (axis, &(first, length)) in self.axes.iter().enumerate() {
-            if length < LEAST_SCORED {
-                let expected = format!("at least {LEAST_SCORED} pixels along every axis of the scored part");
+            if length < MIN_SCORED {
+                let expected = format!("at least {MIN_SCORED} pixels along every axis of the scored part");
                 return Err(Error::shape("image to score", expected, images.size()));
             }
             part = part.f_narrow(axis as i64 + 2, first, length)?;
@@ -224,7 +224,7 @@ impl Region {
 }
 
 /// Pixels that must be scored along every axis: a window of SSIM.
-pub const LEAST_SCORED: i64 = 7;
+pub const MIN_SCORED: i64 = 7;
 
 /// An image as an instrument sees it.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::problems::{
 };
 use crate::run::Run;
 use crate::settings::{SettingFault, Settings, to_toml};
-use smalti_base::{Result, Space};
+use smalti_base::{Error, Result, Space};
 use std::path::Path;
 use std::rc::Rc;
 use toml::de::Deserializer;
@@ -111,6 +111,17 @@ impl MethodEntry {
     pub fn find(key: &str) -> Option<&'static Self> {
         METHODS.iter().find(|entry| entry.key == key)
     }
+
+    /// The method called `key` with the settings in `text`, TOML as in the section of a row of an experiment file.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where there is no such method, or naming the key that is missing, unknown or out of its range.
+    pub fn configured(key: &str, text: &str) -> Result<Rc<dyn ConfiguredMethod>> {
+        let keys = || METHODS.iter().map(|entry| entry.key).collect::<Vec<_>>().join(", ");
+        let entry =
+            Self::find(key).ok_or_else(|| Error::value("method", format!("one of {}", keys()), key))?;
+        read(key, text, entry.read, |method| method.out_of_range())
+    }
 }
 
 impl ProblemEntry {
@@ -129,6 +140,18 @@ impl ProblemEntry {
     /// The problem called `name`.
     pub fn find(name: &str) -> Option<&'static Self> {
         PROBLEMS.iter().find(|entry| entry.name == name)
+    }
+
+    /// The problem called `name` with the settings in `text`, TOML as in `[problem.NAME]` of an experiment file.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where there is no such problem, or naming the key that is missing, unknown, out of its range or does not fit
+    /// the others.
+    pub fn configured(name: &str, text: &str) -> Result<Rc<dyn ConfiguredProblem>> {
+        let names = || PROBLEMS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+        let entry =
+            Self::find(name).ok_or_else(|| Error::value("problem", format!("one of {}", names()), name))?;
+        read(name, text, entry.read, |problem| problem.out_of_range().or_else(|| problem.check().err()))
     }
 }
 
@@ -248,6 +271,25 @@ impl<P: Problem> ConfiguredProblem for OfProblem<P> {
 
     fn to_toml(&self) -> String {
         to_toml(&self.0)
+    }
+}
+
+/// Settings read from TOML and checked.
+fn read<T: ?Sized>(
+    of: &str,
+    text: &str,
+    read: fn(Deserializer<'_>) -> Result<Rc<T>, Fault>,
+    check: impl Fn(&T) -> Option<SettingFault>,
+) -> Result<Rc<T>> {
+    let wrong = |key: &str, problem: &str| {
+        let got = if matches!(key, "" | ".") { problem.to_owned() } else { format!("{key}: {problem}") };
+        Error::value(format!("settings of {of}"), "those in its documentation", got)
+    };
+    let toml = Deserializer::parse(text).map_err(|e| wrong("", e.message()))?;
+    let settings = read(toml).map_err(|e| wrong(&e.path().to_string(), e.inner().message()))?;
+    match check(&settings) {
+        Some((key, problem)) => Err(wrong(&key, &problem)),
+        None => Ok(settings),
     }
 }
 

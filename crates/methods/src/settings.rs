@@ -35,7 +35,7 @@ pub enum ScheduleChoice {
 
 impl ScheduleChoice {
     /// The schedule of a solver, after `warmup` steps in which the rate grows.
-    pub fn after(self, warmup: u64) -> smalti_solvers::Schedule {
+    pub fn with_warmup(self, warmup: u64) -> smalti_solvers::Schedule {
         match self {
             Self::Constant => smalti_solvers::Schedule::Constant,
             Self::Cosine => smalti_solvers::Schedule::Cosine { warmup },
@@ -94,7 +94,7 @@ pub struct Descent {
 
 impl From<Descent> for AdamSettings {
     fn from(Descent { iterations, learning_rate, schedule }: Descent) -> Self {
-        Self { steps: iterations, rate: learning_rate, schedule: schedule.after(0) }
+        Self::constant(iterations, learning_rate).with_schedule(schedule.with_warmup(0))
     }
 }
 

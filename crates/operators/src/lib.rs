@@ -14,8 +14,7 @@
 //! Images are `[B, C, H, W]`, volumes `[B, C, D, H, W]`, any batch size, rectangular, with values nominally in `[0, 1]`.
 //!
 //! ```
-//! use smalti_base::{Seed, Space};
-//! use smalti_operators::{Boundary, Convolution, LinearOperator, Operator, PixelGrid, interpolate};
+//! use smalti_operators::prelude::*;
 //!
 //! // The x4 superresolution operator: 16x16 Gaussian, sigma 2, every 4th pixel, wrapped at the edges.
 //! let image = Space::image(1, 48, 64);
@@ -56,6 +55,7 @@ pub mod low_dose;
 pub mod mask;
 pub mod norm;
 pub mod operator;
+pub mod prelude;
 pub mod pseudo_inverse;
 pub mod radon;
 pub mod registered;

@@ -11,11 +11,35 @@ use tch::Tensor;
 
 /// Settings of [`SnfTraining`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct SnfTrainingSettings {
     /// Steps and learning rate.
     pub adam: AdamSettings,
     /// Steps that one point of the training curve averages over.
     pub report_every: u64,
+}
+
+impl Default for SnfTrainingSettings {
+    /// [`AdamSettings::default`], with a point of the curve for every 100 steps.
+    fn default() -> Self {
+        Self { adam: AdamSettings::default(), report_every: 100 }
+    }
+}
+
+impl SnfTrainingSettings {
+    /// The same with other steps.
+    #[must_use]
+    pub fn with_adam(mut self, adam: AdamSettings) -> Self {
+        self.adam = adam;
+        self
+    }
+
+    /// The same with points of the curve that average over so many steps.
+    #[must_use]
+    pub fn with_report_every(mut self, report_every: u64) -> Self {
+        self.report_every = report_every;
+        self
+    }
 }
 
 /// Draws a batch of training pairs, `x: [B, d]` and `y: [B, m]`, from a stream.

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 fn flow(kind: Kind) -> PatchNr {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 3, hidden: 24, clamp };
+    let shape = PatchNrShape::default().with_patch_size(3).with_blocks(3).with_hidden(24).with_clamp(clamp);
     let mut flow = PatchNr::new(shape, Seed::new(5)).unwrap();
     {
         let _no_grad = tch::no_grad_guard();
@@ -107,7 +107,7 @@ fn flows_of_cubes_are_kept_and_files_that_do_not_say_are_of_squares() {
     let x = patches(4, Kind::Float);
     assert!(back.nll(&x).unwrap().equal(&square.nll(&x).unwrap()));
 
-    let cubes = PatchNrShape { axes: 3, ..square.shape() };
+    let cubes = square.shape().with_axes(3);
     let cubes = PatchNr::new(cubes, Seed::new(2)).unwrap();
     assert_eq!(cubes.shape().dim(), 27);
     let x = Seed::new(3).at("cubes", 0).uniform(&[5, 27]);
@@ -115,7 +115,7 @@ fn flows_of_cubes_are_kept_and_files_that_do_not_say_are_of_squares() {
     assert_eq!(back.shape(), cubes.shape());
     assert!(back.nll(&x).unwrap().equal(&cubes.nll(&x).unwrap()));
     for axes in [0, 1, 4] {
-        assert!(PatchNr::new(PatchNrShape { axes, ..square.shape() }, Seed::new(2)).is_err());
+        assert!(PatchNr::new(square.shape().with_axes(axes), Seed::new(2)).is_err());
     }
 }
 
@@ -135,6 +135,6 @@ fn wrong_shapes_are_errors() {
     let wrong = Tensor::zeros([4, 16], (Kind::Float, Device::Cpu));
     assert!(flow.nll(&wrong).is_err() && flow.nll_and_grad(&wrong).is_err());
     assert!(flow.to_latent(&patches(2, Kind::Float), Some(&wrong)).is_err());
-    let shape = PatchNrShape { patch_size: 3, axes: 2, ..flow.shape() };
+    let shape = flow.shape().with_patch_size(3).with_axes(2);
     assert!(PatchNr::with_permutations(shape, vec![vec![0; 9]; 3], Seed::new(0)).is_err());
 }

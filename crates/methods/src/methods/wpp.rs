@@ -35,7 +35,7 @@ pub struct WppMapSettings {
     pub patch_size: i64,
     /// Patches of the reference images on every scale, drawn once for a run, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
-    pub references: usize,
+    pub references: i64,
     /// Number of scales, 1 to 8.
     #[garde(range(min = 1, max = 8))]
     pub scales: i64,
@@ -97,7 +97,7 @@ pub struct DistanceMeasurement {
     pub gap: f64,
     /// As of [`Converge`].
     #[garde(range(min = 1, max = 1_000_000))]
-    pub evaluations: usize,
+    pub evaluations: i64,
 }
 
 impl From<Dual> for DualMethod {
@@ -111,7 +111,7 @@ impl From<Dual> for DualMethod {
 
 impl From<DistanceMeasurement> for DualMethod {
     fn from(DistanceMeasurement { gap, evaluations, .. }: DistanceMeasurement) -> Self {
-        Self::Converge { gap, evaluations }
+        Self::Converge { gap, evaluations: evaluations as usize }
     }
 }
 
@@ -169,7 +169,7 @@ impl Method for Wpp {
         let &WppMapSettings { patch_size, references: count, scales, dual, .. } = settings;
         let wanted = WppSettings::hertrich_2022()
             .with_patch_size(patch_size)
-            .with_references(ReferencePatches::Random(count))
+            .with_references(ReferencePatches::Random(count as usize))
             .with_scales(scales)
             .with_dual(dual.into());
         // Says what is wrong with the references before anything is computed. Images of other sizes share its reference patches.

@@ -27,7 +27,7 @@ fn operator(side: i64) -> Convolution {
 
 fn settings(steps: u64) -> WppTrainingSettings {
     WppTrainingSettings::altekrueger_2023_wppnet(40)
-        .with_adam(AdamSettings { steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 5 } })
+        .with_adam(AdamSettings::constant(steps, 2e-3).with_schedule(Schedule::Cosine { warmup: 5 }))
         .with_batch(4)
         .with_validations(20)
 }

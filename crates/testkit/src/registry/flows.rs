@@ -93,8 +93,15 @@ pub fn layers() -> Result<Vec<LayerCase>> {
 /// Those of the constructors; none with the sizes used here.
 pub fn patchnr(patch_size: i64, axes: usize) -> Result<PatchNr> {
     let clamp = clamp(ClampForm::AlphaAtan)?;
-    let mut flow =
-        PatchNr::new(PatchNrShape { patch_size, axes, blocks: 3, hidden: 20, clamp }, Seed::new(22))?;
+    let mut flow = PatchNr::new(
+        PatchNrShape::default()
+            .with_patch_size(patch_size)
+            .with_axes(axes as i64)
+            .with_blocks(3)
+            .with_hidden(20)
+            .with_clamp(clamp),
+        Seed::new(22),
+    )?;
     flow.to(tch::Device::Cpu, Kind::Double)?;
     Ok(flow)
 }

@@ -102,8 +102,11 @@ pub fn consistency() -> Result<Vec<ConsistencyCase>> {
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
 pub fn wppflow(factor: i64) -> Result<(WppFlow, Tensor, Tensor)> {
-    let shape =
-        WppFlowShape { factor, blocks: 2, hidden: 6, origin: 1.25, ..WppFlowShape::altekrueger_2023_x4()? };
+    let shape = WppFlowShape::altekrueger_2023_x4()
+        .with_factor(factor)
+        .with_blocks(2)
+        .with_hidden(6)
+        .with_origin(1.25);
     let seed = Seed::new(32);
     let mut flow = WppFlow::new(shape, seed)?;
     flow.to(Device::Cpu, Kind::Double)?;
