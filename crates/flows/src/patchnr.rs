@@ -86,6 +86,21 @@ impl PatchNrShape {
     pub fn dim(&self) -> i64 {
         self.patch_size.saturating_pow(self.axes as u32)
     }
+
+    fn check(&self) -> Result<()> {
+        if self.blocks < 1 {
+            return Err(Error::value("blocks of patchNR", "at least 1", self.blocks));
+        }
+        if !matches!(self.axes, 2 | 3) {
+            let expected = "2 (images) or 3 (volumes)";
+            return Err(Error::value("axes of the patches of patchNR", expected, self.axes));
+        }
+        if self.patch_size < 2 || self.dim() > 1 << 20 {
+            let expected = "at least 2, with at most 2^20 values in a patch";
+            return Err(Error::value("patch size of patchNR", expected, self.patch_size));
+        }
+        Ok(())
+    }
 }
 
 /// A normalizing flow `T` on patches as vectors `[N, d]`, `d = p p` (`p p p` of volumes) in row-major order, with the
@@ -129,9 +144,9 @@ impl PatchNr {
     /// # Errors
     /// [`Error::Value`] where a number of the architecture is out of range.
     pub fn new(shape: PatchNrShape, seed: Seed) -> Result<Self> {
+        shape.check()?;
         let mut stream = seed.at("permutations of patchNR", 0);
-        let permutations =
-            (0..shape.blocks.max(0)).map(|_| stream.permutation(shape.dim().max(0) as usize)).collect();
+        let permutations = (0..shape.blocks).map(|_| stream.permutation(shape.dim() as usize)).collect();
         Self::with_permutations(shape, permutations, seed)
     }
 
@@ -140,19 +155,10 @@ impl PatchNr {
     /// # Errors
     /// [`Error::Value`] where a number or a permutation is not valid.
     pub fn with_permutations(shape: PatchNrShape, permutations: Vec<Vec<i64>>, seed: Seed) -> Result<Self> {
-        if shape.blocks < 1 || permutations.len() as i64 != shape.blocks {
+        shape.check()?;
+        if permutations.len() as i64 != shape.blocks {
             let got = format!("{} permutations for {} blocks", permutations.len(), shape.blocks);
-            return Err(Error::value("blocks of patchNR", "at least 1, each with one permutation", got));
-        }
-        if shape.patch_size < 2 {
-            return Err(Error::value("patch size of patchNR", "at least 2", shape.patch_size));
-        }
-        if !matches!(shape.axes, 2 | 3) {
-            return Err(Error::value(
-                "axes of the patches of patchNR",
-                "2 (images) or 3 (volumes)",
-                shape.axes,
-            ));
+            return Err(Error::value("blocks of patchNR", "one permutation for each", got));
         }
         let dim = shape.dim();
         let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(2 * permutations.len());

@@ -114,9 +114,17 @@ fn flows_of_cubes_are_kept_and_files_that_do_not_say_are_of_squares() {
     let back = PatchNr::from_checkpoint(cubes.to_checkpoint(), path).unwrap();
     assert_eq!(back.shape(), cubes.shape());
     assert!(back.nll(&x).unwrap().equal(&cubes.nll(&x).unwrap()));
-    for axes in [0, 1, 4] {
-        assert!(PatchNr::new(square.shape().with_axes(axes), Seed::new(2)).is_err());
+    let line = |shape| PatchNr::new(shape, Seed::new(2)).err().unwrap().to_string();
+    for axes in [-1, 0, 1, 4, 1000] {
+        assert!(line(square.shape().with_axes(axes)).ends_with(&format!("got {axes}")));
     }
+    // Sizes whose permutations no memory holds.
+    for shape in [square.shape().with_patch_size(1 << 40), cubes.shape().with_patch_size(200)] {
+        assert!(line(shape).starts_with("patch size of patchNR: expected at least 2, with at most 2^20"));
+    }
+    assert!(
+        line(square.shape().with_blocks(-1)).starts_with("blocks of patchNR: expected at least 1, got -1")
+    );
 }
 
 #[test]

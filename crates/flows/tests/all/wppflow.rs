@@ -196,6 +196,7 @@ fn bad_input_is_refused_in_one_line() {
         shape(4).with_factor(3),
         shape(4).with_factor(1),
         shape(4).with_blocks(0),
+        shape(4).with_blocks(-1),
         shape(4).with_hidden(0),
         shape(4).with_origin(f64::NAN),
     ] {

@@ -167,7 +167,12 @@ fn bad_input_is_refused_in_one_line() {
     for rate in [0.0, -1.0, f64::NAN] {
         assert!(line(one, None, good().with_adam(good().adam.with_rate(rate))).contains("learning rate"));
     }
-    assert!(line(one, None, good().with_batch(0)).starts_with("batch"));
+    for batch in [0, -3] {
+        assert_eq!(
+            line(one, None, good().with_batch(batch)),
+            format!("batch: expected at least 1, got {batch}")
+        );
+    }
     assert!(line(one, None, good().with_validate_every(0)).starts_with("validation interval"));
     let none = good().with_validation_patches(0);
     assert!(line(one, Some(&image), none).starts_with("validation patches"));

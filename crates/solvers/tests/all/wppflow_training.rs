@@ -260,7 +260,9 @@ fn bad_input_is_refused_in_one_line() {
     let line = |change: &dyn Fn(&mut Set), settings| line_of(change, settings, generator());
     let good = || settings(10);
     let none = |_: &mut Set| {};
-    assert!(line(&none, good().with_batch(0)).starts_with("batch"));
+    for batch in [0, -3] {
+        assert!(line(&none, good().with_batch(batch)).ends_with(&format!("got {batch}")));
+    }
     assert!(line(&none, good().with_batch(41)).contains("at least the 41 of a batch, got 40"));
     assert!(line(&none, good().with_validations(0)).starts_with("validation interval"));
     for value in [-1.0, f64::NAN, f64::INFINITY] {
