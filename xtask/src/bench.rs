@@ -3,7 +3,7 @@
 use crate::{
     child,
     failure::{Failure, Result},
-    libtorch::Libtorch,
+    libtorch::{Libtorch, VERSION},
     pip,
     setup::setup,
 };
@@ -61,7 +61,7 @@ pub(crate) fn bench_training(root: &Path, arguments: &[OsString]) -> Result {
 fn beside_peers(root: &Path, program: &str, arguments: &[OsString]) -> Result {
     let libtorch = setup(root)?;
     let path = python_path(root, &libtorch)?;
-    peers(root)?;
+    peers(root, libtorch.has_python())?;
     let run = ["run", "--release", "--package", "smalti-bench", "--bin", program, "--"];
     let mut cargo = libtorch.cargo(root, &run)?;
     cargo.args(arguments).env("PYTHONPATH", path);
@@ -72,17 +72,20 @@ fn folder(root: &Path) -> PathBuf {
     root.join(".peers")
 }
 
-/// Where Python finds the peers and torch.
+/// Where Python finds the peers and torch: that of libtorch where it has one, else the peers' own.
 fn python_path(root: &Path, libtorch: &Libtorch) -> Result<OsString> {
     let peers = folder(root);
-    std::env::join_paths(std::iter::once(peers.as_path()).chain(libtorch.python_path()?))
+    std::env::join_paths(std::iter::once(peers.as_path()).chain(libtorch.python_path()))
         .map_err(|_| Failure::new(format!("{} has a colon in its name; move the folder", root.display())))
 }
 
-/// Installs the peers into `.peers` unless they are there; a note inside says what was installed whole.
-fn peers(root: &Path) -> Result {
+/// Installs the peers into `.peers` unless they are there, with torch where there is none; a note inside says what was installed
+/// whole.
+fn peers(root: &Path, has_torch: bool) -> Result {
     let (whole, part) = (folder(root), root.join(".peers-part"));
-    let note = PEERS.iter().chain(&PEERS_ALONE).map(|line| format!("{line}\n")).collect::<String>();
+    let torch = format!("torch=={VERSION}");
+    let with_torch: Vec<&str> = PEERS.into_iter().chain((!has_torch).then_some(torch.as_str())).collect();
+    let note = with_torch.iter().chain(&PEERS_ALONE).map(|line| format!("{line}\n")).collect::<String>();
     if fs::read_to_string(whole.join("requirements.txt")).is_ok_and(|there| there == note) {
         return Ok(());
     }
@@ -90,7 +93,7 @@ fn peers(root: &Path) -> Result {
     pip::remove(&part)?;
     eprintln!("Installing the peers ({}) into .peers", note.trim().replace('\n', ", "));
     let scratch = root.join(".peers-scratch");
-    let installed = pip::install(&part, &scratch, &PEERS, &[])
+    let installed = pip::install(&part, &scratch, &with_torch, &[])
         .and_then(|()| pip::install(&part, &scratch, &PEERS_ALONE, &["--no-deps"]));
     if let Err(failure) = installed {
         pip::remove(&part)?;

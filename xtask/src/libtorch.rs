@@ -116,16 +116,15 @@ impl Libtorch {
         Ok(())
     }
 
-    /// The folder that Python needs in PYTHONPATH to import this torch; none for the user's own Python.
-    pub(crate) fn python_path(&self) -> Result<Option<&Path>> {
-        match (&self.wanted, self.folder.parent()) {
-            (Wanted::Python, _) => Ok(None),
-            (_, Some(packages)) if self.folder.join("__init__.py").is_file() => Ok(Some(packages)),
-            _ => Err(Failure::new(format!(
-                "{} is libtorch without Python, which the peers need; unset LIBTORCH",
-                self.folder.display()
-            ))),
-        }
+    /// Whether Python can import torch: from this libtorch, or the user's own.
+    pub(crate) fn has_python(&self) -> bool {
+        self.wanted == Wanted::Python || self.folder.join("__init__.py").is_file()
+    }
+
+    /// The folder that Python needs in PYTHONPATH to import this torch; none for the user's own Python, and where it has no Python.
+    pub(crate) fn python_path(&self) -> Option<&Path> {
+        let imported = self.wanted != Wanted::Python && self.has_python();
+        self.folder.parent().filter(|_| imported)
     }
 }
 

@@ -31,7 +31,11 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make libtorch 2.11.0 available; afterwards plain cargo works too
-    Setup,
+    Setup {
+        /// With what NVIDIA GPUs need, also where there is no driver
+        #[arg(long)]
+        cuda: bool,
+    },
     /// Set up, then run all tests and doctests
     Test,
     /// All checks, cheapest first: fmt, tidy, clippy, documentation, tests, examples, experiments
@@ -90,7 +94,7 @@ fn words(mut words: Vec<OsString>) -> Vec<OsString> {
 fn run(command: &Command) -> failure::Result {
     let root = &workspace::root()?;
     match command {
-        Command::Setup => setup::setup(root).map(drop),
+        Command::Setup { cuda } => setup::with_extent(root, *cuda).map(drop),
         Command::Test => ci::test(root),
         Command::Ci => ci::ci(root),
         Command::Tidy => tidy::tidy(root),

@@ -57,7 +57,7 @@ fn diagnosis(heard: &str) -> String {
     let network =
         ["NewConnectionError", "Connection", "ReadTimeout", "timed out", "name resolution", "SSLError"];
     if says(&["No space left", "Disk quota exceeded"]) {
-        "pip ran out of disk space; free 8 GB here (and 3 GB for pip's cache) and run the command again"
+        "pip ran out of disk space; free 2.5 GB here (with CUDA 8 GB and 3 GB for pip's cache) and run the command again"
             .into()
     } else if says(&network) {
         "pip cannot reach its package index; check the network or the proxy and run the command again \
@@ -81,7 +81,7 @@ mod tests {
         let line = diagnosis(
             "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n",
         );
-        assert!(line.contains("free 8 GB"), "{line}");
+        assert!(line.contains("free 2.5 GB"), "{line}");
         let line = diagnosis(
             "WARNING: Retrying after connection broken by 'NewConnectionError(...)'\n\
              ERROR: Could not find a version that satisfies the requirement\nERROR: No matching distribution found\n",

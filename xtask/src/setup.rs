@@ -12,16 +12,114 @@ use std::{
     time::Instant,
 };
 
-/// Free space that the installation needs: 4.6 GB stay, and the downloaded wheels beside them for a while.
-const NEEDED_BYTES: u64 = 8_000_000_000;
+/// How much of libtorch is installed into this checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What programs on the CPU need.
+    Cpu,
+    /// All of it, with the libraries for NVIDIA GPUs.
+    Whole,
+}
+
+/// The two small libraries of CUDA that libtorch's CPU part is linked with, in the versions of torch's own requirements.
+const LINKED: [&str; 2] = ["nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
+
+/// What of the wheels the CPU part needs, relative to the folder that they are unpacked in.
+const NEEDED_ON_CPU: [&str; 9] = [
+    "torch/version.py",
+    "torch/include",
+    "torch/share",
+    "torch/lib/libc10.so",
+    "torch/lib/libgomp",
+    "torch/lib/libtorch_cpu.so",
+    "nvidia/cu13/lib/libcudart.so",
+    "nvidia/cu13/lib/libcupti.so",
+    // With the licences.
+    ".dist-info",
+];
+
+impl Extent {
+    /// All of it where a driver is loaded or the user asks for it, and on machines whose wheels bring other libraries.
+    fn wanted(cuda: bool) -> Self {
+        if cuda || has_driver() || std::env::consts::ARCH != "x86_64" { Self::Whole } else { Self::Cpu }
+    }
+
+    /// What is in the folder of a libtorch.
+    fn of(torch: &Path) -> Self {
+        if torch.join("lib/libtorch_cuda.so").exists() { Self::Whole } else { Self::Cpu }
+    }
+
+    /// Free space that the installation takes: what stays, and the downloaded wheels beside it for a while.
+    fn needed_bytes(self) -> u64 {
+        match self {
+            Self::Cpu => 2_500_000_000,
+            Self::Whole => 8_000_000_000,
+        }
+    }
+
+    fn said(self) -> &'static str {
+        match self {
+            Self::Cpu => {
+                "for the CPU (torch from PyPI, a download of 0.55 GB, 0.5 GB on disk; `cargo xtask setup --cuda` for GPUs)"
+            }
+            Self::Whole => "with CUDA (torch from PyPI, 4.6 GB)",
+        }
+    }
+
+    fn install(self, part: &Path, scratch: &Path) -> Result {
+        let torch = format!("torch=={VERSION}");
+        match self {
+            Self::Whole => pip::install(part, scratch, &[&torch], &[]),
+            Self::Cpu => {
+                pip::install(part, scratch, &[&torch, LINKED[0], LINKED[1]], &["--no-deps"])?;
+                reduce(part)
+            }
+        }
+    }
+}
+
+/// Whether the NVIDIA driver is loaded.
+fn has_driver() -> bool {
+    Path::new("/proc/driver/nvidia/version").exists()
+}
+
+/// Removes what the CPU part does not need. `libtorch.so`, a library without code that names CUDA's, becomes a link to the CPU part.
+fn reduce(folder: &Path) -> Result {
+    fn keep_needed(folder: &Path, within: &str) -> std::io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = format!("{within}{}", entry.file_name().to_string_lossy());
+            let needed =
+                |known: &&str| name.starts_with(*known) || (known.starts_with('.') && name.ends_with(*known));
+            if NEEDED_ON_CPU.iter().any(|known| needed(&known)) {
+                continue;
+            }
+            let on_the_way = NEEDED_ON_CPU.iter().any(|known| known.starts_with(&format!("{name}/")));
+            match entry.file_type()?.is_dir() {
+                true if on_the_way => keep_needed(&entry.path(), &format!("{name}/"))?,
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+        Ok(())
+    }
+    let fail = |e: std::io::Error| Failure::file(folder, "removing what the CPU does not need from", &e);
+    keep_needed(folder, "").map_err(fail)?;
+    std::os::unix::fs::symlink("libtorch_cpu.so", folder.join("torch/lib/libtorch.so")).map_err(fail)
+}
 
 /// Makes libtorch available, or finds that it is; quick where there is nothing to do.
 pub(crate) fn setup(root: &Path) -> Result<Libtorch> {
+    with_extent(root, false)
+}
+
+/// The same, with what GPUs need where `cuda` says so.
+pub(crate) fn with_extent(root: &Path, cuda: bool) -> Result<Libtorch> {
     platform(std::env::consts::OS, std::env::consts::ARCH)?;
     compiler(|name| std::env::var_os(name))?;
     let variable = |name| std::env::var_os(name);
     match Wanted::from_variables(root, variable("LIBTORCH"), variable("LIBTORCH_USE_PYTORCH")) {
-        Wanted::Ours => ours(root),
+        Wanted::Ours => ours(root, cuda),
         Wanted::Folder(folder) => {
             // torch-sys is built in a folder of its own, so a relative path would lead nowhere.
             let folder = folder.canonicalize().unwrap_or(folder);
@@ -65,10 +163,22 @@ fn python_torch() -> Result<PathBuf> {
     })
 }
 
-/// Installs libtorch into `.libtorch` unless it is there.
-fn ours(root: &Path) -> Result<Libtorch> {
-    let there = || Libtorch::checked(libtorch::ours(root), Wanted::Ours);
+/// Installs libtorch into `.libtorch` unless it is there, with CUDA where that is asked for.
+fn ours(root: &Path, cuda: bool) -> Result<Libtorch> {
+    let torch = libtorch::ours(root);
+    let there = || {
+        let libtorch = Libtorch::checked(torch.clone(), Wanted::Ours)?;
+        match Extent::of(&torch) {
+            Extent::Cpu if cuda => Err(Failure::new("libtorch for the CPU only")),
+            _ => Ok(libtorch),
+        }
+    };
     if let Ok(libtorch) = there() {
+        if has_driver() && Extent::of(&torch) == Extent::Cpu {
+            eprintln!(
+                "There is an NVIDIA driver, but .libtorch is for the CPU: `cargo xtask setup --cuda` brings the rest"
+            );
+        }
         return Ok(libtorch);
     }
     let _lock = lock(&root.join(".libtorch.lock"))?;
@@ -82,11 +192,12 @@ fn ours(root: &Path) -> Result<Libtorch> {
     for leftover in [&part, &scratch, &whole] {
         pip::remove(leftover)?;
     }
-    space(root, free_bytes(root)?)?;
+    let extent = Extent::wanted(cuda);
+    space(root, free_bytes(root)?, extent.needed_bytes())?;
 
     let start = Instant::now();
-    eprintln!("Installing libtorch {VERSION} (torch from PyPI, 4.6 GB) into .libtorch");
-    if let Err(failure) = pip::install(&part, &scratch, &[&format!("torch=={VERSION}")], &[]) {
+    eprintln!("Installing libtorch {VERSION} {} into .libtorch", extent.said());
+    if let Err(failure) = extent.install(&part, &scratch) {
         // Nothing half-written stays; finished downloads are in pip's cache.
         pip::remove(&part)?;
         return Err(failure);
@@ -118,17 +229,17 @@ fn free_bytes(folder: &Path) -> Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-fn space(folder: &Path, free: u64) -> Result {
-    if free >= NEEDED_BYTES {
+fn space(folder: &Path, free: u64, needed: u64) -> Result {
+    if free >= needed {
         return Ok(());
     }
     let giga = |bytes: u64| bytes as f64 / 1e9;
     Err(Failure::new(format!(
-        "{} has {:.1} GB free, but libtorch needs {:.0} GB while it is installed; free some space, or let LIBTORCH \
+        "{} has {:.1} GB free, but libtorch needs {:.1} GB while it is installed; free some space, or let LIBTORCH \
          name a libtorch {VERSION} on another disk",
         folder.display(),
         giga(free),
-        giga(NEEDED_BYTES),
+        giga(needed),
     )))
 }
 
@@ -157,9 +268,10 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_before_anything_is_downloaded() {
-        space(Path::new("."), NEEDED_BYTES).unwrap();
-        let line = space(Path::new("here"), 2_500_000_000).unwrap_err().to_string();
-        assert!(line.starts_with("here has 2.5 GB free, but libtorch needs 8 GB"), "{line}");
+        let needed = Extent::Whole.needed_bytes();
+        space(Path::new("."), needed, needed).unwrap();
+        let line = space(Path::new("here"), 2_500_000_000, needed).unwrap_err().to_string();
+        assert!(line.starts_with("here has 2.5 GB free, but libtorch needs 8.0 GB"), "{line}");
         assert!(free_bytes(Path::new(".")).unwrap() > 0);
     }
 
@@ -175,13 +287,50 @@ mod tests {
     }
 
     #[test]
+    fn the_cpu_part_keeps_what_it_needs_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = [
+            "torch/version.py",
+            "torch/include/ATen/ATen.h",
+            "torch/share/cmake/Torch/TorchConfig.cmake",
+            "torch/lib/libc10.so",
+            "torch/lib/libgomp.so.1",
+            "torch/lib/libtorch_cpu.so",
+            "nvidia/cu13/lib/libcudart.so.13",
+            "torch-2.11.0.dist-info/licenses/LICENSE",
+        ];
+        let dropped = [
+            "torch/__init__.py",
+            "torch/nn/functional.py",
+            "torch/lib/libtorch_cuda.so",
+            "torch/lib/libtorch.so",
+            "torch/lib/libc10_cuda.so",
+            "nvidia/cu13/lib/libnvperf_host.so",
+            "nvidia/cu13/include/cuda.h",
+            "functorch/x.py",
+        ];
+        for file in kept.iter().chain(&dropped) {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        reduce(folder.path()).unwrap();
+        kept.iter().for_each(|file| assert!(folder.path().join(file).is_file(), "{file}"));
+        let library = folder.path().join("torch/lib/libtorch.so");
+        assert_eq!(fs::read_to_string(library).unwrap(), "torch/lib/libtorch_cpu.so");
+        let gone = dropped.iter().filter(|file| !file.ends_with("libtorch.so"));
+        gone.for_each(|file| assert!(!folder.path().join(file).exists(), "{file}"));
+        assert_eq!(Extent::of(&folder.path().join("torch")), Extent::Cpu);
+    }
+
+    #[test]
     fn what_is_there_is_not_installed_again() {
         let root = tempfile::tempdir().unwrap();
         let torch = libtorch::ours(root.path());
         fs::create_dir_all(torch.join("lib")).unwrap();
         fs::write(torch.join("version.py"), "__version__ = '2.11.0+cpu'\n").unwrap();
         fs::write(torch.join("lib/libtorch_cpu.so"), "").unwrap();
-        ours(root.path()).unwrap();
+        ours(root.path(), false).unwrap();
         assert!(!root.path().join(".libtorch.lock").exists(), "the quick way takes no lock");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{fmt, str::FromStr};
+use std::{fmt, os::unix::process::CommandExt, str::FromStr};
 use tch::Device;
 
 /// The device as a user writes it: `auto`, `cpu` or `cuda:N`.
@@ -90,6 +90,27 @@ fn load_cuda() -> Result<(), String> {
     // SAFETY: libtorch's own library, whose initialisers register its CUDA kernels; never unloaded.
     let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
     library.map(std::mem::forget).map_err(|e| format!("libtorch_cuda.so cannot be loaded ({e})"))
+}
+
+/// How often an idle thread of libgomp looks for work before it sleeps: some microseconds.
+const SPINS: &str = "1000";
+
+/// Lets libtorch's idle threads sleep soon, so that the program does not waste the cores that it shares with others: for the very
+/// start of `main`, before any thread is made.
+///
+/// libgomp, whose threads run libtorch's loops, spins for long at every barrier: beside two busy programs on two cores small work
+/// takes many times as long as alone. It reads its settings when it is loaded, so the program starts itself anew in the same process
+/// (same arguments, same process number) with `GOMP_SPINCOUNT=1000`. Where `OMP_WAIT_POLICY` or `GOMP_SPINCOUNT` is set already, the
+/// user has chosen, and nothing happens; nor where the program's file cannot be started again.
+pub fn limit_spinning() {
+    let chosen =
+        ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"].into_iter().any(|name| std::env::var_os(name).is_some());
+    let Some(program) = std::env::current_exe().ok().filter(|_| !chosen) else { return };
+    let mut words = std::env::args_os();
+    let mut command = std::process::Command::new(&program);
+    command.arg0(words.next().unwrap_or_else(|| program.into_os_string())).args(words);
+    // Returns only where it failed.
+    drop(command.env("GOMP_SPINCOUNT", SPINS).exec());
 }
 
 /// What [`prepare_process`] was given; 0 stands for one for every core.

@@ -55,8 +55,8 @@ pub trait Method: 'static {
     fn prepare(settings: &Self::Settings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared>;
 }
 
-/// What a method learns from before it can reconstruct, in the order in which a table lets its methods learn: what only looks at its
-/// material says first what is wrong with it.
+/// What a method learns from before it can reconstruct. What comes before [`Learns::Pairs`] only looks at its material: a table lets it
+/// learn first, since it says what is wrong with that, and the others when their rows' turn comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Learns {
     /// Nothing.

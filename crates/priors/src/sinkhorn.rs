@@ -136,10 +136,12 @@ impl SinkhornPatchPrior {
     /// # Errors
     /// Those of that function.
     pub fn with_pixel_weights(mut self, pixel_weights: &Tensor) -> Result<Self> {
-        let all = self.multiscale.patch_weights(pixel_weights)?;
+        let all = self.multiscale.patch_weights(pixel_weights, &self.multiscale.offsets(false))?;
         let state = self.state.get_mut();
         state.solved = None;
-        state.scales.iter_mut().zip(all).for_each(|(scale, weights)| scale.weights = Some(weights));
+        state.scales.iter_mut().zip(all).for_each(|(scale, of_grids)| {
+            scale.weights = of_grids.into_iter().next();
+        });
         Ok(self)
     }
 

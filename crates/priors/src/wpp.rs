@@ -49,7 +49,8 @@ use tch::{Kind, Tensor};
 ///
 /// # One function between two refreshes
 /// Every evaluation solves the dual problem for its image, starting from the potentials that
-/// [`refresh`](Regularizer::refresh) has fixed: zero at first, those of the last evaluation after a refresh.
+/// [`refresh`](Regularizer::refresh) has fixed: zero at first, those of the last evaluation after a refresh. A refresh also gives
+/// the turn to the next grid of patches, where they are [shuffled](WppSettings::shuffled).
 /// So the value depends on `x` alone until the next refresh (with [`DualMethod::Converge`] up to the gap, since the index
 /// over the patches keeps the order that the first image gave it), and a solver that refreshes before every step
 /// starts each step where the last one ended. The last solution is kept: the same `x` again costs no second
@@ -90,6 +91,8 @@ use tch::{Kind, Tensor};
 pub struct WassersteinPatchPrior {
     multiscale: Multiscale,
     settings: WppSettings,
+    /// Orders the grids of patches.
+    seed: Seed,
     /// Whether libtorch searches in main memory, too.
     always_tensors: bool,
     evaluations: Cell<usize>,
@@ -113,7 +116,7 @@ struct State {
 impl WassersteinPatchPrior {
     /// The prior on images (or volumes) of `size`, `[B, C, H, W]` or `[B, C, D, H, W]`, with patches from all
     /// `references` together, each of any size and batch but the same channels and number of axes. `seed`
-    /// draws random reference patches, for each scale anew.
+    /// draws random reference patches, for each scale anew, and shuffles the grids of patches.
     ///
     /// # Zero-shot
     /// Without a reference the observation of a superresolution can stand in for it, where patches of `p` pixels look alike at both
@@ -127,13 +130,15 @@ impl WassersteinPatchPrior {
     /// finite, or a setting is out of range.
     pub fn new(size: &[i64], references: &[&Tensor], settings: &WppSettings, seed: Seed) -> Result<Self> {
         let (multiscale, references) = Multiscale::with_references(size, references, settings, seed)?;
-        let scales = references.iter().enumerate().map(|(l, references)| {
-            Scale::new(&Multiscale::name(l), multiscale.patches, references, settings.dual)
+        let offsets = multiscale.offsets(settings.shuffled);
+        let scales = references.iter().zip(&offsets).enumerate().map(|(l, (references, offsets))| {
+            Scale::new(&Multiscale::name(l), (multiscale.patches, offsets), references, settings.dual)
         });
         let state = RefCell::new(State { scales: scales.collect::<Result<_>>()?, solved: None });
         Ok(Self {
             multiscale,
             settings: settings.clone(),
+            seed,
             always_tensors: false,
             evaluations: Cell::new(0),
             state,
@@ -151,7 +156,8 @@ impl WassersteinPatchPrior {
     /// [`Error::Shape`] where the weights are not `[H, W]` or `[D, H, W]`, [`Error::Value`] where some are
     /// negative or not finite, or all patches of a scale have weight 0.
     pub fn with_pixel_weights(mut self, pixel_weights: &Tensor) -> Result<Self> {
-        let all = self.multiscale.patch_weights(pixel_weights)?;
+        let offsets = self.multiscale.offsets(self.settings.shuffled);
+        let all = self.multiscale.patch_weights(pixel_weights, &offsets)?;
         let state = self.state.get_mut();
         state.solved = None;
         state.scales.iter_mut().zip(all).for_each(|(scale, weights)| scale.set_weights(weights));
@@ -183,11 +189,13 @@ impl WassersteinPatchPrior {
         let settings = WppSettings { scales, stride, dual, scale_weights, ..self.settings.clone() };
         let multiscale = Multiscale::new(size, &settings)?;
         let shared = self.state.borrow();
-        let of_scales = shared.scales.iter().take(scales as usize);
-        let of_scales = of_scales.map(|scale| scale.of_other_images(multiscale.patches, dual));
+        let offsets = multiscale.offsets(settings.shuffled);
+        let of_scales = shared.scales.iter().zip(&offsets);
+        let of_scales =
+            of_scales.map(|(scale, offsets)| scale.of_other_images((multiscale.patches, offsets), dual));
         let state = RefCell::new(State { scales: of_scales.collect::<Result<_>>()?, solved: None });
-        let always_tensors = self.always_tensors;
-        Ok(Self { multiscale, settings, always_tensors, evaluations: Cell::new(0), state })
+        let Self { seed, always_tensors, .. } = *self;
+        Ok(Self { multiscale, settings, seed, always_tensors, evaluations: Cell::new(0), state })
     }
 
     /// What all dual problems have cost so far: c-transforms of all patches of a scale, over all scales. It goes on over
@@ -215,7 +223,7 @@ impl WassersteinPatchPrior {
 
     /// The potentials that the last evaluation found, one list for each scale: what a checkpoint keeps.
     pub fn potentials(&self) -> Vec<Vec<f64>> {
-        self.state.borrow().scales.iter().map(|scale| scale.dual.potential().to_vec()).collect()
+        self.state.borrow().scales.iter().map(|scale| scale.potential().to_vec()).collect()
     }
 
     /// Starts the next evaluations from these potentials.
@@ -229,11 +237,9 @@ impl WassersteinPatchPrior {
             let expected = format!("{}, one for each scale", state.scales.len());
             return Err(Error::value("number of potentials", expected, potentials.len()));
         }
-        let started = state.scales.iter().zip(potentials).map(|(scale, psi)| scale.with_potential(psi));
-        let started = started.collect::<Result<Vec<_>>>()?;
+        state.scales.iter().zip(potentials).try_for_each(|(scale, psi)| scale.check_potential(psi))?;
         state.solved = None;
-        state.scales.iter_mut().zip(started).for_each(|(scale, dual)| scale.start_from(dual));
-        Ok(())
+        state.scales.iter_mut().zip(potentials).try_for_each(|(scale, psi)| scale.start_from(psi))
     }
 
     /// The bound `sum_l w_l H(psi_l, x)` at the potentials found last, as a regularizer of its own.
@@ -284,11 +290,17 @@ impl Regularizer for WassersteinPatchPrior {
         self.with_gradient(x, Potentials::Sought)
     }
 
-    fn refresh(&mut self, _step: u64) -> Result<()> {
+    fn refresh(&mut self, step: u64) -> Result<()> {
         let state = self.state.get_mut();
         state.solved = None;
-        state.scales.iter_mut().for_each(Scale::advance);
-        Ok(())
+        state.scales.iter_mut().enumerate().try_for_each(|(l, scale)| {
+            let grids = scale.grids() as u64;
+            if grids == 1 {
+                return scale.advance(0);
+            }
+            let stream = &mut self.seed.derive("grids of patches", l as u64).at("order", step / grids);
+            scale.advance(stream.permutation(grids as usize)[(step % grids) as usize] as usize)
+        })
     }
 
     /// The potentials, `potential.0` for the finest scale and so on.

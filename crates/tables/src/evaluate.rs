@@ -10,22 +10,25 @@ use crate::calibration_plot;
 use crate::data::DataSource;
 use crate::experiment::{Data, EvaluationSet, Experiment, LearnsFrom, Observations, Profile, RowSpec};
 use crate::options::RunOptions;
-use crate::outcome::{ExperimentOutcome, ReportImage, ScoredImage, UncertaintyMap};
+use crate::outcome::{ExperimentOutcome, ReportImage, ScoredImage, TableRow, UncertaintyMap};
 use crate::report::{Facts, how};
+use crate::table;
 use row_scores::{RowScores, Scorer};
 use scene_run::{Observed, SceneRun, no_room};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result};
 use smalti_methods::estimate::{ExtraImage, Metrics, Placement};
 use smalti_methods::{
-    Estimate, InverseProblem, Learned, ObservedImage, Prepared, Range, Reconstructor, Region, Run, Start,
-    StartKind, TrainingData,
+    Estimate, InverseProblem, Learned, Learns, ObservedImage, Prepared, Range, Reconstructor, Region, Run,
+    Start, StartKind, TrainingData,
 };
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
-/// Lets all methods learn that learn from references, then runs the sets of `profile`. An image that stands in several sets is
-/// observed with the same noise and reconstructed once.
+/// Runs the sets of `profile`: row after row, each on all images of the set, so that results come as they are made. An image that
+/// stands in several sets is observed with the same noise and reconstructed once.
+///
+/// What is wrong with an image or a reference, and a file of weights that is missing, is said before the first training.
 ///
 /// # Errors
 /// What loading, observing and the methods meet.
@@ -33,34 +36,37 @@ pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result
     let run = options.to_run();
     let stages = (0..profile.scenes.len()).map(|i| SceneRun::new(i, profile, data, &run));
     let stages: Vec<SceneRun<'_>> = stages.collect::<Result<_>>()?;
-    let prepared = prepare(profile, &stages)?;
-    let table = Table { profile, data, stages, prepared };
+    check(profile, &stages)?;
+    let seen = |stage: &SceneRun<'_>| profile.sets.iter().any(|set| set.scene == stage.number);
+    let materials =
+        stages.iter().map(|stage| if seen(stage) { stage.material() } else { Ok(stage.no_material()) });
+    let materials: Vec<TrainingData<'_>> = materials.collect::<Result<_>>()?;
+    let learned = profile.scenes.iter().map(|_| BTreeMap::new()).collect();
+    let mut table = Table { profile, data, stages: &stages, materials: &materials, learned };
+    for row in profile.used(None) {
+        table.learn_what_needs_no_training(row)?;
+    }
     let mut outcome = ExperimentOutcome::default();
     for set in &profile.sets {
         table.evaluate(set, &mut outcome)?;
     }
-    let prepared = table.prepared.iter().flat_map(BTreeMap::values);
-    outcome.curve = prepared.filter_map(|prepared| learned(prepared)?.curve.clone()).next();
+    let learned = table.learned.iter().flat_map(BTreeMap::values);
+    outcome.curve = learned.filter_map(|prepared| learned_by(prepared)?.curve.clone()).next();
     outcome.run = Some(run);
     Ok(outcome)
 }
 
-/// What the rows of every scene learn. What is wrong with any image, or a file of weights that is missing, is said before the first
-/// training.
-fn prepare(profile: &Profile, stages: &[SceneRun<'_>]) -> Result<Vec<BTreeMap<String, Prepared>>> {
+/// What is wrong with any image, or a file of weights that is missing.
+fn check(profile: &Profile, stages: &[SceneRun<'_>]) -> Result<()> {
     for row in profile.used(None) {
         for (_, file) in row.settings.files() {
             std::fs::File::open(&file).map_err(|e| Error::file(file.as_ref(), "reading", e))?;
         }
     }
-    for set in &profile.sets {
+    profile.sets.iter().try_for_each(|set| {
         let stage = &stages[set.scene];
-        stage.check(&stage.images(set)?, &profile.rows)?;
-    }
-    let seen = |stage: &SceneRun<'_>| profile.sets.iter().any(|set| set.scene == stage.number);
-    let material = |stage| if seen(stage) { stage.material() } else { Ok(stage.no_material()) };
-    let materials: Vec<TrainingData<'_>> = stages.iter().map(material).collect::<Result<_>>()?;
-    stages.iter().zip(&materials).map(|(stage, material)| stage.prepare(profile, material)).collect()
+        stage.check(&stage.images(set)?, &profile.rows)
+    })
 }
 
 /// What a table is made with.
@@ -68,12 +74,39 @@ struct Table<'a> {
     profile: &'a Profile,
     data: &'a DataSource,
     /// By scenes.
-    stages: Vec<SceneRun<'a>>,
-    /// What the rows of every scene learned.
-    prepared: Vec<BTreeMap<String, Prepared>>,
+    stages: &'a [SceneRun<'a>],
+    /// What the rows of every scene learn from.
+    materials: &'a [TrainingData<'a>],
+    /// What the rows of every scene have learned so far.
+    learned: Vec<BTreeMap<String, Prepared>>,
 }
 
 impl Table<'_> {
+    /// Lets a row learn in every scene that has it, where that takes no training: it says soon what is wrong with the references.
+    fn learn_what_needs_no_training(&mut self, row: &RowSpec) -> Result<()> {
+        if row.method.learns > Learns::Patches {
+            return Ok(());
+        }
+        let scenes = (0..self.stages.len())
+            .filter(|&scene| self.profile.used(Some(scene)).iter().any(|used| used.key == row.key));
+        scenes.collect::<Vec<_>>().into_iter().try_for_each(|scene| self.learn(row, scene))
+    }
+
+    /// Lets a row of a scene learn, and those that it starts from, unless they have.
+    fn learn(&mut self, row: &RowSpec, scene: usize) -> Result<()> {
+        if let Some(before) = row.start.as_ref().and_then(|key| self.profile.rows.get(key)) {
+            self.learn(before, scene)?;
+        }
+        if row.learns_from != LearnsFrom::References || self.learned[scene].contains_key(&row.key) {
+            return Ok(());
+        }
+        let run = &self.stages[scene].run;
+        run.check()?;
+        let prepared = row.settings.prepare(&self.materials[scene], &run.for_row(&row.key))?;
+        self.learned[scene].insert(row.key.clone(), prepared);
+        Ok(())
+    }
+
     /// The estimate of a row for an image, or why there is none. The problem is as it was afterwards.
     fn estimate(
         &self,
@@ -85,7 +118,7 @@ impl Table<'_> {
         stage.run.check()?;
         let mut own = None;
         let prepared = match row.learns_from {
-            LearnsFrom::References => self.prepared[stage.number].get(&row.key),
+            LearnsFrom::References => self.learned[stage.number].get(&row.key),
             LearnsFrom::Observation => {
                 let surroundings = image.seen.surroundings.iter();
                 let references =
@@ -138,83 +171,130 @@ impl Table<'_> {
         Ok(Ok(Done { estimate, identity, assessed, note, own }))
     }
 
-    fn evaluate(&self, set: &EvaluationSet, outcome: &mut ExperimentOutcome) -> Result<()> {
+    fn evaluate(&mut self, set: &EvaluationSet, outcome: &mut ExperimentOutcome) -> Result<()> {
         let stage = &self.stages[set.scene];
         let images = stage.images(set)?;
-        let specs: Vec<&RowSpec> = set.methods.iter().filter_map(|key| self.profile.rows.get(key)).collect();
-        let mut rows: Vec<RowScores> =
-            specs.iter().map(|row| RowScores::of(row, &self.profile.rows)).collect();
-        let mut regions: Vec<Region> = Vec::new();
+        let mut posed = Vec::new();
         for i in 0..images.names.len() {
             let image = stage.observe(&images, i)?;
-            regions = stage.instrument.regions(image.domain);
-            let mut problem = stage.pose(&images, &image)?;
-            let (truth, instrument) = (image.seen.truth.shallow_clone(), stage.instrument.as_ref());
-            let judge = Scorer { instrument, regions: &regions, truth: &truth };
-            let mut results = Vec::new();
-            let mut maps = Vec::new();
-            for (row, column) in specs.iter().zip(&mut rows) {
-                let done = match self.estimate(row, stage, &image, &mut problem)? {
-                    Ok(done) => done,
-                    Err(why) => {
-                        column.notes.push(why);
-                        continue;
-                    }
-                };
-                column.own = done.own;
-                let mut said = vec![done.note, done.estimate.note.clone()];
-                let mut estimate = done.estimate;
-                if let Some(draws) = estimate.draws.take() {
-                    let draws = instrument.scored_part(&draws.f_to_device(truth.device())?)?;
-                    let truth = instrument.scored_part(&truth)?;
-                    let (note, mut plot) = calibration_plot::note_and_curve(&truth, &draws)?;
-                    said.push(note);
-                    plot.caption = format!("{}; {}", image.name, plot.caption);
-                    estimate.plots.push(plot);
-                }
-                column.say(said);
-                let others = std::mem::take(&mut estimate.others);
-                let (before, after): (Vec<ExtraImage>, Vec<ExtraImage>) =
-                    others.into_iter().partition(|other| other.place == Placement::Before);
-                for other in before {
-                    results.push(column.other(other, &judge)?);
-                }
-                estimate.figures.extend(done.assessed);
-                let made = (estimate.image, estimate.seconds);
-                let restored = column.estimate(&row.title, made, estimate.figures, &judge)?;
-                let ScoredImage { title, psnr, ssim, .. } = &restored;
-                tracing::info!("{}: {title} {psnr:.2} dB, SSIM {ssim:.3}", image.name);
-                results.push(restored);
-                for other in after {
-                    results.push(column.other(other, &judge)?);
-                }
-                let own =
-                    |map: UncertaintyMap| UncertaintyMap { key: format!("{}-{}", row.key, map.key), ..map };
-                maps.extend(estimate.maps.into_iter().map(own));
-                outcome.plots.extend(estimate.plots);
-            }
-            // Volumes are not shown.
-            if i < set.show && image.domain.depth.is_none() {
-                let image = Observed { name: stage.called(&image.name), ..image };
-                outcome.show(shown(&problem, image, &judge, results, maps));
-            }
+            let problem = stage.pose(&images, &image)?;
+            let regions = stage.instrument.regions(image.domain);
+            posed.push(Posed { image, problem, regions, results: Vec::new(), maps: Vec::new() });
         }
+        let label = stage.label(&images)?;
+        let parts = posed.last().map_or(&[][..], |posed| &posed.regions);
+        let parts: Vec<String> = parts
+            .iter()
+            .map(
+                |part| if part.label.is_empty() { label.clone() } else { format!("{label}, {}", part.label) },
+            )
+            .collect();
         // Published figures stand beside figures by the published protocol, on published data only.
         let comparable =
             !matches!(self.data, DataSource::Synthetic) && stage.instrument.is_published_protocol();
-        let label = stage.label(&images)?;
-        for (k, region) in regions.iter().enumerate() {
-            let label =
-                if region.label.is_empty() { label.clone() } else { format!("{label}, {}", region.label) };
-            for (row, column) in specs.iter().zip(&rows) {
-                let summary = match self.prepared[set.scene].get(&row.key).or(column.own.as_ref()) {
-                    Some(Prepared::Ready(reconstructor)) => reconstructor.summary(&column.figures),
-                    _ => String::new(),
-                };
-                outcome.rows.extend(column.rows((row, &summary), (k, &label), set, comparable));
+        let rows = set.methods.iter().filter_map(|key| self.profile.rows.get(key));
+        let mut of_parts: Vec<Vec<TableRow>> = parts.iter().map(|_| Vec::new()).collect();
+        for row in rows {
+            self.learn(row, set.scene)?;
+            let mut scores = RowScores::of(row, &self.profile.rows);
+            for posed in &mut posed {
+                self.score(row, stage, posed, &mut scores, outcome)?;
+            }
+            let summary = match self.learned[set.scene].get(&row.key).or(scores.own.as_ref()) {
+                Some(Prepared::Ready(reconstructor)) => reconstructor.summary(&scores.figures),
+                _ => String::new(),
+            };
+            for (k, part) in parts.iter().enumerate() {
+                let made = scores.rows((row, &summary), (k, part), set, comparable);
+                made.iter().for_each(|row| tracing::info!("{}", table::line(row)));
+                of_parts[k].extend(made);
             }
         }
+        outcome.rows.extend(of_parts.into_iter().flatten());
+        // Volumes are not shown.
+        let shown = posed.into_iter().take(set.show).filter(|posed| posed.image.domain.depth.is_none());
+        shown.for_each(|posed| outcome.show(posed.shown(stage)));
         Ok(())
+    }
+
+    /// Runs a row on an image, and adds what comes of it to the image, the row and the outcome.
+    fn score(
+        &self,
+        row: &RowSpec,
+        stage: &SceneRun<'_>,
+        posed: &mut Posed,
+        scores: &mut RowScores,
+        outcome: &mut ExperimentOutcome,
+    ) -> Result<()> {
+        let Posed { image, problem, regions, results, maps } = posed;
+        let done = match self.estimate(row, stage, image, problem)? {
+            Ok(done) => done,
+            Err(why) => {
+                scores.notes.push(why);
+                return Ok(());
+            }
+        };
+        let (truth, instrument) = (&image.seen.truth, stage.instrument.as_ref());
+        let judge = Scorer { instrument, regions: &*regions, truth };
+        scores.own = done.own;
+        let mut said = vec![done.note, done.estimate.note.clone()];
+        let mut estimate = done.estimate;
+        if let Some(draws) = estimate.draws.take() {
+            let draws = instrument.scored_part(&draws.f_to_device(truth.device())?)?;
+            let truth = instrument.scored_part(truth)?;
+            let (note, mut plot) = calibration_plot::note_and_curve(&truth, &draws)?;
+            said.push(note);
+            plot.caption = format!("{}; {}", image.name, plot.caption);
+            estimate.plots.push(plot);
+        }
+        scores.say(said);
+        let others = std::mem::take(&mut estimate.others);
+        let (before, after): (Vec<ExtraImage>, Vec<ExtraImage>) =
+            others.into_iter().partition(|other| other.place == Placement::Before);
+        for other in before {
+            results.push(scores.other(other, &judge)?);
+        }
+        estimate.figures.extend(done.assessed);
+        let made = (estimate.image, estimate.seconds);
+        let restored = scores.estimate(&row.title, made, estimate.figures, &judge)?;
+        let ScoredImage { title, psnr, ssim, .. } = &restored;
+        tracing::info!("{}: {title} {psnr:.2} dB, SSIM {ssim:.3}", image.name);
+        results.push(restored);
+        for other in after {
+            results.push(scores.other(other, &judge)?);
+        }
+        let own = |map: UncertaintyMap| UncertaintyMap { key: format!("{}-{}", row.key, map.key), ..map };
+        maps.extend(estimate.maps.into_iter().map(own));
+        outcome.plots.extend(estimate.plots);
+        Ok(())
+    }
+}
+
+/// An image of a set with its problem, and what the rows have made of it.
+struct Posed {
+    image: Observed,
+    problem: InverseProblem,
+    regions: Vec<Region>,
+    results: Vec<ScoredImage>,
+    maps: Vec<UncertaintyMap>,
+}
+
+impl Posed {
+    /// The image for the report.
+    fn shown(self, stage: &SceneRun<'_>) -> ReportImage {
+        let Self { image, problem, regions, results, maps } = self;
+        let Observed { name, seen, domain } = image;
+        let ObservedImage { truth, observation, .. } = seen;
+        // Observations that are images are shown, too.
+        let pictured = stage.instrument.observation_is_an_image();
+        let observation = problem.grid.filter(|_| pictured).map(|grid| (observation, grid));
+        let scored = match regions.last().map(|region| &region.axes[..]) {
+            Some(&[rows, columns]) => [rows, columns],
+            _ => [(0, domain.height), (0, domain.width)],
+        };
+        let Range { low, high, .. } = problem.range;
+        let name = stage.called(&name);
+        ReportImage { name, truth, observation, window: [low, high], scored, results, maps }
     }
 }
 
@@ -236,28 +316,7 @@ fn reconstruct(
     estimate.to(run.device)
 }
 
-/// An image for the report.
-fn shown(
-    problem: &InverseProblem,
-    image: Observed,
-    judge: &Scorer<'_>,
-    results: Vec<ScoredImage>,
-    maps: Vec<UncertaintyMap>,
-) -> ReportImage {
-    let Observed { name, seen, domain } = image;
-    let ObservedImage { truth, observation, .. } = seen;
-    // Observations that are images are shown, too.
-    let pictured = judge.instrument.observation_is_an_image();
-    let observation = problem.grid.filter(|_| pictured).map(|grid| (observation, grid));
-    let scored = match judge.regions.last().map(|region| &region.axes[..]) {
-        Some(&[rows, columns]) => [rows, columns],
-        _ => [(0, domain.height), (0, domain.width)],
-    };
-    let Range { low, high, .. } = problem.range;
-    ReportImage { name, truth, observation, window: [low, high], scored, results, maps }
-}
-
-fn learned(prepared: &Prepared) -> Option<&Learned> {
+fn learned_by(prepared: &Prepared) -> Option<&Learned> {
     match prepared {
         Prepared::Ready(reconstructor) => reconstructor.learned(),
         Prepared::Missing(_) => None,

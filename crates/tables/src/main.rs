@@ -1,7 +1,7 @@
 //! `smalti-tables`: runs experiments and writes their tables.
 
 use clap::Parser;
-use smalti_base::device::prepare_process;
+use smalti_base::device::{limit_spinning, prepare_process};
 use smalti_base::{DeviceChoice, Error, Seed};
 use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
@@ -58,6 +58,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    limit_spinning();
     let arguments = Arguments::parse();
     log();
     match reproduce(&arguments) {

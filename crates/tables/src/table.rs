@@ -115,6 +115,13 @@ pub fn terminal(rows: &[TableRow]) -> String {
     text
 }
 
+/// A row of an experiment with images as one line, as soon as it is known.
+pub fn line(row: &TableRow) -> String {
+    let TableRow { title, images, ours, .. } = row;
+    let over = if *images == 1 { row.data.clone() } else { format!("{images} images") };
+    format!("{title}, {over}: PSNR {} dB, SSIM {}", figure(ours.psnr, 2), figure(ours.ssim, 3))
+}
+
 /// The cells that readers see; columns that no row fills are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableCells {

@@ -42,6 +42,11 @@ pub struct WppMapSettings {
     /// Distance of neighbouring patches of the image in pixels, on every scale; 1 takes all patches; 1 to 64.
     #[garde(range(min = 1, max = 64))]
     pub stride: i64,
+    /// Whether these patches start at another pixel in each iteration: the `stride^2` (`stride^3`) offsets in random order, so that
+    /// every patch takes part equally often; not where not given.
+    #[serde(default)]
+    #[garde(skip)]
+    pub shuffled: bool,
     /// Weight of the distance.
     #[garde(dive)]
     pub weight: Weight,
@@ -166,11 +171,12 @@ impl Method for Wpp {
         };
         let identity = data_hash(&references)?;
         let seed = run.seed.derive("WPP", 0);
-        let &WppMapSettings { patch_size, references: count, scales, dual, .. } = settings;
+        let &WppMapSettings { patch_size, references: count, scales, shuffled, dual, .. } = settings;
         let wanted = WppSettings::hertrich_2022()
             .with_patch_size(patch_size)
             .with_references(ReferencePatches::Random(count as usize))
             .with_scales(scales)
+            .with_shuffled(shuffled)
             .with_dual(dual.into());
         // Says what is wrong with the references before anything is computed. Images of other sizes share its reference patches.
         let prior = WassersteinPatchPrior::new(&first.size(), &references, &wanted, seed)?;

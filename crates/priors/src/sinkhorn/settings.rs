@@ -7,7 +7,7 @@ use smalti_kernels::transport::SinkhornMethod;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SinkhornSettings {
-    /// Which patches are compared on which scales. The solver in it ([`WppSettings::dual`]) is not used.
+    /// Which patches are compared on which scales. The solver in it ([`WppSettings::dual`]) is not used, nor whether they are shuffled.
     pub patches: WppSettings,
     /// So many patches of the image (of those with weight) at distinct random positions, on every scale and anew at every
     /// refresh, or all where there are no more; none: all.

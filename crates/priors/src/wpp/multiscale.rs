@@ -1,7 +1,7 @@
 //! What all priors on distributions of patches share: scales, patches, their references and weights.
 
 use super::{
-    patches::{Patches, detached, ready},
+    patches::{Patches, behind, detached, ready},
     pyramid::Pyramid,
     settings::WppSettings,
     weights,
@@ -98,8 +98,22 @@ impl Multiscale {
         format!("image on scale {scale}")
     }
 
-    /// The weights of the patches of every scale for `[H, W]` or `[D, H, W]` weights of the pixels.
-    pub(crate) fn patch_weights(&self, pixel_weights: &Tensor) -> Result<Vec<Vec<f64>>> {
+    /// The offsets of the grids of patches on every scale: all that the stride has, or only the first one.
+    pub(crate) fn offsets(&self, all: bool) -> Vec<Vec<Vec<i64>>> {
+        let of_scale = |space: &Space| {
+            let mut offsets = self.patches.offsets(*space);
+            offsets.truncate(if all { offsets.len() } else { 1 });
+            offsets
+        };
+        self.pyramid.spaces().iter().map(of_scale).collect()
+    }
+
+    /// The weights of the patches of every scale, at each of its `offsets`, for `[H, W]` or `[D, H, W]` weights of the pixels.
+    pub(crate) fn patch_weights(
+        &self,
+        pixel_weights: &Tensor,
+        offsets: &[Vec<Vec<i64>>],
+    ) -> Result<Vec<Vec<Vec<f64>>>> {
         let spatial = &self.size[2..];
         if pixel_weights.size() != spatial {
             return Err(Error::shape("weights of the pixels", spatial, pixel_weights.size()));
@@ -114,9 +128,12 @@ impl Multiscale {
         let plane = self.pyramid.spaces()[0].batch(1);
         let images = self.pyramid.apply(&weights.f_expand(plane, false)?.f_contiguous()?)?;
         let patches = Patches { centred: false, ..self.patches };
-        let of_scale = images.iter().enumerate().map(|(l, image)| {
-            let rows = patches.rows(&format!("weights on scale {l}"), image)?;
-            weights::of_patches(&rows, self.size[0] as usize, l)
+        let of_scale = images.iter().zip(offsets).enumerate().map(|(l, (image, offsets))| {
+            let of_grid = offsets.iter().map(|offset| {
+                let rows = patches.rows(&format!("weights on scale {l}"), &behind(image, offset)?)?;
+                weights::of_patches(&rows, self.size[0] as usize, l)
+            });
+            of_grid.collect()
         });
         of_scale.collect()
     }

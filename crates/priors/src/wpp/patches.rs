@@ -51,6 +51,18 @@ impl Patches {
         Ok((all.at(&positions).map_err(refused(what))?, positions))
     }
 
+    /// The offsets of the grids that together have every patch of images of `space` once: `stride` along every axis, fewer where
+    /// there are fewer patches.
+    pub(crate) fn offsets(self, space: Space) -> Vec<Vec<i64>> {
+        space.axes().iter().fold(vec![Vec::new()], |offsets, &n| {
+            let along = 0..self.stride.min(n - self.size + 1).max(1);
+            let longer = |offset: &Vec<i64>| {
+                along.clone().map(|first| [&offset[..], &[first]].concat()).collect::<Vec<_>>()
+            };
+            offsets.iter().flat_map(longer).collect()
+        })
+    }
+
     /// Checks that images of `space` have a patch.
     pub(crate) fn check_fit(self, what: &str, space: Space) -> Result<()> {
         let extents = space.axes();
@@ -98,6 +110,15 @@ impl Patches {
         }
         Rows::dense(matrix, dim).map_err(refused(what))
     }
+}
+
+/// The image from the pixel `offset` on.
+pub(crate) fn behind(image: &Tensor, offset: &[i64]) -> Result<Tensor> {
+    let mut seen = image.shallow_clone();
+    for (axis, (&first, &n)) in offset.iter().zip(&image.size()[2..]).enumerate() {
+        seen = seen.f_narrow(axis as i64 + 2, first, n - first)?;
+    }
+    Ok(seen)
 }
 
 /// Images ready for the kernels: [`detached`], in main memory.

@@ -2,7 +2,7 @@
 
 use super::{
     multiscale::Place,
-    patches::{Patches, refused},
+    patches::{Patches, behind, refused},
     tensors::{self, Masses, TensorReferences},
 };
 use smalti_base::{Result, parallel::install, slices};
@@ -55,18 +55,28 @@ pub(super) struct Scale {
     name: String,
     patches: Patches,
     references: Arc<References>,
+    /// The grids of patches that take turns, at least one.
+    grids: Vec<Grid>,
+    /// The one whose turn it is.
+    turn: usize,
+    /// At the last image.
+    pub(super) solution: Option<Found>,
+}
+
+/// The patches at one offset, and what is known of them.
+struct Grid {
+    /// The first pixel of the first patch along every axis.
+    offset: Vec<i64>,
     /// None before the first image that the kernels look at.
     queries: Option<Queries>,
     /// None before the first image that libtorch looks at.
     on_device: Option<OnDevice>,
-    /// Of the queries, with sum 1; none: all the same.
+    /// Of the patches, with sum 1; none: all the same.
     weights: Option<Vec<f64>>,
     /// What every solution until the next refresh starts from.
     start: DualSolver,
     /// With the potential of the last solution.
-    pub(super) dual: DualSolver,
-    /// At the last image.
-    pub(super) solution: Option<Found>,
+    dual: DualSolver,
 }
 
 /// References and weights on the device of the images, in their dtype.
@@ -93,59 +103,92 @@ enum Winners {
 }
 
 impl Scale {
-    pub(super) fn new(name: &str, patches: Patches, references: &Rows, dual: DualMethod) -> Result<Self> {
+    /// The patches of the image at these `offsets`, which are those of [`Patches::offsets`] or the first of them.
+    pub(super) fn new(
+        name: &str,
+        (patches, offsets): (Patches, &[Vec<i64>]),
+        references: &Rows,
+        dual: DualMethod,
+    ) -> Result<Self> {
         let references = install(|| References::new(references))?.map_err(refused(name))?;
-        Self::sharing(name, patches, Arc::new(references), dual)
+        Self::sharing(name, (patches, offsets), Arc::new(references), dual)
     }
 
     /// The same with reference patches that others have, too.
-    fn sharing(name: &str, patches: Patches, references: Arc<References>, dual: DualMethod) -> Result<Self> {
+    fn sharing(
+        name: &str,
+        (patches, offsets): (Patches, &[Vec<i64>]),
+        references: Arc<References>,
+        dual: DualMethod,
+    ) -> Result<Self> {
         let dual = DualSolver::new(&references, dual).map_err(refused(name))?;
-        Ok(Self {
-            name: name.to_owned(),
-            patches,
-            references,
+        let grid = |offset: &Vec<i64>| Grid {
+            offset: offset.clone(),
             queries: None,
             on_device: None,
             weights: None,
             start: dual.clone(),
-            dual,
-            solution: None,
-        })
+            dual: dual.clone(),
+        };
+        let grids = offsets.iter().map(grid).collect();
+        Ok(Self { name: name.to_owned(), patches, references, grids, turn: 0, solution: None })
     }
 
-    /// The scale of images of another size, whose patches lie as `patches` says: with the same reference patches and a new dual problem.
-    pub(super) fn of_other_images(&self, patches: Patches, dual: DualMethod) -> Result<Self> {
-        Self::sharing(&self.name, patches, Arc::clone(&self.references), dual)
+    /// The scale of images of another size, whose patches lie as `patches` and `offsets` say: with the same reference patches and a
+    /// new dual problem.
+    pub(super) fn of_other_images(
+        &self,
+        (patches, offsets): (Patches, &[Vec<i64>]),
+        dual: DualMethod,
+    ) -> Result<Self> {
+        Self::sharing(&self.name, (patches, offsets), Arc::clone(&self.references), dual)
     }
 
     pub(super) fn references(&self) -> &References {
         &self.references
     }
 
-    /// The next solutions start from the last one.
-    pub(super) fn advance(&mut self) {
-        self.start = self.dual.clone();
+    fn grid(&self) -> &Grid {
+        &self.grids[self.turn]
     }
 
-    /// The solver with another potential.
-    pub(super) fn with_potential(&self, psi: &[f64]) -> Result<DualSolver> {
-        let mut dual = self.dual.clone();
-        dual.set_potential(psi).map_err(refused(&self.name))?;
-        Ok(dual)
+    /// The number of grids that take turns.
+    pub(super) fn grids(&self) -> usize {
+        self.grids.len()
     }
 
-    /// The next solutions start from the potential of this solver.
-    pub(super) fn start_from(&mut self, dual: DualSolver) {
-        self.dual = dual;
-        self.advance();
+    /// The potential of the last solution.
+    pub(super) fn potential(&self) -> &[f64] {
+        self.grid().dual.potential()
+    }
+
+    /// The next solutions are those of the grid of this number, and start from the potential of the last one.
+    pub(super) fn advance(&mut self, turn: usize) -> Result<()> {
+        let psi = self.potential().to_vec();
+        self.turn = turn;
+        self.start_from(&psi)
+    }
+
+    /// The next solutions start from this potential, which then also is that of the last one.
+    pub(super) fn start_from(&mut self, psi: &[f64]) -> Result<()> {
+        let grid = &mut self.grids[self.turn];
+        grid.dual.set_potential(psi).map_err(refused(&self.name))?;
+        grid.start = grid.dual.clone();
         self.solution = None;
+        Ok(())
     }
 
-    /// Takes other weights of the patches, with sum 1.
-    pub(super) fn set_weights(&mut self, weights: Vec<f64>) {
-        self.weights = Some(weights);
-        self.on_device = None;
+    /// Whether the next solutions can start from this potential.
+    pub(super) fn check_potential(&self, psi: &[f64]) -> Result<()> {
+        self.grid().dual.clone().set_potential(psi).map_err(refused(&self.name))
+    }
+
+    /// Takes other weights of the patches, for each grid with sum 1.
+    pub(super) fn set_weights(&mut self, weights: Vec<Vec<f64>>) {
+        for (grid, weights) in self.grids.iter_mut().zip(weights) {
+            grid.weights = Some(weights);
+            grid.on_device = None;
+        }
         self.solution = None;
     }
 
@@ -153,6 +196,7 @@ impl Scale {
     pub(super) fn find(&mut self, image: &Tensor, how: Potentials, search: Search) -> Result<&Found> {
         // What was known holds no longer, also where the image is refused.
         self.solution = None;
+        let image = &behind(image, &self.grid().offset)?;
         let found = match search {
             Search::Kernels => self.by_kernels(image, how)?,
             Search::Tensors { steps, step } => self.by_tensors(image, how, (steps, step))?,
@@ -163,7 +207,8 @@ impl Scale {
     #[allow(unsafe_code)]
     fn by_kernels(&mut self, image: &Tensor, how: Potentials) -> Result<Found> {
         let refused = refused(&self.name);
-        let queries = match &mut self.queries {
+        let Grid { queries, weights, start, dual, .. } = &mut self.grids[self.turn];
+        let queries = match queries {
             Some(queries) => {
                 let pixels = image.f_to_kind(Kind::Float)?.f_contiguous()?;
                 // SAFETY: until `update` is done, which is the last use of the slice, this thread writes into the queries only;
@@ -179,9 +224,8 @@ impl Scale {
         };
         match how {
             Potentials::Sought => {
-                self.dual = self.start.clone();
-                let (dual, weights) = (&mut self.dual, self.weights.as_deref());
-                let found = install(|| dual.solve(queries, weights))?.map_err(&refused)?;
+                dual.clone_from(start);
+                let found = install(|| dual.solve(queries, weights.as_deref()))?.map_err(&refused)?;
                 Ok(Found {
                     value: found.value,
                     upper: found.upper,
@@ -191,11 +235,11 @@ impl Scale {
                 })
             }
             Potentials::Held => {
-                let psi = self.dual.potential();
+                let psi = dual.potential();
                 let transform = install(|| queries.c_transform(psi))?.map_err(&refused)?;
-                let first = match &self.weights {
+                let first = match weights {
                     None => transform.mean(),
-                    Some(weights) => transform.values.iter().zip(weights).map(|(v, w)| v * w).sum(),
+                    Some(weights) => transform.values.iter().zip(&*weights).map(|(v, w)| v * w).sum(),
                 };
                 let value = first + psi.iter().sum::<f64>() / psi.len() as f64;
                 let winners = Winners::Kernels(transform);
@@ -207,22 +251,24 @@ impl Scale {
     fn by_tensors(&mut self, image: &Tensor, how: Potentials, steps: (usize, f64)) -> Result<Found> {
         tensors::check_values(&format!("{}: pixels", self.name), image)?;
         let rows = self.patches.tensor_rows(image)?;
-        let known = self.on_device.take().filter(|known| known.references.are_beside(image));
-        let OnDevice { references, masses } = self.on_device.insert(match known {
+        let known = self.grids[self.turn].on_device.take();
+        let known = match known.filter(|known| known.references.are_beside(image)) {
             Some(known) => known,
             None => OnDevice {
                 references: TensorReferences::new(&self.reference_rows(image)?)?,
-                masses: Masses::new(rows.size()[0], self.weights.as_deref(), image.device())?,
+                masses: Masses::new(rows.size()[0], self.grid().weights.as_deref(), image.device())?,
             },
-        });
+        };
+        let Grid { on_device, start, dual, .. } = &mut self.grids[self.turn];
+        let OnDevice { references, masses } = on_device.insert(known);
         if how == Potentials::Sought {
-            self.dual = self.start.clone();
+            dual.clone_from(start);
         }
-        let psi = Tensor::f_from_slice(self.dual.potential())?.f_to_device(image.device())?;
+        let psi = Tensor::f_from_slice(dual.potential())?.f_to_device(image.device())?;
         let found = tensors::solve(references, masses, &rows, &psi, steps)?;
         if how == Potentials::Sought {
             let psi = Vec::<f64>::try_from(&found.psi.f_to_device(Device::Cpu)?)?;
-            self.dual.set_potential(&psi).map_err(refused(&self.name))?;
+            dual.set_potential(&psi).map_err(refused(&self.name))?;
         }
         let winners = Winners::Tensors(found.winners);
         Ok(Found { value: found.value, upper: None, evaluations: steps.0 + 1, converged: false, winners })
@@ -238,19 +284,24 @@ impl Scale {
     /// The gradient of the value in the pixels of the last image, by Danskin's theorem: float64, of the
     /// image's size and on its device.
     pub(super) fn gradient(&self, image: &Tensor) -> Result<Tensor> {
-        match (self.solution.as_ref().map(|found| &found.winners), &self.queries, &self.on_device) {
+        let Grid { offset, queries, on_device, weights, .. } = self.grid();
+        let seen = behind(image, offset)?;
+        let winners = self.solution.as_ref().map(|found| &found.winners);
+        let of_seen = match (winners, queries, on_device) {
             (Some(Winners::Kernels(transform)), Some(queries), _) => {
-                let weights = self.weights.as_deref();
-                let gradient = install(|| queries.gradient(transform, weights))?;
+                let gradient = install(|| queries.gradient(transform, weights.as_deref()))?;
                 let gradient = gradient.map_err(refused(&self.name))?;
-                Ok(Tensor::f_from_slice(&gradient)?.f_reshape(image.size())?)
+                Tensor::f_from_slice(&gradient)?.f_reshape(seen.size())?
             }
             (Some(Winners::Tensors(winners)), _, Some(OnDevice { references, masses })) => {
-                let rows = self.patches.tensor_rows(image)?;
+                let rows = self.patches.tensor_rows(&seen)?;
                 let gradient = tensors::gradient(references, masses, &rows, winners)?;
-                self.patches.tensor_rows_adjoint(image, &gradient)
+                self.patches.tensor_rows_adjoint(&seen, &gradient)?
             }
-            _ => Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?),
-        }
+            _ => return Ok(image.f_zeros_like()?.f_to_kind(Kind::Double)?),
+        };
+        // Nothing before the first pixel of the first patch.
+        let before: Vec<i64> = offset.iter().rev().flat_map(|&n| [n, 0]).collect();
+        Ok(if before.iter().all(|&n| n == 0) { of_seen } else { of_seen.f_constant_pad_nd(&before)? })
     }
 }

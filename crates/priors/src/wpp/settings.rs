@@ -23,6 +23,10 @@ pub struct WppSettings {
     /// Distance of neighbouring patches of the image along every axis, in pixels of its scale; the first patch
     /// starts at the first pixel. 1 takes all patches. Reference patches are taken from every position.
     pub stride: i64,
+    /// Whether the patches that are `stride` apart start at another pixel after every refresh: the `stride^2` (`stride^3` of volumes)
+    /// offsets take turns in random order, shuffled anew after the last of them, so that every patch takes part equally often. A
+    /// value then is an estimate of that of all patches.
+    pub shuffled: bool,
     /// Whether each patch is compared without its mean, so that brightness does not count.
     pub centred: bool,
     /// The patches that are compared with.
@@ -62,6 +66,7 @@ impl WppSettings {
         Self {
             patch_size: 6,
             stride: 1,
+            shuffled: false,
             centred: false,
             references: ReferencePatches::Random(10_000),
             scales: 2,
@@ -83,6 +88,13 @@ impl WppSettings {
     #[must_use]
     pub fn with_stride(mut self, stride: i64) -> Self {
         self.stride = stride;
+        self
+    }
+
+    /// The same with patches of the image that start at another pixel after every refresh, or always at the first.
+    #[must_use]
+    pub fn with_shuffled(mut self, shuffled: bool) -> Self {
+        self.shuffled = shuffled;
         self
     }
 

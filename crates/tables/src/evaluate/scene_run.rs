@@ -5,7 +5,7 @@ use crate::experiment::{EvaluationSet, LearnsFrom, Observations, Profile, RowSpe
 use smalti_base::hdf5_file::load_crops;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_methods::wpp_training::tiles;
-use smalti_methods::{Instrument, InverseProblem, ObservedImage, Prepared, Role, Run, TrainingData};
+use smalti_methods::{Instrument, InverseProblem, ObservedImage, Role, Run, TrainingData};
 use std::collections::BTreeMap;
 use tch::Tensor;
 
@@ -207,22 +207,6 @@ impl<'a> SceneRun<'a> {
     fn stand_in(&self, name: &str) -> Result<Tensor> {
         let image = self.data.image(name, Role::Reference, self.instrument.as_ref())?;
         self.observer().observe(&image, stand_in(name))
-    }
-
-    /// Lets all rows of the scene learn that learn from `material`. What learns fast comes first: it says soon what is wrong.
-    pub(super) fn prepare(
-        &self,
-        profile: &Profile,
-        material: &TrainingData<'_>,
-    ) -> Result<BTreeMap<String, Prepared>> {
-        let mut rows = profile.used(Some(self.number));
-        rows.retain(|row| row.learns_from == LearnsFrom::References);
-        rows.sort_by_key(|row| row.method.learns);
-        let prepare = |row: &RowSpec| {
-            self.run.check()?;
-            Ok((row.key.clone(), row.settings.prepare(material, &self.run.for_row(&row.key))?))
-        };
-        rows.into_iter().map(prepare).collect()
     }
 }
 
