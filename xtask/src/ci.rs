@@ -69,6 +69,11 @@ fn steps(root: &Path, clock: &mut Clock) -> Result {
         child::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     clock.step("test", || child::run(&mut tests(root, &libtorch)?))?;
+    // The workspace turns the features of base on for all of its packages.
+    clock.step("test base without features", || {
+        let test = ["test", "--release", "-p", "smalti-base", "--no-default-features", "--test", "all"];
+        child::run(&mut cargo(root, &libtorch, &test)?)
+    })?;
     for example in examples(root)? {
         // Without `--package`: with the features of the whole workspace, as the tests have built it.
         clock.step(&format!("example {example}"), || {

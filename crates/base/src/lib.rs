@@ -24,8 +24,6 @@
 //! | `tiff` | TIFF files in [`image_file`] |
 //! | `tensorboard` | logs for TensorBoard (`tensorboard`) |
 
-#![warn(missing_debug_implementations)]
-
 pub mod checkpoint;
 pub mod device;
 pub mod error;

@@ -155,7 +155,7 @@ pub unsafe fn values_mut<T: Float>(t: &mut Tensor) -> Result<&mut [T]> {
 }
 
 /// Whether every tensor of `written` has memory to itself: it overlaps no other one of them and none of `read`.
-pub fn are_apart<'a>(
+pub fn are_disjoint<'a>(
     written: impl IntoIterator<Item = &'a Tensor>,
     read: impl IntoIterator<Item = &'a Tensor>,
 ) -> bool {
@@ -292,11 +292,11 @@ mod tests {
         let t = Tensor::zeros([4, 3], FLOAT_CPU);
         let [first, last, column, other] =
             [t.narrow(0, 0, 2), t.narrow(0, 2, 2), t.narrow(1, 1, 1), t.copy()];
-        assert!(are_apart([&first, &last, &other], [&t.narrow(0, 0, 0)]));
-        assert!(are_apart([&other, &first], [&last, &last, &last.shallow_clone()]));
-        assert!(!are_apart([&first, &first], []));
-        assert!(!are_apart([&last, &other], [&t]));
-        assert!(!are_apart([&first, &column], []));
-        assert!(!are_apart([&other, &column], [&first, &last]));
+        assert!(are_disjoint([&first, &last, &other], [&t.narrow(0, 0, 0)]));
+        assert!(are_disjoint([&other, &first], [&last, &last, &last.shallow_clone()]));
+        assert!(!are_disjoint([&first, &first], []));
+        assert!(!are_disjoint([&last, &other], [&t]));
+        assert!(!are_disjoint([&first, &column], []));
+        assert!(!are_disjoint([&other, &column], [&first, &last]));
     }
 }

@@ -3,7 +3,7 @@
 use criterion::{Criterion, Throughput};
 use smalti_base::Result;
 use smalti_bench::{fixtures, timed};
-use smalti_solvers::{AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings, Schedule};
+use smalti_solvers::{AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,13 +15,11 @@ fn training(criterion: &mut Criterion) -> Result<()> {
     let mut group = timed::group(criterion, "patchnr_training_step");
     for (name, precision) in fixtures::PRECISIONS {
         for batch in [32, 256, 512] {
-            let settings = PatchNrTrainingSettings {
-                adam: AdamSettings { steps: u64::MAX, rate: 1e-4, schedule: Schedule::Constant },
-                batch,
-                validate_every: u64::MAX,
-                validation_patches: 0,
-                early_stop: None,
-            };
+            let settings = PatchNrTrainingSettings::default()
+                .with_adam(AdamSettings::constant(u64::MAX, 1e-4))
+                .with_batch(batch)
+                .with_validate_every(u64::MAX)
+                .with_validation_patches(0);
             let flow = fixtures::flow(precision)?;
             let mut training = PatchNrTraining::new(flow, &images, None, settings, fixtures::seed())?;
             let mut steps = 0..;

@@ -26,7 +26,7 @@ impl Answer {
     }
 
     /// The values as text: `value -3.2, gradient norm 7`.
-    pub fn said(&self) -> String {
+    pub fn summary(&self) -> String {
         let one = |(name, value): (&String, &f64)| format!("{name} {value:.6}");
         self.values.iter().map(one).collect::<Vec<_>>().join(", ")
     }

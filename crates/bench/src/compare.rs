@@ -25,6 +25,15 @@ pub struct Comparison {
     pub peers: Vec<PeerSpec>,
 }
 
+impl std::fmt::Debug for Comparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Comparison")
+            .field("name", &self.name)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
 /// We beside one peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -93,7 +102,7 @@ impl Side {
                 let deviation = ours.deviation(&theirs);
                 if deviation >= self.deviation {
                     self.deviation = deviation;
-                    self.values = format!("ours {}; theirs {}", ours.said(), theirs.said());
+                    self.values = format!("ours {}; theirs {}", ours.summary(), theirs.summary());
                 }
                 self.seconds.push(theirs.seconds);
             }

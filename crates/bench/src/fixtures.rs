@@ -47,7 +47,7 @@ pub fn noise(space: Space) -> Tensor {
 /// # Errors
 /// Those of libtorch.
 pub fn flow(precision: Precision) -> Result<PatchNr> {
-    let mut flow = PatchNr::new(PatchNrShape::paper()?, seed())?;
+    let mut flow = PatchNr::new(PatchNrShape::default(), seed())?;
     flow.set_precision(precision)?;
     Ok(flow)
 }

@@ -8,7 +8,7 @@ use smalti_base::checkpoint::Checkpoint;
 use smalti_base::{Error, Result};
 use smalti_flows::{PatchNr, Precision};
 use smalti_priors::{PatchDensity, PatchPrior, Patches, Regularizer, Sampling};
-use smalti_solvers::{AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings, Schedule};
+use smalti_solvers::{AdamSettings, Iteration, PatchNrTraining, PatchNrTrainingSettings};
 use std::cell::RefCell;
 use std::path::Path;
 use std::time::Instant;
@@ -127,13 +127,11 @@ fn training(
 
 /// Settings that report the loss of every step.
 fn settings(batch: usize, steps: u64, rate: f64) -> PatchNrTrainingSettings {
-    PatchNrTrainingSettings {
-        adam: AdamSettings { steps, rate, schedule: Schedule::Constant },
-        batch,
-        validate_every: 1,
-        validation_patches: 0,
-        early_stop: None,
-    }
+    PatchNrTrainingSettings::default()
+        .with_adam(AdamSettings::constant(steps, rate))
+        .with_batch(batch as i64)
+        .with_validate_every(1)
+        .with_validation_patches(0)
 }
 
 /// A flow that has learned a little about the image: values and gradients then depend on all weights.

@@ -29,7 +29,7 @@ const WARMUP: u64 = 200;
 /// Points of a curve.
 const PIECES: u64 = 20;
 /// Patches of the validation image, the same on both sides.
-const VALIDATION: usize = 10_000;
+const VALIDATION: i64 = 10_000;
 
 /// The two images, `[1, 1, H, W]`: from files, or synthetic ones.
 ///
@@ -50,17 +50,13 @@ pub fn images(files: Option<[&Path; 2]>) -> Result<[Tensor; 2]> {
 /// Those of the training.
 pub fn ours(plan: Plan, [reference, validation]: &[Tensor; 2]) -> Result<Vec<Point>> {
     let flow = fixtures::flow(Precision::fastest(Device::Cpu))?;
-    let settings = PatchNrTrainingSettings {
-        adam: AdamSettings {
-            steps: plan.steps,
-            rate: plan.rate,
-            schedule: Schedule::Cosine { warmup: WARMUP },
-        },
-        batch: plan.batch,
-        validate_every: (plan.steps / PIECES).max(1),
-        validation_patches: VALIDATION,
-        early_stop: None,
-    };
+    let settings = PatchNrTrainingSettings::default()
+        .with_adam(
+            AdamSettings::constant(plan.steps, plan.rate).with_schedule(Schedule::Cosine { warmup: WARMUP }),
+        )
+        .with_batch(plan.batch as i64)
+        .with_validate_every((plan.steps / PIECES).max(1))
+        .with_validation_patches(VALIDATION);
     let images = [reference.shallow_clone()];
     let mut training = PatchNrTraining::new(flow, &images, Some(validation), settings, fixtures::seed())?;
     let (mut points, begin) = (Vec::new(), Instant::now());
@@ -86,7 +82,7 @@ pub fn theirs(plan: Plan, [reference, validation]: &[Tensor; 2], host: &Host) ->
     let mut file = fixtures::flow(Precision::Full)?.to_checkpoint();
     let space = Space::of("validation image", validation)?;
     let mut stream = fixtures::seed().at("validation patches", 0);
-    let patches = Patches::random(space, 6, VALIDATION, &mut stream)?.rows(validation)?;
+    let patches = Patches::random(space, 6, VALIDATION as usize, &mut stream)?.rows(validation)?;
     file.tensors.insert("image".into(), reference.shallow_clone());
     file.tensors.insert("validation patches".into(), patches);
     let inputs = host.folder.join("patchnr_curve.safetensors");

@@ -30,6 +30,7 @@ pub(crate) const EVALUATIONS: u64 = 10;
 const INDEXINGS: u64 = 4;
 
 /// The images that patches are read from, `[1, 1, H, W]`.
+#[derive(Debug)]
 pub struct Images {
     /// The reference image.
     pub reference: Tensor,

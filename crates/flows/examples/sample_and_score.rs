@@ -14,7 +14,7 @@ fn main() -> Result<()> {
     smalti_base::device::prepare_process(None);
     // A flow on 4x4 patches with random weights; training would fit them to the patches of an image.
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-    let shape = PatchNrShape { patch_size: 4, axes: 2, blocks: 3, hidden: 64, clamp };
+    let shape = PatchNrShape::default().with_patch_size(4).with_blocks(3).with_hidden(64).with_clamp(clamp);
     let mut flow = PatchNr::new(shape, Seed::new(1))?;
     flow.to(Device::Cpu, Kind::Double)?;
     println!("{} parameters, patches of {} pixels", flow.flat_parameters().numel(), shape.dim());

@@ -27,8 +27,8 @@ fn main() -> Result<()> {
         text.parse::<i64>().map_err(|_| Error::value("argument", "a whole number", text))
     };
     let shape = match word(0, "x4").as_str() {
-        "x4" => WppFlowShape::altekrueger_2023_x4()?,
-        "x8" => WppFlowShape::altekrueger_2023_x8()?,
+        "x4" => WppFlowShape::altekrueger_2023_x4(),
+        "x8" => WppFlowShape::altekrueger_2023_x8(),
         other => return Err(Error::value("flow", "x4 or x8", other)),
     };
     let (mode, side, batch) = (word(1, "sample"), number(2, "96")?, number(3, "1")?);

@@ -4,6 +4,7 @@ use smalti_base::Result;
 use tch::Tensor;
 
 /// A mapped batch together with the log-determinant of the map just applied.
+#[derive(Debug)]
 pub struct Mapped {
     /// The image of the batch, `[B, ...]`.
     pub value: Tensor,

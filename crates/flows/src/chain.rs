@@ -15,6 +15,12 @@ pub struct Chain {
     layers: Vec<Box<dyn Layer>>,
 }
 
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chain").finish_non_exhaustive()
+    }
+}
+
 impl Chain {
     /// Layers in the order latent to data.
     pub fn new(layers: Vec<Box<dyn Layer>>) -> Self {

@@ -65,6 +65,12 @@ impl SoftClamp {
         }
     }
 
+    /// One whose `alpha` is known to be in range.
+    pub(crate) const fn of(form: ClampForm, alpha: f64) -> Self {
+        assert!(alpha > 0.0 && alpha <= LARGEST);
+        Self { form, alpha }
+    }
+
     /// The bound `alpha`.
     pub fn alpha(&self) -> f64 {
         self.alpha

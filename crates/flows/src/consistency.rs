@@ -27,6 +27,12 @@ pub struct DataConsistency<A> {
     solver: PseudoInverse,
 }
 
+impl<A> std::fmt::Debug for DataConsistency<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataConsistency").finish_non_exhaustive()
+    }
+}
+
 impl<A: LinearOperator> DataConsistency<A> {
     /// With the scale `s`. `solver` computes the pseudo-inverse: what its tolerance leaves is missing in the result, while the
     /// log-determinant is exact. Whether the rows of the operator are independent is tried on a random observation,

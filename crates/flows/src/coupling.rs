@@ -9,7 +9,7 @@ use crate::precision::Precision;
 use crate::tape::Tape;
 use smalti_base::slices::{self, Buffer};
 use smalti_base::{Error, Result, parallel, seed::Stream};
-use smalti_kernels::affine::{self, Undone};
+use smalti_kernels::affine::{self, Inverse};
 use smalti_kernels::mlp::Matrix;
 use tch::{Kind, Tensor};
 
@@ -80,7 +80,7 @@ impl Coupling {
     }
 
     /// `x = (y - t) exp(-s)`, `(s, t) = net(given)`: the new half and `sum s`.
-    pub(crate) fn undo(
+    pub(crate) fn invert(
         &self,
         net: &Mlp,
         given: &Tensor,
@@ -112,14 +112,14 @@ impl Coupling {
         let new = || Buffer::zeros(&[rows, n]);
         let (mut x, mut scale, mut derivative) = (new()?, new()?, new()?);
         let mut log_det = Buffer::zeros(&[rows])?;
-        let to = Undone { x: &mut x, scale: &mut scale, derivative: &mut derivative, log_det: &mut log_det };
+        let to = Inverse { x: &mut x, scale: &mut scale, derivative: &mut derivative, log_det: &mut log_det };
         let y = slices::with_rows(y)?;
-        // SAFETY: until `undo` is done, which is the last use of the slices, this thread writes into new memory only; and
+        // SAFETY: until `invert` is done, which is the last use of the slices, this thread writes into new memory only; and
         // no other thread writes into tensors that it has lent (decision 013).
         let (out, (values, stride)) = unsafe { (slices::values(out)?, slices::rows(&y)?) };
         let (bound, slope) = self.clamp.factors();
         let clamp = affine::Clamp { bound: bound as f32, slope: slope as f32 };
-        affine::undo(out, Matrix { values, stride }, n as usize, clamp, to);
+        affine::invert(out, Matrix { values, stride }, n as usize, clamp, to);
         let x = x.into_tensor();
         if let Some(tape) = tape {
             tape.push(scale.into_tensor());
@@ -138,9 +138,9 @@ impl Coupling {
         Ok((y, s.sum_dim_intlist(1i64, false, None::<Kind>)))
     }
 
-    /// The way back through [`Coupling::undo`]: from the gradient in its result to those in `given` and `y`.
+    /// The way back through [`Coupling::invert`]: from the gradient in its result to those in `given` and `y`.
     #[allow(unsafe_code)]
-    pub(crate) fn undo_back(
+    pub(crate) fn invert_backward(
         &self,
         net: &Mlp,
         grad: &Tensor,
@@ -160,7 +160,7 @@ impl Coupling {
                 let given = [slices::values(&x)?, slices::values(&scale)?, slices::values(&slope)?];
                 (Matrix { values, stride }, given)
             };
-            affine::undo_back(grad, grad_log_det as f32, n as usize, given, &mut grad_out, &mut grad_y);
+            affine::invert_backward(grad, grad_log_det as f32, n as usize, given, &mut grad_out, &mut grad_y);
             let grad_in = net.pull_back(&grad_out.into_tensor(), tape, weights)?;
             return Ok((grad_in, grad_y.into_tensor()));
         }
@@ -174,8 +174,8 @@ impl Coupling {
         check_vectors("input of a coupling", y, self.dim)?;
         // Products and sums would be rounded in another order for other strides.
         let (y1, y2) = self.split(&y.f_contiguous()?);
-        let (x2, sum1) = self.undo(&self.net1, &y1, &y2, tape.as_deref_mut())?;
-        let (x1, sum2) = self.undo(&self.net2, &x2, &y1, tape)?;
+        let (x2, sum1) = self.invert(&self.net1, &y1, &y2, tape.as_deref_mut())?;
+        let (x1, sum2) = self.invert(&self.net2, &x2, &y1, tape)?;
         Ok(Mapped { value: Tensor::f_cat(&[x1, x2], 1)?, log_det: -(sum1 + sum2) })
     }
 }
@@ -211,10 +211,10 @@ impl Layer for Coupling {
         let (g1, g2) = self.split(grad);
         let mut of_net = weights.as_ref().map(|_| (Gradients::default(), Gradients::default()));
         let (in2, y1) =
-            self.undo_back(&self.net2, &g1, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.1))?;
+            self.invert_backward(&self.net2, &g1, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.1))?;
         let g2 = g2 + in2;
         let (in1, y2) =
-            self.undo_back(&self.net1, &g2, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.0))?;
+            self.invert_backward(&self.net1, &g2, grad_log_det, tape, of_net.as_mut().map(|w| &mut w.0))?;
         if let (Some(weights), Some((first, second))) = (weights, of_net) {
             weights.append(first);
             weights.append(second);

@@ -34,6 +34,7 @@ pub mod patchnr;
 pub mod patchnr_file;
 pub mod permutation;
 pub mod precision;
+pub mod prelude;
 pub mod stochastic;
 pub mod tape;
 pub mod wppflow;

@@ -18,33 +18,88 @@ use tch::{Device, Kind, Tensor};
 
 /// The architecture of a patchNR flow.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct PatchNrShape {
     /// Side `p` of the patches; the flow acts on vectors of `d = p^k` grey values.
     pub patch_size: i64,
     /// Axes `k` of the patches: 2 for squares of images, 3 for cubes of volumes.
-    pub axes: usize,
+    pub axes: i64,
     /// Number of couplings, each followed by a permutation (latent to data).
-    pub blocks: usize,
+    pub blocks: i64,
     /// Width of the two hidden layers of every subnet.
     pub hidden: i64,
     /// The soft clamp of the log-scales.
     pub clamp: SoftClamp,
 }
 
+impl Default for PatchNrShape {
+    /// [`PatchNrShape::altekrueger_2023`].
+    fn default() -> Self {
+        Self::altekrueger_2023()
+    }
+}
+
 impl PatchNrShape {
     /// The authors' architecture: 6 x 6 patches, 5 blocks, hidden width 512, clamp 1.6 in the form of FrEIA
     /// 0.2 from PyPI; 2.9 million parameters. (Altekrueger et al. 2023, section 4.)
-    ///
-    /// # Errors
-    /// Never: the clamp is positive.
-    pub fn paper() -> Result<Self> {
-        let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-        Ok(Self { patch_size: 6, axes: 2, blocks: 5, hidden: 512, clamp })
+    pub const fn altekrueger_2023() -> Self {
+        let clamp = SoftClamp::of(ClampForm::AlphaAtan, 1.6);
+        Self { patch_size: 6, axes: 2, blocks: 5, hidden: 512, clamp }
+    }
+
+    /// The same for patches of this side.
+    #[must_use]
+    pub fn with_patch_size(mut self, patch_size: i64) -> Self {
+        self.patch_size = patch_size;
+        self
+    }
+
+    /// The same for squares (2) or cubes (3).
+    #[must_use]
+    pub fn with_axes(mut self, axes: i64) -> Self {
+        self.axes = axes;
+        self
+    }
+
+    /// The same with so many couplings.
+    #[must_use]
+    pub fn with_blocks(mut self, blocks: i64) -> Self {
+        self.blocks = blocks;
+        self
+    }
+
+    /// The same with hidden layers of this width.
+    #[must_use]
+    pub fn with_hidden(mut self, hidden: i64) -> Self {
+        self.hidden = hidden;
+        self
+    }
+
+    /// The same with another clamp.
+    #[must_use]
+    pub fn with_clamp(mut self, clamp: SoftClamp) -> Self {
+        self.clamp = clamp;
+        self
     }
 
     /// Dimension `d = p^k` of a patch.
     pub fn dim(&self) -> i64 {
         self.patch_size.saturating_pow(self.axes as u32)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.blocks < 1 {
+            return Err(Error::value("blocks of patchNR", "at least 1", self.blocks));
+        }
+        if !matches!(self.axes, 2 | 3) {
+            let expected = "2 (images) or 3 (volumes)";
+            return Err(Error::value("axes of the patches of patchNR", expected, self.axes));
+        }
+        if self.patch_size < 2 || self.dim() > 1 << 20 {
+            let expected = "at least 2, with at most 2^20 values in a patch";
+            return Err(Error::value("patch size of patchNR", expected, self.patch_size));
+        }
+        Ok(())
     }
 }
 
@@ -56,9 +111,8 @@ impl PatchNrShape {
 ///
 /// ```
 /// use smalti_base::Seed;
-/// use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-/// let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-/// let shape = PatchNrShape { patch_size: 4, axes: 2, blocks: 2, hidden: 32, clamp };
+/// use smalti_flows::{PatchNr, PatchNrShape};
+/// let shape = PatchNrShape::default().with_patch_size(4).with_blocks(2).with_hidden(32);
 /// let flow = PatchNr::new(shape, Seed::new(1))?;
 /// let patches = Seed::new(1).at("patches", 0).uniform(&[10, 16]);
 /// let (nll, grad) = flow.nll_and_grad(&patches)?;
@@ -75,15 +129,24 @@ pub struct PatchNr {
     pub provenance: BTreeMap<String, String>,
 }
 
+impl std::fmt::Debug for PatchNr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PatchNr")
+            .field("shape", &self.shape)
+            .field("precision", &self.precision)
+            .finish_non_exhaustive()
+    }
+}
+
 impl PatchNr {
     /// A flow with random weights and permutations drawn from `seed`, in float32 on the CPU.
     ///
     /// # Errors
     /// [`Error::Value`] where a number of the architecture is out of range.
     pub fn new(shape: PatchNrShape, seed: Seed) -> Result<Self> {
+        shape.check()?;
         let mut stream = seed.at("permutations of patchNR", 0);
-        let permutations =
-            (0..shape.blocks).map(|_| stream.permutation(shape.dim().max(0) as usize)).collect();
+        let permutations = (0..shape.blocks).map(|_| stream.permutation(shape.dim() as usize)).collect();
         Self::with_permutations(shape, permutations, seed)
     }
 
@@ -92,22 +155,13 @@ impl PatchNr {
     /// # Errors
     /// [`Error::Value`] where a number or a permutation is not valid.
     pub fn with_permutations(shape: PatchNrShape, permutations: Vec<Vec<i64>>, seed: Seed) -> Result<Self> {
-        if shape.blocks == 0 || permutations.len() != shape.blocks {
+        shape.check()?;
+        if permutations.len() as i64 != shape.blocks {
             let got = format!("{} permutations for {} blocks", permutations.len(), shape.blocks);
-            return Err(Error::value("blocks of patchNR", "at least 1, each with one permutation", got));
-        }
-        if shape.patch_size < 2 {
-            return Err(Error::value("patch size of patchNR", "at least 2", shape.patch_size));
-        }
-        if !matches!(shape.axes, 2 | 3) {
-            return Err(Error::value(
-                "axes of the patches of patchNR",
-                "2 (images) or 3 (volumes)",
-                shape.axes,
-            ));
+            return Err(Error::value("blocks of patchNR", "one permutation for each", got));
         }
         let dim = shape.dim();
-        let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(2 * shape.blocks);
+        let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(2 * permutations.len());
         for (k, perm) in permutations.iter().enumerate() {
             if perm.len() as i64 != dim {
                 return Err(Error::value("permutation", format!("length {dim}"), perm.len()));
@@ -320,7 +374,7 @@ impl PatchNr {
             Gradient::Ready(t) => Some(&**t),
             Gradient::Product(..) => None,
         });
-        if !slices::are_apart(written, read) {
+        if !slices::are_disjoint(written, read) {
             let expected = "tensors with memory to themselves";
             return Err(Error::value("moments of a flow", expected, "some that share memory"));
         }

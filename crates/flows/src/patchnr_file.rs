@@ -92,12 +92,12 @@ impl PatchNr {
     ///
     /// # Errors
     /// [`Error::Content`] naming `path`.
-    pub fn expect_patches(&self, patch_size: i64, axes: usize, path: &Path) -> Result<()> {
+    pub fn expect_patches(&self, patch_size: i64, axes: i64, path: &Path) -> Result<()> {
         let shape = self.shape();
         if (shape.patch_size, shape.axes) == (patch_size, axes) {
             return Ok(());
         }
-        let sides = |p: i64, axes| vec![p.to_string(); axes].join("x");
+        let sides = |p: i64, axes: i64| vec![p.to_string(); axes.max(0) as usize].join("x");
         let (found, expected) = (sides(shape.patch_size, shape.axes), sides(patch_size, axes));
         let problem = format!("the flow is for {found} patches, expected {expected}");
         Err(Error::content(
@@ -129,7 +129,8 @@ impl PatchNr {
             let problem = format!("permutations of length {dim} are not those of square patches");
             return Err(Error::content(path, problem, "give the state dict of a patchNR flow"));
         }
-        let shape = PatchNrShape { patch_size, axes: 2, blocks: permutations.len(), hidden: first[0], clamp };
+        let shape =
+            PatchNrShape { patch_size, axes: 2, blocks: permutations.len() as i64, hidden: first[0], clamp };
         let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
         flow.fill(|name, size| {
             let tensor = dict.get(name).ok_or_else(|| missing(name))?;

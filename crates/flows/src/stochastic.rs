@@ -23,9 +23,7 @@
 //! ```
 //! use smalti_base::Seed;
 //! use smalti_flows::stochastic::{ConditionalSnf, FlowShape};
-//! use smalti_flows::{ClampForm, SoftClamp};
-//! let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
-//! let shape = FlowShape { dim: 3, condition: 2, couplings: 4, hidden: vec![32, 32], clamp };
+//! let shape = FlowShape::new(3, 2).with_hidden([32, 32]);
 //! let inn = ConditionalSnf::inn(&shape, Seed::new(1))?;
 //! let y = Seed::new(1).at("conditions", 0).normal(&[7, 2]);
 //! let x = inn.sample(&y, &mut Seed::new(2).at("samples", 0))?;

@@ -38,7 +38,7 @@ const PIXELS_AT_ONCE: i64 = 1 << 19;
 /// ```
 /// use smalti_base::Seed;
 /// use smalti_flows::{Bijection, WppFlow, WppFlowShape};
-/// let shape = WppFlowShape { blocks: 1, hidden: 8, ..WppFlowShape::altekrueger_2023_x4()? };
+/// let shape = WppFlowShape::altekrueger_2023_x4().with_blocks(1).with_hidden(8);
 /// let flow = WppFlow::new(shape, Seed::new(1))?;
 /// let y = Seed::new(2).at("observation", 0).uniform(&[1, 1, 5, 6]);
 /// let samples = flow.sample(&y, 3, &mut Seed::new(3).at("samples", 0))?;
@@ -55,6 +55,15 @@ pub struct WppFlow {
     pub(crate) initialised: bool,
     /// Where the flow comes from: value range, hash of the training data, settings; goes into its file.
     pub provenance: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for WppFlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WppFlow")
+            .field("shape", &self.shape)
+            .field("initialised", &self.initialised)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WppFlow {

@@ -7,6 +7,7 @@ use smalti_base::Result;
 use tch::Tensor;
 
 /// A pass of a [`WppFlow`] latent to data without a graph, with what the way back needs.
+#[derive(Debug)]
 pub struct ForwardPass {
     /// `x = T(z; y)` and `log |det J_T(z)|`.
     pub mapped: Mapped,
@@ -16,6 +17,7 @@ pub struct ForwardPass {
 }
 
 /// Gradients of a loss of `x` and `log |det|`.
+#[derive(Debug)]
 pub struct FlowGradient {
     /// In the latent, of its shape.
     pub latent: Tensor,

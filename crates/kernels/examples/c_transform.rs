@@ -104,5 +104,5 @@ fn some_windows(image: Vec<f32>, count: usize, seed: u64) -> Result<Rows, Kernel
         normal(2 * count, seed).iter().map(|v| ((v * 7.3).rem_euclid(1.0) * inside) as usize).collect();
     let bases = places.chunks(2).map(|p| p[0] * SIDE + p[1]).collect();
     let offsets = (0..WINDOW * WINDOW).map(|k| k / WINDOW * SIDE + k % WINDOW).collect();
-    Rows::listed(image, bases, offsets)
+    Rows::from_offsets(image, bases, offsets)
 }

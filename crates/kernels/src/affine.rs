@@ -13,9 +13,9 @@ pub struct Clamp {
     pub slope: f32,
 }
 
-/// What [`undo`] computes, `[rows, n]` each but for the log-determinants `[rows]`.
+/// What [`invert`] computes, `[rows, n]` each but for the log-determinants `[rows]`.
 #[derive(Debug)]
-pub struct Undone<'a> {
+pub struct Inverse<'a> {
     /// `x = (y - t) e^-s`.
     pub x: &'a mut [f32],
     /// `e^-s`.
@@ -30,7 +30,7 @@ pub struct Undone<'a> {
 const ROWS: usize = 64;
 
 /// `x = (y - t) e^-s(r)` with `(r, t)` the two halves of every row of `out: [rows, 2 n]`, for `y: [rows, n]`.
-pub fn undo(out: &[f32], y: Matrix<'_>, n: usize, clamp: Clamp, to: Undone<'_>) {
+pub fn invert(out: &[f32], y: Matrix<'_>, n: usize, clamp: Clamp, to: Inverse<'_>) {
     let mut raw = vec![0.0; ROWS * n];
     let blocks = out.chunks(2 * n * ROWS).zip(y.values.chunks(y.stride * ROWS));
     let results = to.x.chunks_mut(n * ROWS).zip(to.scale.chunks_mut(n * ROWS));
@@ -63,9 +63,9 @@ pub fn undo(out: &[f32], y: Matrix<'_>, n: usize, clamp: Clamp, to: Undone<'_>) 
     }
 }
 
-/// The way back through [`undo`]: from `grad = dL/dx` and `grad_log_det = dL/d(-sum s)`, the same for all rows, to
-/// `grad_out = dL/d(r, t): [rows, 2 n]` and `grad_y = dL/dy: [rows, n]`, given what [`undo`] has computed.
-pub fn undo_back(
+/// The way back through [`invert`]: from `grad = dL/dx` and `grad_log_det = dL/d(-sum s)`, the same for all rows, to
+/// `grad_out = dL/d(r, t): [rows, 2 n]` and `grad_y = dL/dy: [rows, n]`, given what [`invert`] has computed.
+pub fn invert_backward(
     grad: Matrix<'_>,
     grad_log_det: f32,
     n: usize,
@@ -114,11 +114,11 @@ mod tests {
         let clamp = Clamp { bound: 1.1, slope: 0.6 };
         let [mut x, mut scale, mut derivative] = [0; 3].map(|_| vec![0.0; rows * n]);
         let mut log_det = vec![0.0; rows];
-        let to = Undone { x: &mut x, scale: &mut scale, derivative: &mut derivative, log_det: &mut log_det };
-        undo(&out, Matrix { values: &y[..rows * stride - 4], stride }, n, clamp, to);
+        let to = Inverse { x: &mut x, scale: &mut scale, derivative: &mut derivative, log_det: &mut log_det };
+        invert(&out, Matrix { values: &y[..rows * stride - 4], stride }, n, clamp, to);
         let (mut grad_out, mut grad_y) = (vec![0.0; rows * 2 * n], vec![0.0; rows * n]);
         let grads = Matrix { values: &grad, stride };
-        undo_back(grads, -0.3, n, [&x, &scale, &derivative], &mut grad_out, &mut grad_y);
+        invert_backward(grads, -0.3, n, [&x, &scale, &derivative], &mut grad_out, &mut grad_y);
         let near = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 2e-6 * (1.0 + b.abs()), "{a} {b}");
         for r in 0..rows {
             let mut sum = 0.0;

@@ -32,7 +32,7 @@ impl Rows {
             return Err(KernelError::new("number of values of a matrix", expected, data.len()));
         }
         let bases = (0..data.len() / dim).map(|i| i * dim).collect();
-        Self::listed(data, bases, (0..dim).collect())
+        Self::from_offsets(data, bases, (0..dim).collect())
     }
 
     /// All windows of `window` values at every `step`-th position of a row-major array of `shape`, with any number of
@@ -67,14 +67,14 @@ impl Rows {
             shape.iter().zip(window).zip(step).map(|((s, w), t)| (s - w) / t + 1).collect();
         let bases = grid(shape, &places, step);
         let offsets = grid(shape, window, &vec![1; axes]);
-        Self::listed(data, bases, offsets)
+        Self::from_offsets(data, bases, offsets)
     }
 
     /// Rows with any bases and offsets: random positions of an image, dilated windows, masks.
     ///
     /// # Errors
     /// No base or no offset, one that leads outside `data`, values that are not finite.
-    pub fn listed(data: Vec<f32>, bases: Vec<usize>, offsets: Vec<usize>) -> Result<Self, KernelError> {
+    pub fn from_offsets(data: Vec<f32>, bases: Vec<usize>, offsets: Vec<usize>) -> Result<Self, KernelError> {
         let (Some(last), Some(reach)) = (bases.iter().max(), offsets.iter().max()) else {
             let got = format!("{} rows of {}", bases.len(), offsets.len());
             return Err(KernelError::new("rows", "at least one row of at least one value", got));
@@ -241,7 +241,7 @@ mod tests {
         for lengths in [[6, 6, 6], [1, 9, 3], [8, 8, 8], [7, 1, 8], [20, 2, 1], [3, 4, 30]] {
             let starts = lengths.iter().enumerate().map(|(run, &length)| (31 * run, length));
             let offsets: Vec<usize> = starts.flat_map(|(first, length)| first..first + length).collect();
-            let rows = Rows::listed(data.clone(), vec![0, 50, 200 - 62 - lengths[2]], offsets.clone())?;
+            let rows = Rows::from_offsets(data.clone(), vec![0, 50, 200 - 62 - lengths[2]], offsets.clone())?;
             for (i, base) in [0, 50, 200 - 62 - lengths[2]].into_iter().enumerate() {
                 let mut row = vec![-1.0; rows.dim() + 16];
                 rows.read(i, &mut row);
@@ -301,8 +301,8 @@ mod tests {
         assert!(Rows::windows(vec![0.0; 6], &[2, 3], &[1, 1], &[0, 1]).is_err());
         assert!(Rows::windows(vec![0.0; 7], &[2, 3], &[1, 1], &[1, 1]).is_err());
         assert!(Rows::windows(vec![], &[1 << 32, 1 << 32], &[1, 1], &[1, 1]).is_err());
-        assert!(Rows::listed(vec![0.0; 7], vec![5], vec![2]).is_err());
-        assert!(Rows::listed(vec![0.0; 7], vec![usize::MAX], vec![2]).is_err());
+        assert!(Rows::from_offsets(vec![0.0; 7], vec![5], vec![2]).is_err());
+        assert!(Rows::from_offsets(vec![0.0; 7], vec![usize::MAX], vec![2]).is_err());
         let error = Rows::dense(vec![0.0, f32::INFINITY], 1).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("inf at position 1"), "{error}");
     }

@@ -55,10 +55,9 @@ fn posterior(flow: &PatchNr) -> Result<PosteriorEnergy> {
 fn trained(flow: ConditionalSnf, image: &Tensor, steps: u64) -> Result<ConditionalSnf> {
     let draw = Box::new(|stream: &mut Stream| pairs(image, BATCH, stream));
     let schedule = Schedule::Cosine { warmup: 0 };
-    let settings = SnfTrainingSettings {
-        adam: AdamSettings { steps, rate: 2e-3, schedule },
-        report_every: steps.div_ceil(4),
-    };
+    let settings = SnfTrainingSettings::default()
+        .with_adam(AdamSettings::constant(steps, 2e-3).with_schedule(schedule))
+        .with_report_every(steps.div_ceil(4));
     let mut training = SnfTraining::new(flow, draw, settings, Seed::new(3))?;
     run(&mut training, steps, &RunControl::default())?;
     Ok(training.finish()?.flow)
@@ -71,14 +70,13 @@ fn main() -> Result<()> {
     let (steps, observations) = (next(40), next(3));
     let image = |index| microstructure(200, 200, Seed::new(1), index);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
-    let patches = PatchNrShape { patch_size: PATCH, axes: 2, blocks: 3, hidden: 32, clamp };
-    let settings = PatchNrTrainingSettings {
-        adam: AdamSettings { steps: 10 * steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 0 } },
-        batch: 128,
-        validate_every: 10 * steps,
-        validation_patches: 1000,
-        early_stop: None,
-    };
+    let patches =
+        PatchNrShape::default().with_patch_size(PATCH).with_blocks(3).with_hidden(32).with_clamp(clamp);
+    let settings = PatchNrTrainingSettings::default()
+        .with_adam(AdamSettings::constant(10 * steps, 2e-3).with_schedule(Schedule::Cosine { warmup: 0 }))
+        .with_batch(128)
+        .with_validate_every(10 * steps)
+        .with_validation_patches(1000);
     let references = vec![image(0)?];
     let mut training = PatchNrTraining::new(
         PatchNr::new(patches, Seed::new(2))?,
@@ -91,7 +89,12 @@ fn main() -> Result<()> {
     let prior = training.finish()?.flow;
 
     let condition = operator()?.range().len();
-    let shape = |couplings| FlowShape { dim: SIDE * SIDE, condition, couplings, hidden: vec![64, 64], clamp };
+    let shape = |couplings| {
+        FlowShape::new(SIDE * SIDE, condition)
+            .with_couplings(couplings)
+            .with_hidden([64, 64])
+            .with_clamp(clamp)
+    };
     let kernel = || -> Result<Box<dyn MarkovKernel>> { Ok(Box::new(Mala::new(1e-4)?)) };
     let snf =
         ConditionalSnf::alternating(&shape(4), 2, kernel, 3, Box::new(posterior(&prior)?), Seed::new(4))?;

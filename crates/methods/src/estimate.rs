@@ -72,12 +72,12 @@ pub struct ExtraImage {
     /// The seconds that it took by itself, where that can be said.
     pub seconds: Option<f64>,
     /// Where it stands in the table.
-    pub place: Place,
+    pub place: Placement,
 }
 
 /// Where an image stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum Placement {
     /// In the table, before the row of the estimate.
     Before,
     /// In the table, after it.
@@ -108,7 +108,7 @@ pub struct Plot {
     pub axes: [String; 2],
     /// The curves.
     pub lines: Vec<Line>,
-    /// What the lines of either look are.
+    /// What the lines of either style are.
     pub legend: [String; 2],
     /// What else a reader must know.
     pub caption: String,
@@ -119,13 +119,14 @@ pub struct Plot {
 pub struct Line {
     /// Its points, from left to right.
     pub points: Vec<(f64, f64)>,
-    /// How it looks.
-    pub look: Look,
+    /// How it is drawn.
+    #[serde(alias = "look")]
+    pub style: LineStyle,
 }
 
-/// The look of a curve.
+/// How a curve is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Look {
+pub enum LineStyle {
     /// In the first colour.
     First,
     /// In the second colour.
@@ -149,7 +150,7 @@ struct Text {
     seconds: f64,
     figures: Metrics,
     note: String,
-    others: Vec<(String, String, Option<f64>, Place)>,
+    others: Vec<(String, String, Option<f64>, Placement)>,
     maps: Vec<[String; 3]>,
     plots: Vec<Plot>,
 }

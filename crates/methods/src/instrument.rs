@@ -213,8 +213,8 @@ impl Region {
     pub fn of(&self, images: &Tensor) -> Result<Tensor> {
         let mut part = images.shallow_clone();
         for (axis, &(first, length)) in self.axes.iter().enumerate() {
-            if length < LEAST_SCORED {
-                let expected = format!("at least {LEAST_SCORED} pixels along every axis of the scored part");
+            if length < MIN_SCORED {
+                let expected = format!("at least {MIN_SCORED} pixels along every axis of the scored part");
                 return Err(Error::shape("image to score", expected, images.size()));
             }
             part = part.f_narrow(axis as i64 + 2, first, length)?;
@@ -224,9 +224,10 @@ impl Region {
 }
 
 /// Pixels that must be scored along every axis: a window of SSIM.
-pub const LEAST_SCORED: i64 = 7;
+pub const MIN_SCORED: i64 = 7;
 
 /// An image as an instrument sees it.
+#[derive(Debug)]
 pub struct ObservedImage {
     /// The image.
     pub truth: Tensor,
@@ -263,6 +264,19 @@ pub struct TrainingData<'a> {
     pub instrument: &'a dyn Instrument,
     /// The folder of a data set, for published pairs.
     pub folder: Option<&'a Path>,
+}
+
+impl std::fmt::Debug for TrainingData<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrainingData")
+            .field("references", &self.references)
+            .field("validation", &self.validation)
+            .field("observations", &self.observations)
+            .field("validation_observations", &self.validation_observations)
+            .field("grey_step", &self.grey_step)
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A standard deviation below this share of the largest value is hardly a texture.

@@ -6,21 +6,16 @@
 //! request to stop, and keeps the state of what is unfinished.
 //!
 //! ```
-//! use smalti_base::{Result, Seed};
-//! use smalti_methods::{Instrument, TrainingData, MethodEntry, Prepared, ProblemEntry, Run};
-//! use tch::Device;
+//! use smalti_methods::{prelude::*, synthetic};
 //!
 //! fn main() -> Result<()> {
-//!     let read = |text: &'static str| toml::de::Deserializer::parse(text).expect("TOML");
-//!     let problem = ProblemEntry::find("superresolution").expect("registered");
 //!     let settings = "kernel_size = 4\nsigma = 1.0\nstride = 2\nform = 'wrap-after'\nnoise = 0.01\ncrop = 2";
-//!     let camera = (problem.read)(read(settings)).expect("settings").instrument(None)?;
-//!     let truth = smalti_methods::synthetic::microstructure(32, 32, Seed::new(1), 0)?;
+//!     let camera = ProblemEntry::configured("superresolution", settings)?.instrument(None)?;
+//!     let truth = synthetic::microstructure(32, 32, Seed::new(1), 0)?;
 //!     let observation = camera.observe(&truth, Seed::new(2))?;
 //!
-//!     let tv = MethodEntry::find("tv").expect("registered");
 //!     let settings = "weight = { half_squared_errors = 5e-4 }\niterations = 50\ntolerance = 1e-4";
-//!     let tv = (tv.read)(read(settings)).expect("settings");
+//!     let tv = MethodEntry::configured("tv", settings)?;
 //!     let run = Run::new(Seed::new(3), Device::Cpu);
 //!     let nothing = TrainingData::none(camera.as_ref());
 //!     let Prepared::Ready(tv) = tv.prepare(&nothing, &run)? else { return Ok(()) };
@@ -40,6 +35,7 @@ mod map;
 pub mod method;
 pub mod methods;
 pub mod patch_flow;
+pub mod prelude;
 pub mod problem;
 pub mod problems;
 pub mod registry;

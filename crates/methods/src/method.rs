@@ -79,6 +79,15 @@ pub enum Prepared {
     Missing(String),
 }
 
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ready(_) => f.debug_tuple("Ready").finish_non_exhaustive(),
+            Self::Missing(what) => f.debug_tuple("Missing").field(what).finish(),
+        }
+    }
+}
+
 impl Prepared {
     /// A method that can reconstruct.
     pub fn ready(reconstructor: impl Reconstructor + 'static) -> Result<Self> {

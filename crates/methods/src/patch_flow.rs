@@ -17,7 +17,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// Patches of the validation image that measure the training.
-const VALIDATION_PATCHES: usize = 10_000;
+const VALIDATION_PATCHES: i64 = 10_000;
 
 /// A flow and its training.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
@@ -151,21 +151,24 @@ impl PatchFlow {
         run: &Run,
     ) -> Result<Trained<PatchNr>> {
         let (patch_size, hidden) = (self.patch_size, self.hidden);
-        let shape = PatchNrShape { patch_size, axes, blocks: self.blocks.max(1) as usize, hidden, clamp };
+        let shape = PatchNrShape::default()
+            .with_patch_size(patch_size)
+            .with_axes(axes as i64)
+            .with_blocks(self.blocks)
+            .with_hidden(hidden)
+            .with_clamp(clamp);
         let seed = run.seed.derive("patchNR", 0);
         let flow = on_device(PatchNr::new(shape, seed)?, run, precision)?;
         let training = &self.training;
-        let wanted = PatchNrTrainingSettings {
-            adam: AdamSettings {
-                steps: training.steps,
-                rate: training.learning_rate,
-                schedule: training.schedule.after(training.warmup_steps),
-            },
-            batch: training.batch.max(1) as usize,
-            validate_every: training.validation_every,
-            validation_patches: VALIDATION_PATCHES,
-            early_stop: training.early_stop_after.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
-        };
+        let wanted = PatchNrTrainingSettings::default()
+            .with_adam(
+                AdamSettings::constant(training.steps, training.learning_rate)
+                    .with_schedule(training.schedule.with_warmup(training.warmup_steps)),
+            )
+            .with_batch(training.batch)
+            .with_validate_every(training.validation_every)
+            .with_validation_patches(VALIDATION_PATCHES)
+            .with_early_stop(training.early_stop_after.map(|n| u32::try_from(n).unwrap_or(u32::MAX)));
         let iteration = PatchNrTraining::new(flow, references, validation, wanted, seed)?;
         let (trained, summary) = run.iterate("training", training.steps, iteration)?;
         run.publish(&format!("{}.safetensors", run.row()), |path| trained.flow.save(path))?;
@@ -214,6 +217,6 @@ fn on_device(mut flow: PatchNr, run: &Run, precision: Precision) -> Result<Patch
 fn given(path: &Path, clamp: SoftClamp, patch_size: i64, axes: usize) -> Result<PatchNr> {
     let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");
     let flow = if state_dict { PatchNr::import_freia(path, clamp)? } else { PatchNr::load(path)? };
-    flow.expect_patches(patch_size, axes, path)?;
+    flow.expect_patches(patch_size, axes as i64, path)?;
     Ok(flow)
 }

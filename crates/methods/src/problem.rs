@@ -42,6 +42,16 @@ pub struct InverseProblem {
     pub wanted: Vec<(i64, i64)>,
 }
 
+impl std::fmt::Debug for InverseProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InverseProblem")
+            .field("name", &self.name)
+            .field("noise", &self.noise)
+            .field("observation", &self.observation)
+            .finish_non_exhaustive()
+    }
+}
+
 impl InverseProblem {
     /// The space of images `x`.
     pub fn domain(&self) -> Space {
@@ -96,6 +106,7 @@ impl Noise {
 }
 
 /// A simple estimate of an image.
+#[derive(Debug)]
 pub struct Start {
     /// The estimate, an element of the operator's domain.
     pub image: Tensor,

@@ -14,7 +14,7 @@ use crate::problems::{
 };
 use crate::run::Run;
 use crate::settings::{SettingFault, Settings, to_toml};
-use smalti_base::{Result, Space};
+use smalti_base::{Error, Result, Space};
 use std::path::Path;
 use std::rc::Rc;
 use toml::de::Deserializer;
@@ -67,6 +67,12 @@ pub struct MethodEntry {
     pub read: fn(Deserializer<'_>) -> Result<Rc<dyn ConfiguredMethod>, Fault>,
 }
 
+impl std::fmt::Debug for MethodEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MethodEntry").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
 /// A problem by name.
 pub struct ProblemEntry {
     /// Its key.
@@ -77,6 +83,12 @@ pub struct ProblemEntry {
     pub title: &'static str,
     /// Reads its settings; ranges are not checked yet.
     pub read: fn(Deserializer<'_>) -> Result<Rc<dyn ConfiguredProblem>, Fault>,
+}
+
+impl std::fmt::Debug for ProblemEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProblemEntry").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl MethodEntry {
@@ -99,6 +111,17 @@ impl MethodEntry {
     pub fn find(key: &str) -> Option<&'static Self> {
         METHODS.iter().find(|entry| entry.key == key)
     }
+
+    /// The method called `key` with the settings in `text`, TOML as in the section of a row of an experiment file.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where there is no such method, or naming the key that is missing, unknown or out of its range.
+    pub fn configured(key: &str, text: &str) -> Result<Rc<dyn ConfiguredMethod>> {
+        let keys = || METHODS.iter().map(|entry| entry.key).collect::<Vec<_>>().join(", ");
+        let entry =
+            Self::find(key).ok_or_else(|| Error::value("method", format!("one of {}", keys()), key))?;
+        read(key, text, entry.read, |method| method.out_of_range())
+    }
 }
 
 impl ProblemEntry {
@@ -118,10 +141,22 @@ impl ProblemEntry {
     pub fn find(name: &str) -> Option<&'static Self> {
         PROBLEMS.iter().find(|entry| entry.name == name)
     }
+
+    /// The problem called `name` with the settings in `text`, TOML as in `[problem.NAME]` of an experiment file.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where there is no such problem, or naming the key that is missing, unknown, out of its range or does not fit
+    /// the others.
+    pub fn configured(name: &str, text: &str) -> Result<Rc<dyn ConfiguredProblem>> {
+        let names = || PROBLEMS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+        let entry =
+            Self::find(name).ok_or_else(|| Error::value("problem", format!("one of {}", names()), name))?;
+        read(name, text, entry.read, |problem| problem.out_of_range().or_else(|| problem.check().err()))
+    }
 }
 
 /// A method with its settings.
-pub trait ConfiguredMethod {
+pub trait ConfiguredMethod: std::fmt::Debug {
     /// The first value that is out of its range: its key, and the problem.
     fn out_of_range(&self) -> Option<SettingFault>;
 
@@ -149,7 +184,7 @@ pub trait ConfiguredMethod {
 }
 
 /// A problem with its settings.
-pub trait ConfiguredProblem {
+pub trait ConfiguredProblem: std::fmt::Debug {
     /// The first value that is out of its range: its key, and the problem.
     fn out_of_range(&self) -> Option<SettingFault>;
 
@@ -175,6 +210,18 @@ pub trait ConfiguredProblem {
 struct OfMethod<M: Method>(M::Settings);
 
 struct OfProblem<P: Problem>(P::Settings);
+
+impl<M: Method> std::fmt::Debug for OfMethod<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple(M::KEY).field(&self.0).finish()
+    }
+}
+
+impl<P: Problem> std::fmt::Debug for OfProblem<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple(P::NAME).field(&self.0).finish()
+    }
+}
 
 impl<M: Method> ConfiguredMethod for OfMethod<M> {
     fn out_of_range(&self) -> Option<SettingFault> {
@@ -224,6 +271,25 @@ impl<P: Problem> ConfiguredProblem for OfProblem<P> {
 
     fn to_toml(&self) -> String {
         to_toml(&self.0)
+    }
+}
+
+/// Settings read from TOML and checked.
+fn read<T: ?Sized>(
+    of: &str,
+    text: &str,
+    read: fn(Deserializer<'_>) -> Result<Rc<T>, Fault>,
+    check: impl Fn(&T) -> Option<SettingFault>,
+) -> Result<Rc<T>> {
+    let wrong = |key: &str, problem: &str| {
+        let got = if matches!(key, "" | ".") { problem.to_owned() } else { format!("{key}: {problem}") };
+        Error::value(format!("settings of {of}"), "those in its documentation", got)
+    };
+    let toml = Deserializer::parse(text).map_err(|e| wrong("", e.message()))?;
+    let settings = read(toml).map_err(|e| wrong(&e.path().to_string(), e.inner().message()))?;
+    match check(&settings) {
+        Some((key, problem)) => Err(wrong(&key, &problem)),
+        None => Ok(settings),
     }
 }
 

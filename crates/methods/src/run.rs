@@ -152,7 +152,7 @@ impl Run {
             every: EVERY,
             identity: self.identity.clone(),
         });
-        let control = RunControl { cancel: self.cancel.clone(), checkpoints };
+        let control = RunControl::default().with_cancel(self.cancel.clone()).with_checkpoints(checkpoints);
         let summary = run(&mut iteration, steps, &control)?;
         if let StopReason::Cancelled(_) = summary.reason {
             return Err(self.cancelled());

@@ -12,15 +12,16 @@ use smalti_flows::Precision;
 use smalti_operators::Boundary;
 use smalti_priors::{Sampling, weight};
 use smalti_solvers::AdamSettings;
+use std::fmt::Debug;
 use tch::Device;
 
 /// What does not fit: the key within the settings, and the problem.
 pub type SettingFault = (String, String);
 
 /// The settings of a method or a problem: what a file says, with ranges that are checked.
-pub trait Settings: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static {}
+pub trait Settings: DeserializeOwned + Serialize + Validate<Context = ()> + Debug + Clone + 'static {}
 
-impl<T: DeserializeOwned + Serialize + Validate<Context = ()> + Clone + 'static> Settings for T {}
+impl<T: DeserializeOwned + Serialize + Validate<Context = ()> + Debug + Clone + 'static> Settings for T {}
 
 /// How a learning rate goes on over the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -34,7 +35,7 @@ pub enum ScheduleChoice {
 
 impl ScheduleChoice {
     /// The schedule of a solver, after `warmup` steps in which the rate grows.
-    pub fn after(self, warmup: u64) -> smalti_solvers::Schedule {
+    pub fn with_warmup(self, warmup: u64) -> smalti_solvers::Schedule {
         match self {
             Self::Constant => smalti_solvers::Schedule::Constant,
             Self::Cosine => smalti_solvers::Schedule::Cosine { warmup },
@@ -93,7 +94,7 @@ pub struct Descent {
 
 impl From<Descent> for AdamSettings {
     fn from(Descent { iterations, learning_rate, schedule }: Descent) -> Self {
-        Self { steps: iterations, rate: learning_rate, schedule: schedule.after(0) }
+        Self::constant(iterations, learning_rate).with_schedule(schedule.with_warmup(0))
     }
 }
 

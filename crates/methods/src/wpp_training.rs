@@ -27,7 +27,7 @@ pub struct CropTrainingSettings {
     pub length: TrainingLength,
     /// Crops a step, 1 to 10,000.
     #[garde(range(min = 1, max = 10_000))]
-    pub batch: usize,
+    pub batch: i64,
     /// How the operator continues what is made of a crop; nothing is known beyond its edges.
     #[garde(skip)]
     pub form: Boundary,
@@ -50,7 +50,7 @@ pub struct CropTrainingSettings {
     pub validation_every: u64,
     /// Validation crops, 1 to 10,000.
     #[garde(range(min = 1, max = 10_000))]
-    pub validation_crops: usize,
+    pub validation_crops: i64,
     /// Side of a patch in pixels, 2 to 16.
     #[garde(range(min = 2, max = 16))]
     pub patch_size: i64,
@@ -62,10 +62,10 @@ pub struct CropTrainingSettings {
     pub centred: bool,
     /// Patches of the reference image, drawn once, 1 to 10 million.
     #[garde(range(min = 1, max = 10_000_000))]
-    pub reference_patches: usize,
+    pub reference_patches: i64,
     /// Supergradient steps of size 1 in the potentials for a batch, 1 to 10,000.
     #[garde(range(min = 1, max = 10_000))]
-    pub psi_steps: usize,
+    pub psi_steps: i64,
 }
 
 /// How long a training goes on.
@@ -123,7 +123,7 @@ impl CropTrainingSettings {
         let validation = validation.map(|whole| self.chosen(&whole, size, run.seed)).transpose()?;
         let (crops, operator) = from.instrument.on_crops(&crops, self.form)?;
         let posed = |crops: Tensor| Ok::<_, Error>(from.instrument.on_crops(&crops, self.form)?.0);
-        let count = crops.size()[0].max(1) as usize;
+        let count = crops.size()[0].max(1);
         let batch = self.batch.min(count);
         Ok(TrainingInputs {
             validation: validation.map(posed).transpose()?,
@@ -133,8 +133,8 @@ impl CropTrainingSettings {
             prior: WppTrainingSettings::prior(self.centred)
                 .with_patch_size(self.patch_size)
                 .with_stride(self.patch_stride)
-                .with_references(ReferencePatches::Random(self.reference_patches))
-                .with_dual(DualMethod::AveragedSgd { steps: self.psi_steps, step: 1.0 }),
+                .with_references(ReferencePatches::Random(self.reference_patches as usize))
+                .with_dual(DualMethod::AveragedSgd { steps: self.psi_steps as usize, step: 1.0 }),
             steps: match self.length {
                 TrainingLength::Steps(steps) => steps,
                 TrainingLength::Epochs(epochs) => epochs * (count / batch) as u64,
@@ -157,11 +157,8 @@ impl CropTrainingSettings {
         run: &Run,
     ) -> Result<Trained<G>> {
         generator.provenance().insert("operator".into(), inputs.instrument.clone());
-        let adam = AdamSettings {
-            steps: inputs.steps,
-            rate: self.learning_rate,
-            schedule: self.schedule.after(self.warmup_steps),
-        };
+        let adam = AdamSettings::constant(inputs.steps, self.learning_rate)
+            .with_schedule(self.schedule.with_warmup(self.warmup_steps));
         let settings = WppTrainingSettings::altekrueger_2023_wppnet(inputs.batch)
             .with_adam(adam)
             .with_batch(inputs.batch)
@@ -182,7 +179,8 @@ impl CropTrainingSettings {
     /// At most `validation_crops` crops of `size` of observations, drawn once.
     fn chosen(&self, observations: &Tensor, size: [i64; 2], seed: Seed) -> Result<Tensor> {
         let all = tiles(observations, size, size)?;
-        let order = seed.at("validation crops", 0).distinct_indices(all.size()[0], self.validation_crops);
+        let order =
+            seed.at("validation crops", 0).distinct_indices(all.size()[0], self.validation_crops as usize);
         Ok(all.f_index_select(0, &Tensor::f_from_slice(&order)?)?)
     }
 }
@@ -205,7 +203,7 @@ pub(crate) struct TrainingInputs {
     pub(crate) operator: Box<dyn ImagingOperator>,
     prior: WppSettings,
     pub(crate) steps: u64,
-    pub(crate) batch: usize,
+    pub(crate) batch: i64,
     /// The identity of the instrument.
     pub(crate) instrument: String,
     pub(crate) downsampling: Downsampling,

@@ -14,8 +14,7 @@
 //! Images are `[B, C, H, W]`, volumes `[B, C, D, H, W]`, any batch size, rectangular, with values nominally in `[0, 1]`.
 //!
 //! ```
-//! use smalti_base::{Seed, Space};
-//! use smalti_operators::{Boundary, Convolution, LinearOperator, Operator, PixelGrid, interpolate};
+//! use smalti_operators::prelude::*;
 //!
 //! // The x4 superresolution operator: 16x16 Gaussian, sigma 2, every 4th pixel, wrapped at the edges.
 //! let image = Space::image(1, 48, 64);
@@ -37,8 +36,6 @@
 //! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`algebra`], [`composition`], [`sum`], [`scaled`], [`stack`], [`norm`],
 //! [`pseudo_inverse`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`angles`], [`axis`], [`likelihood`], [`mod@low_dose`].
 
-#![warn(missing_debug_implementations)]
-
 pub mod algebra;
 pub mod angles;
 pub mod axis;
@@ -58,6 +55,7 @@ pub mod low_dose;
 pub mod mask;
 pub mod norm;
 pub mod operator;
+pub mod prelude;
 pub mod pseudo_inverse;
 pub mod radon;
 pub mod registered;

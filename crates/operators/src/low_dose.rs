@@ -87,7 +87,7 @@ mod tests {
             let counts = noise.counts(&low_dose(&u, &noise, Seed::new(5)).unwrap()).unwrap();
             // Whole numbers, and 0.1 in the place of 0.
             let zeros = counts.lt(0.5).to_kind(Kind::Double);
-            let counts = &counts - &zeros * Poisson::LEAST_COUNT;
+            let counts = &counts - &zeros * Poisson::MIN_COUNT;
             assert!(number(&(&counts - counts.round()).abs().max()) < 1e-9);
             let found = number(&counts.mean(Kind::Double));
             assert!((found - mean).abs() < 5.0 * (mean / n as f64).sqrt(), "{found} {mean}");

@@ -12,7 +12,7 @@ impl PatchDensity for PatchNr {
     }
 
     fn axes(&self) -> Option<usize> {
-        Some(self.shape().axes)
+        Some(self.shape().axes as usize)
     }
 
     fn nll(&self, patches: &Tensor) -> Result<Tensor> {

@@ -5,11 +5,10 @@
 //! [`SinkhornPatchPrior`] does so with entropic transport. All regularizers are means, so that their weights do not depend on the size of the image.
 //!
 //! ```
-//! use smalti_base::{Seed, Space};
-//! use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
-//! use smalti_priors::{PatchPrior, Regularizer, Sampling};
-//! let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-//! let flow = PatchNr::new(PatchNrShape { patch_size: 4, axes: 2, blocks: 2, hidden: 16, clamp }, Seed::new(1))?;
+//! use smalti_flows::{PatchNr, PatchNrShape};
+//! use smalti_priors::prelude::*;
+//! let shape = PatchNrShape::default().with_patch_size(4).with_blocks(2).with_hidden(16);
+//! let flow = PatchNr::new(shape, Seed::new(1))?;
 //! let domain = Space::image(1, 20, 24);
 //! let mut prior = PatchPrior::new(flow, domain, Sampling::Grid(4), Seed::new(2))?;
 //! let x = Seed::new(3).at("image", 0).uniform(&domain.batch(1));
@@ -23,13 +22,12 @@
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
 //! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`algebra`], [`sum`], [`scaled`], [`weight`].
 
-#![warn(missing_debug_implementations)]
-
 pub mod algebra;
 pub mod flow_density;
 pub mod gaussian_mixture;
 pub mod patch_prior;
 pub mod patches;
+pub mod prelude;
 pub mod reflected;
 pub mod regularizer;
 pub mod scaled;

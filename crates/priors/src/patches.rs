@@ -81,7 +81,7 @@ impl Patches {
     pub fn random(domain: Space, size: i64, count: usize, stream: &mut Stream) -> Result<Self> {
         Self::checked(domain, size)?;
         let positions = stream.distinct_indices(Self::positions(domain, size), count);
-        Self::listed(domain, size, &positions)
+        Self::from_indices(domain, size, &positions)
     }
 
     /// `count` patches at independent random positions, which may repeat: cheap for training batches.
@@ -96,7 +96,7 @@ impl Patches {
     ) -> Result<Self> {
         Self::checked(domain, size)?;
         let positions = stream.indices(Self::positions(domain, size), count);
-        Self::listed(domain, size, &positions)
+        Self::from_indices(domain, size, &positions)
     }
 
     /// The patches with the given numbers, where patch `r (W - p + 1) + c` has its first corner at `(r, c)`, and of volumes
@@ -104,7 +104,7 @@ impl Patches {
     ///
     /// # Errors
     /// [`Error::Value`] where there is none, or a number is out of range.
-    pub fn listed(domain: Space, size: i64, numbers: &[i64]) -> Result<Self> {
+    pub fn from_indices(domain: Space, size: i64, numbers: &[i64]) -> Result<Self> {
         Self::checked(domain, size)?;
         let all = Self::positions(domain, size);
         let outside = numbers.iter().find(|i| !(0..all).contains(*i));

@@ -340,7 +340,7 @@ pub struct FixedPotentials(WassersteinPatchPrior);
 
 impl FixedPotentials {
     /// The prior that seeks its potentials, starting from these.
-    pub fn release(self) -> WassersteinPatchPrior {
+    pub fn into_prior(self) -> WassersteinPatchPrior {
         self.0
     }
 }

@@ -48,13 +48,11 @@ fn main() -> Result<()> {
         prior: &mut TotalVariation::new(operator.domain(), 1e-3)?,
         weight: 5.0,
     };
-    let settings = DipSettings {
-        net: UNetSettings { channels: vec![channels; scales], ..UNetSettings::dip() },
-        steps,
-        rate: 5e-3,
-        precision: if bf16 { Precision::Bf16 } else { Precision::Full },
-        ..DipSettings::baguer_2020()
-    };
+    let settings = DipSettings::baguer_2020()
+        .with_net(UNetSettings::dip().with_channels(vec![channels; scales]))
+        .with_steps(steps)
+        .with_rate(5e-3)
+        .with_precision(if bf16 { Precision::Bf16 } else { Precision::Full });
     let mut dip = Dip::new(problem, settings, Seed::new(3))?;
     // The first step is slower: libtorch prepares its kernels.
     run(&mut dip, 1, &RunControl::default())?;

@@ -19,10 +19,9 @@ const OBSERVATIONS: u64 = 10;
 fn trained(flow: ConditionalSnf, problem: &MixtureProblem, steps: u64, seed: Seed) -> Result<ConditionalSnf> {
     let draw = Box::new(|stream: &mut smalti_base::seed::Stream| Ok(problem.pairs(BATCH, stream)));
     let schedule = Schedule::Cosine { warmup: 0 };
-    let settings = SnfTrainingSettings {
-        adam: AdamSettings { steps, rate: 2e-3, schedule },
-        report_every: steps.div_ceil(4),
-    };
+    let settings = SnfTrainingSettings::default()
+        .with_adam(AdamSettings::constant(steps, 2e-3).with_schedule(schedule))
+        .with_report_every(steps.div_ceil(4));
     let mut training = SnfTraining::new(flow, draw, settings, seed)?;
     run(&mut training, steps, &RunControl::default())?;
     let trained = training.finish()?;
@@ -45,7 +44,9 @@ fn main() -> Result<()> {
     let mut next = |default: u64| numbers.next().flatten().unwrap_or(default);
     let (dim, steps, problems, samples) = (next(5) as i64, next(80), next(2), next(1000) as i64);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
-    let shape = |couplings| FlowShape { dim, condition: dim, couplings, hidden: vec![64, 64], clamp };
+    let shape = |couplings| {
+        FlowShape::new(dim, dim).with_couplings(couplings).with_hidden([64, 64]).with_clamp(clamp)
+    };
     let names = ["INN", "SNF", "exact"];
     let mut all: [Vec<f64>; 3] = Default::default();
     for p in 0..problems {

@@ -27,15 +27,15 @@ fn material(domain: Space, seed: Seed) -> Result<Tensor> {
 
 fn train(image: &Tensor, validation: &Tensor) -> Result<PatchNr> {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-    let flow =
-        PatchNr::new(PatchNrShape { patch_size: 4, axes: 2, blocks: 3, hidden: 64, clamp }, Seed::new(3))?;
-    let settings = PatchNrTrainingSettings {
-        adam: AdamSettings { steps: 500, rate: 5e-3, schedule: Schedule::Cosine { warmup: 20 } },
-        batch: 128,
-        validate_every: 100,
-        validation_patches: 1000,
-        early_stop: None,
-    };
+    let flow = PatchNr::new(
+        PatchNrShape::default().with_patch_size(4).with_blocks(3).with_hidden(64).with_clamp(clamp),
+        Seed::new(3),
+    )?;
+    let settings = PatchNrTrainingSettings::default()
+        .with_adam(AdamSettings::constant(500, 5e-3).with_schedule(Schedule::Cosine { warmup: 20 }))
+        .with_batch(128)
+        .with_validate_every(100)
+        .with_validation_patches(1000);
     let images = std::slice::from_ref(image);
     let mut training = PatchNrTraining::new(flow, images, Some(validation), settings, Seed::new(4))?;
     let summary = run(&mut training, 500, &RunControl::default())?;
@@ -74,7 +74,7 @@ fn main() -> Result<()> {
         prior: &mut prior,
         weight: 0.3,
     };
-    let settings = AdamSettings { steps: 200, rate: 0.02, schedule: Schedule::Cosine { warmup: 0 } };
+    let settings = AdamSettings::constant(200, 0.02).with_schedule(Schedule::Cosine { warmup: 0 });
     let mut map = Map::new(problem, &start, settings)?;
     let summary = run(&mut map, 200, &RunControl::default())?;
     let result = map.finish()?;

@@ -34,9 +34,8 @@ fn main() -> Result<()> {
     smalti_base::device::prepare_process(None);
     let train = Squares { seed: Seed::new(1), count: None };
     let validation = Squares { seed: Seed::new(2), count: Some(8) };
-    let net =
-        UNet::new(UNetSettings { channels: vec![16, 16, 32], ..UNetSettings::fbp_unet() }, Seed::new(3))?;
-    let settings = UNetTrainingSettings { crop: Some(32), ..UNetTrainingSettings::fbp_unet(300, 8) };
+    let net = UNet::new(UNetSettings::fbp_unet().with_channels([16, 16, 32]), Seed::new(3))?;
+    let settings = UNetTrainingSettings::fbp_unet(300, 8).with_crop(32);
     let mut training = UNetTraining::new(net, &train, Some(&validation), settings, Seed::new(4))?;
     let summary = run(&mut training, 300, &RunControl::default())?;
     println!("trained {} steps in {:.1} s", summary.steps, summary.elapsed.as_secs_f64());

@@ -69,15 +69,13 @@ fn main() -> Result<()> {
         reference: &reference,
         prior: &prior,
     };
-    let shape = WppFlowShape {
-        factor: FACTOR,
-        blocks: 3,
-        hidden: 16,
-        origin: small.grid().origin.0,
-        ..WppFlowShape::altekrueger_2023_x4()?
-    };
+    let shape = WppFlowShape::altekrueger_2023_x4()
+        .with_factor(FACTOR)
+        .with_blocks(3)
+        .with_hidden(16)
+        .with_origin(small.grid().origin.0);
     let settings = WppTrainingSettings::altekrueger_2023_wppflow(40)
-        .with_adam(AdamSettings { steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 5 } })
+        .with_adam(AdamSettings::constant(steps, 2e-3).with_schedule(Schedule::Cosine { warmup: 5 }))
         .with_batch(4)
         .with_lambda(20.0)
         .with_validations((steps / 4).max(1));

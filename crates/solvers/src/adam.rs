@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 
 /// Steps and learning rate of a minimisation by Adam.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct AdamSettings {
     /// Number of steps, which the schedule refers to.
     pub steps: u64,
@@ -18,10 +19,38 @@ pub struct AdamSettings {
     pub schedule: Schedule,
 }
 
+impl Default for AdamSettings {
+    /// 1000 steps at the learning rate 1e-3.
+    fn default() -> Self {
+        Self::constant(1000, 1e-3)
+    }
+}
+
 impl AdamSettings {
     /// `steps` steps at the learning rate `rate`.
     pub fn constant(steps: u64, rate: f64) -> Self {
         Self { steps, rate, schedule: Schedule::Constant }
+    }
+
+    /// The same with so many steps.
+    #[must_use]
+    pub fn with_steps(mut self, steps: u64) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// The same with another learning rate.
+    #[must_use]
+    pub fn with_rate(mut self, rate: f64) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// The same with a learning rate that changes.
+    #[must_use]
+    pub fn with_schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
     }
 
     /// The learning rate of step `k`.
@@ -117,7 +146,7 @@ impl Adam {
             }
         }
         let written = parameters.iter().chain(&self.first).chain(&self.second);
-        if !slices::are_apart(written, parts.iter().flatten()) {
+        if !slices::are_disjoint(written, parts.iter().flatten()) {
             let expected = "tensors with memory to themselves";
             return Err(Error::value("parameters and gradients", expected, "some that share memory"));
         }

@@ -78,15 +78,14 @@ impl<'a> Batches<'a> {
     /// [`Error::Value`] where there are fewer pairs than a batch needs, or batch or crop are not positive.
     pub(crate) fn new(
         pairs: &'a dyn PairedDataset,
-        batch: usize,
+        batch: i64,
         crop: Option<i64>,
         seed: Seed,
         device: Device,
     ) -> Result<Self> {
-        let batch = batch as u64;
-        if batch == 0 {
-            return Err(Error::value("batch", "at least 1", 0));
-        }
+        let Ok(batch @ 1..) = u64::try_from(batch) else {
+            return Err(Error::value("batch", "at least 1", batch));
+        };
         if let Some(side) = crop
             && side < 1
         {

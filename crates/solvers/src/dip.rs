@@ -14,6 +14,7 @@ use tch::{Kind, Tensor};
 
 /// Settings of [`Dip`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DipSettings {
     /// The network.
     pub net: UNetSettings,
@@ -32,6 +33,13 @@ pub struct DipSettings {
     pub curve_every: u64,
     /// The dtype of convolutions; weights and their moments stay in float32.
     pub precision: Precision,
+}
+
+impl Default for DipSettings {
+    /// [`DipSettings::baguer_2020`].
+    fn default() -> Self {
+        Self::baguer_2020()
+    }
 }
 
 impl DipSettings {
@@ -55,6 +63,62 @@ impl DipSettings {
             curve_every: 100,
             precision: Precision::Full,
         }
+    }
+
+    /// The same with another network.
+    #[must_use]
+    pub fn with_net(mut self, net: UNetSettings) -> Self {
+        self.net = net;
+        self
+    }
+
+    /// The same with so many steps.
+    #[must_use]
+    pub fn with_steps(mut self, steps: u64) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// The same with another learning rate.
+    #[must_use]
+    pub fn with_rate(mut self, rate: f64) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// The same with a learning rate that changes.
+    #[must_use]
+    pub fn with_schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// The same with noise of another standard deviation.
+    #[must_use]
+    pub fn with_noise(mut self, noise: f64) -> Self {
+        self.noise = noise;
+        self
+    }
+
+    /// The same with gradients of at most another norm.
+    #[must_use]
+    pub fn with_clip(mut self, clip: f64) -> Self {
+        self.clip = clip;
+        self
+    }
+
+    /// The same with a point of the curve after every so many steps.
+    #[must_use]
+    pub fn with_curve_every(mut self, curve_every: u64) -> Self {
+        self.curve_every = curve_every;
+        self
+    }
+
+    /// The same with convolutions in another dtype.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 }
 
@@ -113,6 +177,12 @@ pub struct Dip<'a> {
     best: Option<Best>,
     curve: Vec<DipPoint>,
     events: Option<EventFile>,
+}
+
+impl std::fmt::Debug for Dip<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dip").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// The image with the smallest objective so far, and its step.

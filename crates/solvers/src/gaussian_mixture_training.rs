@@ -15,14 +15,15 @@ use state::Stage;
 use tch::{Kind, Tensor};
 
 /// Settings of [`GaussianMixtureTraining`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct GaussianMixtureSettings {
     /// Side `p` of the square patches; images with `C` channels have patches of `d = C p p` values.
     pub patch_size: i64,
     /// Number `K` of components.
-    pub components: usize,
+    pub components: i64,
     /// Patches, drawn once and without repetition from all images together; all where there are fewer.
-    pub patches: usize,
+    pub patches: i64,
     /// Added to the diagonals of the covariances in every step, in squared grey values: scikit-learn's `reg_covar`.
     pub floor: f64,
     /// Done where the mean log-likelihood of a patch changes by less than this from one step to the next: `tol`.
@@ -30,17 +31,24 @@ pub struct GaussianMixtureSettings {
     /// At most so many steps of k-means for the start; one is done in any case.
     pub start_steps: u64,
     /// Patches of the validation image, a fixed random set.
-    pub validation_patches: usize,
+    pub validation_patches: i64,
+}
+
+impl Default for GaussianMixtureSettings {
+    /// [`GaussianMixtureSettings::piening_2024`].
+    fn default() -> Self {
+        Self::piening_2024()
+    }
 }
 
 impl GaussianMixtureSettings {
     /// Those of EPLL in MoePien/PatchbasedRegularizer for superresolution: 200 components on all 6 x 6 patches, tolerance
     /// 1e-4; the rest is scikit-learn's default. They allow 1000 steps of EM.
-    pub fn paper() -> Self {
+    pub fn piening_2024() -> Self {
         Self {
             patch_size: 6,
             components: 200,
-            patches: usize::MAX,
+            patches: i64::MAX,
             floor: 1e-6,
             tolerance: 1e-4,
             start_steps: 300,
@@ -48,8 +56,57 @@ impl GaussianMixtureSettings {
         }
     }
 
+    /// The same for patches of this side.
+    #[must_use]
+    pub fn with_patch_size(mut self, patch_size: i64) -> Self {
+        self.patch_size = patch_size;
+        self
+    }
+
+    /// The same with so many components.
+    #[must_use]
+    pub fn with_components(mut self, components: i64) -> Self {
+        self.components = components;
+        self
+    }
+
+    /// The same with so many patches at most.
+    #[must_use]
+    pub fn with_patches(mut self, patches: i64) -> Self {
+        self.patches = patches;
+        self
+    }
+
+    /// The same with another number added to the diagonals.
+    #[must_use]
+    pub fn with_floor(mut self, floor: f64) -> Self {
+        self.floor = floor;
+        self
+    }
+
+    /// The same with another tolerance.
+    #[must_use]
+    pub fn with_tolerance(mut self, tolerance: f64) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// The same with so many steps of k-means at most.
+    #[must_use]
+    pub fn with_start_steps(mut self, start_steps: u64) -> Self {
+        self.start_steps = start_steps;
+        self
+    }
+
+    /// The same with so many validation patches.
+    #[must_use]
+    pub fn with_validation_patches(mut self, validation_patches: i64) -> Self {
+        self.validation_patches = validation_patches;
+        self
+    }
+
     fn check(&self, found: i64) -> Result<()> {
-        if self.components == 0 || self.components as i64 > found {
+        if self.components < 1 || self.components > found {
             let expected = format!("1 to the number of patches, {found}");
             return Err(Error::value("components of a Gaussian mixture", expected, self.components));
         }
@@ -63,6 +120,7 @@ impl GaussianMixtureSettings {
 }
 
 /// A trained mixture.
+#[derive(Debug)]
 pub struct TrainedGaussianMixture {
     /// The mixture after the last step.
     pub mixture: GaussianMixture,
@@ -101,7 +159,7 @@ pub struct TrainedGaussianMixture {
 /// use smalti_base::Seed;
 /// use smalti_solvers::{GaussianMixtureSettings, GaussianMixtureTraining, Iteration, RunControl, run};
 /// let image = Seed::new(1).at("image", 0).uniform(&[1, 1, 40, 30]);
-/// let settings = GaussianMixtureSettings { patch_size: 3, components: 4, ..GaussianMixtureSettings::paper() };
+/// let settings = GaussianMixtureSettings::piening_2024().with_patch_size(3).with_components(4);
 /// let mut training = GaussianMixtureTraining::new(&[image], None, settings, Seed::new(2))?;
 /// run(&mut training, 30, &RunControl::default())?;
 /// let mixture = training.finish()?.mixture;
@@ -118,6 +176,12 @@ pub struct GaussianMixtureTraining {
     curve: Vec<CurvePoint>,
 }
 
+impl std::fmt::Debug for GaussianMixtureTraining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GaussianMixtureTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 impl GaussianMixtureTraining {
     /// Training on the patches of `images`, each `[1, C, H, W]`, watched on those of `validation`.
     ///
@@ -130,23 +194,29 @@ impl GaussianMixtureTraining {
         settings: GaussianMixtureSettings,
         seed: Seed,
     ) -> Result<Self> {
-        for (what, zero) in [
-            ("patches", settings.patches == 0),
-            ("validation patches", validation.is_some() && settings.validation_patches == 0),
+        for (what, value) in [
+            ("patches", settings.patches),
+            ("validation patches", validation.map_or(1, |_| settings.validation_patches)),
         ] {
-            if zero {
-                return Err(Error::value(what, "at least 1", 0));
+            if value < 1 {
+                return Err(Error::value(what, "at least 1", value));
             }
         }
         let p = settings.patch_size;
         let mut stream = seed.at("training patches", 0);
-        let patches = patches::drawn("training image", images, p, settings.patches, &mut stream)?;
+        let patches = patches::drawn("training image", images, p, settings.patches as usize, &mut stream)?;
         settings.check(patches.size()[0])?;
         let mut stream = seed.at("validation patches", 0);
         let validation = validation
             .map(|image| {
                 let image = std::slice::from_ref(image);
-                patches::drawn("validation image", image, p, settings.validation_patches, &mut stream)
+                patches::drawn(
+                    "validation image",
+                    image,
+                    p,
+                    settings.validation_patches as usize,
+                    &mut stream,
+                )
             })
             .transpose()?;
         if let Some(other) = validation.as_ref().filter(|other| other.size()[1] != patches.size()[1]) {
@@ -165,7 +235,7 @@ impl GaussianMixtureTraining {
     /// # Errors
     /// [`Error::Shape`] where it does not have the components of the settings and the dimension of the patches.
     pub fn starting_from(self, mixture: GaussianMixture) -> Result<Self> {
-        let expected = [self.settings.components as i64, self.patches.size()[1]];
+        let expected = [self.settings.components, self.patches.size()[1]];
         if mixture.means().size() != expected {
             return Err(Error::shape("means of the mixture to start from", expected, mixture.means().size()));
         }
@@ -179,7 +249,7 @@ impl GaussianMixtureTraining {
     }
 
     fn seeds(&self, points: &Points<'_>) -> Result<Tensor> {
-        points.seeded(self.settings.components as i64, &mut self.seed.at("seeds of k-means", 0))
+        points.seeded(self.settings.components, &mut self.seed.at("seeds of k-means", 0))
     }
 
     /// The mixture of the clusters around centres.
@@ -278,7 +348,7 @@ impl Iteration for GaussianMixtureTraining {
     }
 
     fn restore(&mut self, mut state: Checkpoint) -> Result<()> {
-        let size = [self.settings.components as i64, self.patches.size()[1]];
+        let size = [self.settings.components, self.patches.size()[1]];
         self.stage = Stage::restore(&mut state, size, self.patches.device())?;
         self.curve = CurvePoint::restore(&mut state)?;
         Ok(())

@@ -12,7 +12,7 @@
 //! use smalti_base::{Result, Seed, Space};
 //! use smalti_operators::{Gaussian, Identity};
 //! use smalti_priors::Regularizer;
-//! use smalti_solvers::langevin::{Langevin, LangevinScheme, LangevinSettings, overdispersed};
+//! use smalti_solvers::langevin::{Langevin, LangevinSettings, overdispersed};
 //! use smalti_solvers::{Iteration, Objective, RunControl, run};
 //! use tch::{Kind, Tensor};
 //! /// R(x) = mean x^2 / 2.
@@ -34,15 +34,13 @@
 //!     prior: &mut Small,
 //!     weight: 1.0,
 //! };
-//! let settings = LangevinSettings {
-//!     scheme: LangevinScheme::Mala { target: Some(LangevinScheme::OPTIMAL_ACCEPTANCE) },
-//!     step_size: 1e-3,
-//!     burn_in: 200,
-//!     draws: 200,
-//!     thin: 2,
-//!     keep: 10,
-//!     pixels: vec![[0, 1, 2]],
-//! };
+//! let settings = LangevinSettings::default()
+//!     .with_step_size(1e-3)
+//!     .with_burn_in(200)
+//!     .with_draws(200)
+//!     .with_thin(2)
+//!     .with_keep(10)
+//!     .with_pixels([[0, 1, 2]]);
 //! let starts = overdispersed(&y, 4, 0.1, Seed::new(2))?;
 //! let steps = settings.steps();
 //! let mut chains = Langevin::new(problem, &starts, settings, Seed::new(3))?;

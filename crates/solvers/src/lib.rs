@@ -4,10 +4,7 @@
 //! at NaN, cancellation and checkpoints; with the feature `progress` also with a progress bar.
 //!
 //! ```
-//! use smalti_base::{Seed, Space};
-//! use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
-//! use smalti_priors::TotalVariation;
-//! use smalti_solvers::{AdamSettings, Iteration, Map, Objective, RunControl, Schedule, run};
+//! use smalti_solvers::prelude::*;
 //! let domain = Space::image(1, 24, 32);
 //! let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic)?;
 //! let truth = Seed::new(1).at("image", 0).uniform(&domain.batch(1));
@@ -20,7 +17,7 @@
 //!     prior: &mut prior,
 //!     weight: 1.0,
 //! };
-//! let settings = AdamSettings { steps: 20, rate: 0.02, schedule: Schedule::Constant };
+//! let settings = AdamSettings::constant(20, 0.02);
 //! let mut map = Map::new(problem, &truth.zeros_like(), settings)?;
 //! let summary = run(&mut map, 20, &RunControl::default())?;
 //! assert_eq!(summary.steps, 20);
@@ -51,6 +48,7 @@ pub mod margin;
 mod memory_format;
 pub mod patchnr_training;
 pub mod posterior_energy;
+pub mod prelude;
 mod progress;
 pub mod run;
 pub mod schedule;

@@ -25,6 +25,15 @@ pub struct Objective<'a> {
     pub weight: f64,
 }
 
+impl std::fmt::Debug for Objective<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objective")
+            .field("observation", &self.observation)
+            .field("weight", &self.weight)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Minimises [`Objective`] over all pixels by Adam, over `x >= 0` where [`Map::nonnegative`] says so; the regularizer is
 /// refreshed before every step.
 pub struct Map<'a> {
@@ -33,6 +42,15 @@ pub struct Map<'a> {
     x: Tensor,
     adam: Adam,
     nonnegative: bool,
+}
+
+impl std::fmt::Debug for Map<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Map")
+            .field("objective", &self.problem)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Map<'a> {

@@ -15,7 +15,7 @@ use tch::Tensor;
 /// use smalti_base::{Seed, Space};
 /// use smalti_operators::{Boundary, Convolution, Gaussian, Operator, PixelGrid, interpolate};
 /// use smalti_priors::TotalVariation;
-/// use smalti_solvers::{AdamSettings, Margin, Iteration, Map, Objective, RunControl, Schedule, run};
+/// use smalti_solvers::{AdamSettings, Margin, Iteration, Map, Objective, RunControl, run};
 /// let image = Space::image(1, 24, 32);
 /// let a = Convolution::superresolution(image, 4, 1.0, 2, Boundary::Valid)?;
 /// let observation = a.apply(&Seed::new(1).at("image", 0).uniform(&image.batch(1)))?;
@@ -28,7 +28,7 @@ use tch::Tensor;
 ///     prior: &mut TotalVariation::new(margin.domain(), 1e-3)?,
 ///     weight: 1.0,
 /// };
-/// let settings = AdamSettings { steps: 5, rate: 0.02, schedule: Schedule::Constant };
+/// let settings = AdamSettings::constant(5, 0.02);
 /// let mut map = Map::new(problem, &margin.start(&initial, Seed::new(2))?, settings)?;
 /// run(&mut map, 5, &RunControl::default())?;
 /// assert_eq!(margin.cut(&map.finish()?)?.size(), image.batch(1));

@@ -10,21 +10,73 @@ use smalti_priors::Patches;
 use tch::{Kind, Tensor};
 
 /// Settings of [`PatchNrTraining`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct PatchNrTrainingSettings {
     /// Steps and learning rate.
     pub adam: AdamSettings,
     /// Patches a step, drawn uniformly with replacement from one image, which is drawn uniformly among all.
-    pub batch: usize,
+    pub batch: i64,
     /// Steps between two validations.
     pub validate_every: u64,
     /// Validation patches, a fixed random set.
-    pub validation_patches: usize,
+    pub validation_patches: i64,
     /// Stop after so many (at least 1) validations in a row without a new best value; the best flow is kept.
     pub early_stop: Option<u32>,
 }
 
+impl Default for PatchNrTrainingSettings {
+    /// 10,000 steps of 256 patches at the learning rate 1e-4, validated on 10,000 patches every 500 steps.
+    fn default() -> Self {
+        Self {
+            adam: AdamSettings::constant(10_000, 1e-4),
+            batch: 256,
+            validate_every: 500,
+            validation_patches: 10_000,
+            early_stop: None,
+        }
+    }
+}
+
+impl PatchNrTrainingSettings {
+    /// The same with other steps.
+    #[must_use]
+    pub fn with_adam(mut self, adam: AdamSettings) -> Self {
+        self.adam = adam;
+        self
+    }
+
+    /// The same with so many patches a step.
+    #[must_use]
+    pub fn with_batch(mut self, batch: i64) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    /// The same with a validation after every so many steps.
+    #[must_use]
+    pub fn with_validate_every(mut self, validate_every: u64) -> Self {
+        self.validate_every = validate_every;
+        self
+    }
+
+    /// The same with so many validation patches.
+    #[must_use]
+    pub fn with_validation_patches(mut self, validation_patches: i64) -> Self {
+        self.validation_patches = validation_patches;
+        self
+    }
+
+    /// The same with an end after so many validations in a row without a new best value; none: no such end.
+    #[must_use]
+    pub fn with_early_stop(mut self, early_stop: impl Into<Option<u32>>) -> Self {
+        self.early_stop = early_stop.into();
+        self
+    }
+}
+
 /// A trained flow.
+#[derive(Debug)]
 pub struct TrainedPatchNr {
     /// The flow: the last one, or the best one with early stopping.
     pub flow: PatchNr,
@@ -51,6 +103,12 @@ pub struct PatchNrTraining {
     worse: u32,
 }
 
+impl std::fmt::Debug for PatchNrTraining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PatchNrTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 impl PatchNrTraining {
     /// Training of `flow` on the patches of `images`, each `[1, 1, H, W]`, or on those of volumes `[1, 1, D, H, W]` where it is
     /// a flow of cubes, validated on those of `validation`.
@@ -65,21 +123,21 @@ impl PatchNrTraining {
         seed: Seed,
     ) -> Result<Self> {
         settings.adam.check()?;
-        for (what, zero) in [
-            ("batch", settings.batch == 0),
-            ("validation interval", settings.validate_every == 0),
-            ("validation patches", validation.is_some() && settings.validation_patches == 0),
-            ("validations before an early stop", settings.early_stop == Some(0)),
+        for (what, value) in [
+            ("batch", settings.batch.into()),
+            ("validation interval", settings.validate_every.into()),
+            ("validation patches", validation.map_or(1, |_| settings.validation_patches.into())),
+            ("validations before an early stop", settings.early_stop.map_or(1, i128::from)),
         ] {
-            if zero {
-                return Err(Error::value(what, "at least 1", 0));
+            if value < 1 {
+                return Err(Error::value(what, "at least 1", value));
             }
         }
         if settings.early_stop.is_some() && validation.is_none() {
             return Err(Error::value("early stopping", "a validation image", "none"));
         }
         let (kind, device) = (flow.kind(), flow.device());
-        let (p, axes) = (flow.shape().patch_size, flow.shape().axes);
+        let (p, axes) = (flow.shape().patch_size, flow.shape().axes as usize);
         let prepare = |what: &str, image: &Tensor| -> Result<Tensor> {
             let space = Space::of(what, image)?;
             let size = Space { channels: 1, ..space }.batch(1);
@@ -114,7 +172,7 @@ impl PatchNrTraining {
                 let image = prepare("validation image", image)?;
                 let mut stream = seed.at("validation patches", 0);
                 let space = Space::of("validation image", &image)?;
-                Patches::random(space, p, settings.validation_patches, &mut stream)?.rows(&image)
+                Patches::random(space, p, settings.validation_patches as usize, &mut stream)?.rows(&image)
             })
             .transpose()?;
         let hash = data_hash(&images.iter().collect::<Vec<_>>())?;
@@ -140,7 +198,7 @@ impl PatchNrTraining {
         let mut stream = self.seed.at("training batch", k);
         let image = &self.images[stream.index(self.images.len() as i64) as usize];
         let space = Space::of("training image", image)?;
-        let (p, n) = (self.flow.shape().patch_size, self.settings.batch);
+        let (p, n) = (self.flow.shape().patch_size, self.settings.batch as usize);
         Patches::random_with_replacement(space, p, n, &mut stream)?.rows(image)
     }
 

@@ -22,6 +22,12 @@ pub struct PosteriorEnergy {
     lambda: f64,
 }
 
+impl std::fmt::Debug for PosteriorEnergy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PosteriorEnergy").field("lambda", &self.lambda).finish_non_exhaustive()
+    }
+}
+
 impl PosteriorEnergy {
     /// The posterior with the weight `w >= 0` of an [`Objective`](crate::Objective).
     ///
@@ -106,7 +112,8 @@ mod tests {
         let domain = Space::image(1, 6, 8);
         let operator = Convolution::superresolution(domain, 3, 0.8, 2, Boundary::Periodic)?;
         let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6)?;
-        let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 8, clamp };
+        let shape =
+            PatchNrShape::default().with_patch_size(3).with_blocks(2).with_hidden(8).with_clamp(clamp);
         let mut flow = PatchNr::new(shape, Seed::new(1))?;
         flow.to(tch::Device::Cpu, Kind::Double)?;
         let prior = PatchPrior::new(flow, domain, Sampling::All, Seed::new(2))?;

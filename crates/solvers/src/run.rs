@@ -83,11 +83,28 @@ pub struct CheckpointPolicy {
 
 /// What may stop a run, and what is kept of it.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct RunControl {
     /// Request to stop.
     pub cancel: Cancel,
     /// Checkpoints, where wanted.
     pub checkpoints: Option<CheckpointPolicy>,
+}
+
+impl RunControl {
+    /// The same, stopped by requests to `cancel`.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// The same with checkpoints; none: without.
+    #[must_use]
+    pub fn with_checkpoints(mut self, checkpoints: impl Into<Option<CheckpointPolicy>>) -> Self {
+        self.checkpoints = checkpoints.into();
+        self
+    }
 }
 
 /// Why a run ended.

@@ -11,6 +11,7 @@ use tch::Tensor;
 
 /// Settings of [`SnfTraining`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct SnfTrainingSettings {
     /// Steps and learning rate.
     pub adam: AdamSettings,
@@ -18,10 +19,34 @@ pub struct SnfTrainingSettings {
     pub report_every: u64,
 }
 
+impl Default for SnfTrainingSettings {
+    /// [`AdamSettings::default`], with a point of the curve for every 100 steps.
+    fn default() -> Self {
+        Self { adam: AdamSettings::default(), report_every: 100 }
+    }
+}
+
+impl SnfTrainingSettings {
+    /// The same with other steps.
+    #[must_use]
+    pub fn with_adam(mut self, adam: AdamSettings) -> Self {
+        self.adam = adam;
+        self
+    }
+
+    /// The same with points of the curve that average over so many steps.
+    #[must_use]
+    pub fn with_report_every(mut self, report_every: u64) -> Self {
+        self.report_every = report_every;
+        self
+    }
+}
+
 /// Draws a batch of training pairs, `x: [B, d]` and `y: [B, m]`, from a stream.
 pub type DrawPairs<'a> = Box<dyn Fn(&mut Stream) -> Result<(Tensor, Tensor)> + 'a>;
 
 /// A trained conditional flow.
+#[derive(Debug)]
 pub struct TrainedSnf {
     /// The flow after the last step.
     pub flow: ConditionalSnf,
@@ -39,6 +64,12 @@ pub struct SnfTraining<'a> {
     adam: Adam,
     seed: Seed,
     history: TrainingHistory,
+}
+
+impl std::fmt::Debug for SnfTraining<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnfTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl<'a> SnfTraining<'a> {

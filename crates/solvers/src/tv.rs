@@ -52,6 +52,12 @@ pub struct TvPrimalDual<'a> {
     q: Tensor,
 }
 
+impl std::fmt::Debug for TvPrimalDual<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TvPrimalDual").finish_non_exhaustive()
+    }
+}
+
 impl<'a> TvPrimalDual<'a> {
     /// L2-TV for `alpha > 0`, started from `initial: [1, C, H, W]` or `[1, C, D, H, W]`, stopping at `tolerance`.
     ///

@@ -229,17 +229,16 @@ impl UNet {
             return Err(Error::content(path, problem, "give a file of a U-Net"));
         }
         let text = file.meta("channels")?.to_owned();
-        let channels = text.split(' ').map(str::parse).collect::<Result<_, _>>();
+        let channels = text.split(' ').map(str::parse).collect::<Result<Vec<i64>, _>>();
         let channels = channels.map_err(|e| {
             let problem = format!("metadata channels = {text:?} cannot be read ({e})");
             Error::content(path, problem, "give a file of a U-Net")
         })?;
-        let settings = UNetSettings {
-            channels,
-            skip: file.meta_parsed("skip")?,
-            sigmoid: file.meta_parsed("sigmoid")?,
-            zero_bias: file.meta_parsed("zero_bias")?,
-        };
+        let settings = UNetSettings::default()
+            .with_channels(channels)
+            .with_skip(file.meta_parsed("skip")?)
+            .with_sigmoid(file.meta_parsed("sigmoid")?)
+            .with_zero_bias(file.meta_parsed("zero_bias")?);
         let net = Self::with(settings, |name, size, _| file.take(name, size, Kind::Float))?;
         Ok(Self { provenance: file.metadata, ..net })
     }

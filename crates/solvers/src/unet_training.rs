@@ -14,12 +14,13 @@ use smalti_flows::Precision;
 use tch::{Kind, Tensor};
 
 /// Settings of [`UNetTraining`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct UNetTrainingSettings {
     /// Number of steps, at least 1.
     pub steps: u64,
     /// Pairs a step.
-    pub batch: usize,
+    pub batch: i64,
     /// Side in pixels of a square that is cut out of each pair at a random place; the whole images where there is none.
     pub crop: Option<i64>,
     /// Learning rate of Adam in the first step, from where it goes down to `last_rate` as a cosine:
@@ -33,13 +34,20 @@ pub struct UNetTrainingSettings {
     pub precision: Precision,
 }
 
+impl Default for UNetTrainingSettings {
+    /// [`UNetTrainingSettings::fbp_unet`] for 1000 steps of 8 pairs.
+    fn default() -> Self {
+        Self::fbp_unet(1000, 8)
+    }
+}
+
 impl UNetTrainingSettings {
     /// The learning rates of FBP+UNet, 1e-3 to 1e-4, for so many steps and whole images.
     ///
     /// # Reference
     /// Leuschner et al., "Quantitative comparison of deep learning-based image reconstruction methods for low-dose and
     /// sparse-angle CT applications", Journal of Imaging 7 (2021), and the DIVal library.
-    pub fn fbp_unet(steps: u64, batch: usize) -> Self {
+    pub fn fbp_unet(steps: u64, batch: i64) -> Self {
         Self {
             steps,
             batch,
@@ -49,6 +57,55 @@ impl UNetTrainingSettings {
             validate_every: (steps / 20).max(1),
             precision: Precision::Full,
         }
+    }
+
+    /// The same with so many steps.
+    #[must_use]
+    pub fn with_steps(mut self, steps: u64) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// The same with so many pairs a step.
+    #[must_use]
+    pub fn with_batch(mut self, batch: i64) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    /// The same with squares of this side that are cut out of the pairs; none: the whole images.
+    #[must_use]
+    pub fn with_crop(mut self, crop: impl Into<Option<i64>>) -> Self {
+        self.crop = crop.into();
+        self
+    }
+
+    /// The same with another learning rate at first.
+    #[must_use]
+    pub fn with_rate(mut self, rate: f64) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// The same with another learning rate at the end.
+    #[must_use]
+    pub fn with_last_rate(mut self, last_rate: f64) -> Self {
+        self.last_rate = last_rate;
+        self
+    }
+
+    /// The same with a validation after every so many steps.
+    #[must_use]
+    pub fn with_validate_every(mut self, validate_every: u64) -> Self {
+        self.validate_every = validate_every;
+        self
+    }
+
+    /// The same with convolutions in another dtype.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 }
 
@@ -81,6 +138,12 @@ pub struct UNetTraining<'a> {
     history: TrainingHistory,
     best: Option<Best>,
     events: Option<EventFile>,
+}
+
+impl std::fmt::Debug for UNetTraining<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UNetTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// The network with the smallest validation error so far.

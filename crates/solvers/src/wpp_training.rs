@@ -19,13 +19,13 @@ use smalti_priors::{Regularizer, WassersteinPatchPrior, WppSettings};
 use tch::{Device, Kind, Tensor};
 
 /// Settings of [`WppTraining`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct WppTrainingSettings {
     /// Steps and learning rate.
     pub adam: AdamSettings,
     /// Observed crops a step, at most as many as there are.
-    pub batch: usize,
+    pub batch: i64,
     /// Weight `lambda >= 0` of the squared Wasserstein distance.
     pub lambda: f64,
     /// Steps between two validations.
@@ -38,9 +38,9 @@ impl WppTrainingSettings {
     /// # Reference
     /// Altekrueger and Hertrich, "WPPNets and WPPFlows", SIAM Journal on Imaging Sciences 16 (2023), section 4, and
     /// the code published with it.
-    pub fn altekrueger_2023_wppnet(crops: usize) -> Self {
+    pub fn altekrueger_2023_wppnet(crops: i64) -> Self {
         Self {
-            adam: AdamSettings::constant(500 * (crops as u64 / 32).max(1), 1e-4),
+            adam: AdamSettings::constant(500 * (crops / 32).max(1) as u64, 1e-4),
             batch: 32,
             lambda: 0.02,
             validate_every: 500,
@@ -52,9 +52,9 @@ impl WppTrainingSettings {
     ///
     /// # Reference
     /// As above, section 5.
-    pub fn altekrueger_2023_wppflow(crops: usize) -> Self {
+    pub fn altekrueger_2023_wppflow(crops: i64) -> Self {
         let net = Self::altekrueger_2023_wppnet(crops);
-        Self { lambda: 100.0, adam: AdamSettings { rate: 2e-4, ..net.adam }, ..net }
+        Self { lambda: 100.0, adam: net.adam.with_rate(2e-4), ..net }
     }
 
     /// The same with other steps.
@@ -65,7 +65,7 @@ impl WppTrainingSettings {
 
     /// The same with so many crops a step.
     #[must_use]
-    pub fn with_batch(self, batch: usize) -> Self {
+    pub fn with_batch(self, batch: i64) -> Self {
         Self { batch, ..self }
     }
 
@@ -94,9 +94,11 @@ impl WppTrainingSettings {
 
     fn check(&self) -> Result<()> {
         self.adam.check()?;
-        for (what, zero) in [("batch", self.batch == 0), ("validation interval", self.validate_every == 0)] {
-            if zero {
-                return Err(Error::value(what, "at least 1", 0));
+        for (what, value) in
+            [("batch", i128::from(self.batch)), ("validation interval", i128::from(self.validate_every))]
+        {
+            if value < 1 {
+                return Err(Error::value(what, "at least 1", value));
             }
         }
         if !(self.lambda >= 0.0 && self.lambda.is_finite()) {
@@ -121,6 +123,15 @@ pub struct WppTrainingData<'a> {
     pub reference: &'a Tensor,
     /// Which patches are compared, and how.
     pub prior: &'a WppSettings,
+}
+
+impl std::fmt::Debug for WppTrainingData<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WppTrainingData")
+            .field("crops", &self.crops)
+            .field("reference", &self.reference)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A trained generator.
@@ -162,6 +173,12 @@ pub struct WppTraining<'a, G> {
     events: Option<EventFile>,
 }
 
+impl<G> std::fmt::Debug for WppTraining<'_, G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WppTraining").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 /// The validation crops with their latents and the prior on as many results; the prior is taken out only to change its
 /// potentials.
 struct Validation {
@@ -194,7 +211,7 @@ impl<'a, G: Generator> WppTraining<'a, G> {
         let device = generator.device();
         let crops = crops::checked("training crops", data.crops, device)?;
         let size = crops.size();
-        if size[0] < settings.batch as i64 {
+        if size[0] < settings.batch {
             let expected = format!("at least the {} of a batch", settings.batch);
             return Err(Error::value("number of training crops", expected, size[0]));
         }
@@ -221,7 +238,7 @@ impl<'a, G: Generator> WppTraining<'a, G> {
         record(generator.provenance(), hash, training, seed);
         let parameters = generator.parameters();
         let mut training = Self {
-            prior: prior(settings.batch as i64)?,
+            prior: prior(settings.batch)?,
             validation,
             adam: Adam::new(&parameters),
             generator,
@@ -247,7 +264,7 @@ impl<'a, G: Generator> WppTraining<'a, G> {
 
     /// Latents and crops of step `k`.
     fn batch(&self, k: u64) -> Result<(Option<Tensor>, Tensor)> {
-        let y = crops::batch(&self.crops, self.settings.batch, self.seed, k)?;
+        let y = crops::batch(&self.crops, self.settings.batch as usize, self.seed, k)?;
         let size = self.operator.domain().batch(y.size()[0]);
         let mut stream = self.seed.at(&format!("latents of a {}", G::NAME), k);
         Ok((self.generator.latents(&mut stream, &size)?, y))
@@ -299,7 +316,7 @@ impl<'a, G: Generator> WppTraining<'a, G> {
             let parts = self.in_parts((set.latents.as_ref(), &set.crops), |z, y| generator.generate(z, y))?;
             let generated = Generated::joined(parts.iter())?;
             if let Some(prior) = set.prior.take() {
-                let mut prior = prior.release();
+                let mut prior = prior.into_prior();
                 prior.set_potentials(&self.prior.potentials())?;
                 let prior = prior.at_fixed_potentials();
                 let data = self.generator.data_term(&self.residual(&generated.images, &set.crops)?)?;

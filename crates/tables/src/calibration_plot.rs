@@ -1,6 +1,6 @@
 //! How well credible intervals of drawn samples hold the truth: for the note and the report of a table.
 
-use crate::outcome::{Line, Look, Plot};
+use crate::outcome::{Line, LineStyle, Plot};
 use smalti_base::{Error, Result, Space};
 use smalti_solvers::calibration::{Coverage, calibration};
 use tch::{Kind, Tensor};
@@ -19,17 +19,17 @@ fn shares(all: &[Coverage]) -> String {
 fn curve(truth: &Tensor, samples: &Tensor, patch: i64, of_patches: &str) -> Result<Plot> {
     let levels: Vec<f64> = (1..20).map(|k| f64::from(k) / 20.0).collect();
     let covered = calibration(&[truth.shallow_clone()], &[samples.shallow_clone()], &levels, patch)?;
-    let line = |of: &[Coverage], look| {
+    let line = |of: &[Coverage], style| {
         let inner = levels.iter().zip(of).map(|(p, c)| (*p, c.empirical));
-        Line { points: std::iter::once((0.0, 0.0)).chain(inner).chain([(1.0, 1.0)]).collect(), look }
+        Line { points: std::iter::once((0.0, 0.0)).chain(inner).chain([(1.0, 1.0)]).collect(), style }
     };
     Ok(Plot {
         title: "Calibration".into(),
         axes: ["level of a central credible interval".into(), "share of true values in it".into()],
         lines: vec![
-            Line { points: vec![(0.0, 0.0), (1.0, 1.0)], look: Look::Reference },
-            line(&covered.pixels, Look::First),
-            line(&covered.patches, Look::Second),
+            Line { points: vec![(0.0, 0.0), (1.0, 1.0)], style: LineStyle::Reference },
+            line(&covered.pixels, LineStyle::First),
+            line(&covered.patches, LineStyle::Second),
         ],
         legend: ["pixels".into(), of_patches.into()],
         caption: "below the diagonal: too sure; one image, so neighbouring pixels go together".to_owned(),

@@ -43,10 +43,9 @@ impl WorkItem<'_> {
         seed: Seed,
     ) -> Result<(ConditionalSnf, f64)> {
         let &FlowTraining { steps, learning_rate: rate, schedule, .. } = training;
-        let settings = SnfTrainingSettings {
-            adam: AdamSettings { steps, rate, schedule: schedule.after(0) },
-            report_every: steps.div_ceil(100).max(1),
-        };
+        let settings = SnfTrainingSettings::default()
+            .with_adam(AdamSettings::constant(steps, rate).with_schedule(schedule.with_warmup(0)))
+            .with_report_every(steps.div_ceil(100).max(1));
         let train = |flow, run: &Run| {
             let training = SnfTraining::new(flow, draw, settings, seed)?;
             let (trained, summary) = run.iterate("training", steps, training)?;

@@ -17,7 +17,7 @@ use row_scores::{RowScores, Scorer};
 use scene_run::{Observed, SceneRun, no_room};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result};
-use smalti_methods::estimate::{ExtraImage, Metrics, Place};
+use smalti_methods::estimate::{ExtraImage, Metrics, Placement};
 use smalti_methods::{
     Estimate, InverseProblem, Learned, Learns, ObservedImage, Prepared, Range, Reconstructor, Region, Run,
     Start, StartKind, TrainingData,
@@ -250,7 +250,7 @@ impl Table<'_> {
         scores.say(said);
         let others = std::mem::take(&mut estimate.others);
         let (before, after): (Vec<ExtraImage>, Vec<ExtraImage>) =
-            others.into_iter().partition(|other| other.place == Place::Before);
+            others.into_iter().partition(|other| other.place == Placement::Before);
         for other in before {
             results.push(scores.other(other, &judge)?);
         }
@@ -348,7 +348,7 @@ pub fn facts<'a>(
     for (_, scene) in profile.seen() {
         let instrument = scene.problem.instrument(data.folder())?;
         let mut said = instrument.protocol();
-        said.extend(scene.observer.as_ref().map(|other| ("Observed with", other.said.clone())));
+        said.extend(scene.observer.as_ref().map(|other| ("Observed with", other.description.clone())));
         said.push(("Learned from", learned_from(&scene.data, data)));
         scenes.push((&scene.name, said));
     }

@@ -75,7 +75,9 @@ pub fn run(
 fn flows(profile: &MixtureProfile, seed: Seed) -> Result<[ConditionalSnf; 2]> {
     let &MixtureProfile { dim, blocks, couplings, hidden, mala, .. } = profile;
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
-    let shape = |couplings| FlowShape { dim, condition: dim, couplings, hidden: vec![hidden; 2], clamp };
+    let shape = |couplings| {
+        FlowShape::new(dim, dim).with_couplings(couplings).with_hidden([hidden; 2]).with_clamp(clamp)
+    };
     let kernel = || -> Result<Box<dyn MarkovKernel>> { Ok(Box::new(Mala::new(mala.step_size)?)) };
     let posterior = Box::new(MixtureProblem::published(dim, seed)?);
     let inn = ConditionalSnf::inn(&shape(blocks * couplings), seed)?;

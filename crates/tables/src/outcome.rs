@@ -2,7 +2,7 @@
 
 use smalti_base::metrics::Summary;
 use smalti_methods::Run;
-pub use smalti_methods::estimate::{Line, Look, Plot, TrainingCurve, UncertaintyMap};
+pub use smalti_methods::estimate::{Line, LineStyle, Plot, TrainingCurve, UncertaintyMap};
 use smalti_operators::Grid;
 use tch::Tensor;
 

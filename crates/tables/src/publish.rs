@@ -9,6 +9,7 @@ use tempfile::TempDir;
 ///
 /// Until [`Staged::publish`] nothing that readers see has changed; a run that fails leaves the results of the
 /// run before it. All writing, which a full disk can stop, is done before the first move.
+#[derive(Debug)]
 pub struct Staged {
     folder: PathBuf,
     hidden: TempDir,

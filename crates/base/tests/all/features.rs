@@ -1,4 +1,4 @@
-//! Files of formats that the build leaves out: run by `cargo test -p smalti-base`, where all features are off.
+//! Files of formats that the build leaves out: run by `cargo test -p smalti-base`, where all features are off, and by CI.
 
 #[cfg(not(all(feature = "hdf5", feature = "tiff")))]
 use std::path::Path;

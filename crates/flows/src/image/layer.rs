@@ -6,6 +6,7 @@ use smalti_base::{Error, Result};
 use tch::{Kind, Tensor};
 
 /// The gradients of a loss `L(x, l)`, `x, l = T(z; cond)`.
+#[derive(Debug)]
 pub struct PulledBack {
     /// `dL/dz`, of the shape of `z`.
     pub latent: Tensor,

@@ -110,8 +110,8 @@ impl ConditionalCoupling {
         let with = |half: &Tensor| Tensor::f_cat(&[half, cond], 1);
         let (net1, net2) = self.inner.nets();
         let (y1, y2) = self.inner.split(y);
-        let (x2, sum1) = self.inner.undo(net1, &with(&y1)?, &y2, tape.as_deref_mut())?;
-        let (x1, sum2) = self.inner.undo(net2, &with(&x2)?, &y1, tape)?;
+        let (x2, sum1) = self.inner.invert(net1, &with(&y1)?, &y2, tape.as_deref_mut())?;
+        let (x1, sum2) = self.inner.invert(net2, &with(&x2)?, &y1, tape)?;
         Ok(Mapped { value: Tensor::f_cat(&[x1, x2], 1)?, log_det: -(sum1 + sum2) })
     }
 }
@@ -155,14 +155,14 @@ impl ConditionalLayer for ConditionalCoupling {
         let (net1, net2) = self.inner.nets();
         let (g1, g2) = self.inner.split(grad);
         let mut of_net = weights.as_ref().map(|_| (Gradients::default(), Gradients::default()));
-        let mut undo = |net, g: &Tensor, weights: Option<&mut Gradients>| -> Result<(Tensor, Tensor)> {
-            let (given, y) = self.inner.undo_back(net, g, grad_log_det, tape, weights)?;
+        let mut invert = |net, g: &Tensor, weights: Option<&mut Gradients>| -> Result<(Tensor, Tensor)> {
+            let (given, y) = self.inner.invert_backward(net, g, grad_log_det, tape, weights)?;
             // Without the columns of the condition.
             let half = given.size()[1] - self.condition;
             Ok((given.f_narrow(1, 0, half)?, y))
         };
-        let (in2, y1) = undo(net2, &g1, of_net.as_mut().map(|w| &mut w.1))?;
-        let (in1, y2) = undo(net1, &(g2 + in2), of_net.as_mut().map(|w| &mut w.0))?;
+        let (in2, y1) = invert(net2, &g1, of_net.as_mut().map(|w| &mut w.1))?;
+        let (in1, y2) = invert(net1, &(g2 + in2), of_net.as_mut().map(|w| &mut w.0))?;
         if let (Some(weights), Some((first, second))) = (weights, of_net) {
             weights.append(first);
             weights.append(second);

@@ -51,6 +51,12 @@ pub struct Interpolated<'a> {
     pub lambda: f64,
 }
 
+impl std::fmt::Debug for Interpolated<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interpolated").finish_non_exhaustive()
+    }
+}
+
 impl Interpolated<'_> {
     /// The posterior, where it counts.
     fn posterior(&self) -> Option<(&dyn ConditionalEnergy, f64)> {

@@ -36,7 +36,7 @@ pub struct Scatterometry {
 
 impl Scatterometry {
     /// The steepness of the walls around `[-1, 1]^3`.
-    pub const WALL: f64 = 1000.0;
+    pub const WALL_STEEPNESS: f64 = 1000.0;
 
     /// Linear layers, weight and bias each, with ReLU between, from `R^3` to `R^23`, and noise levels `a >= 0`, `b > 0`.
     ///
@@ -112,7 +112,7 @@ impl Scatterometry {
     fn of_forward(&self, x: &Tensor, f: &Tensor, y: &Tensor) -> Result<Tensor> {
         let variance = f.f_square()? * self.a.powi(2) + self.b.powi(2);
         let terms = y.f_sub(f)?.f_square()?.f_div(&variance)? + variance.f_log()?;
-        let wall = (x.f_abs()? - 1.0).f_relu()? * Self::WALL;
+        let wall = (x.f_abs()? - 1.0).f_relu()? * Self::WALL_STEEPNESS;
         let sum = |t: Tensor| t.f_sum_dim_intlist(1i64, false, None::<Kind>);
         Ok(sum(terms)? / 2.0 + sum(wall)?)
     }

@@ -4,7 +4,7 @@ use super::conditional::{ConditionalCoupling, ConditionalLayer};
 use super::energy::{ConditionalEnergy, Interpolated, latent};
 use super::kernel::MarkovKernel;
 use crate::bijection::Mapped;
-use crate::clamp::SoftClamp;
+use crate::clamp::{ClampForm, SoftClamp};
 use smalti_base::{Error, Result, Seed, checkpoint::Checkpoint, seed::Stream};
 use tch::{Kind, Tensor};
 
@@ -23,15 +23,27 @@ pub enum Stage {
     },
 }
 
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flow(_) => f.debug_tuple("Flow").finish_non_exhaustive(),
+            Self::Markov { steps, lambda, .. } => {
+                f.debug_struct("Markov").field("steps", steps).field("lambda", lambda).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
 /// The deterministic layers of a flow, or of one of its blocks.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FlowShape {
     /// Dimension `d` of vectors, at least 2.
     pub dim: i64,
     /// Dimension `m` of conditions, at least 1.
     pub condition: i64,
     /// Couplings one after the other, without permutations between: each changes both halves.
-    pub couplings: usize,
+    pub couplings: i64,
     /// Hidden widths of the subnets.
     pub hidden: Vec<i64>,
     /// The clamp of log-scales.
@@ -39,6 +51,34 @@ pub struct FlowShape {
 }
 
 impl FlowShape {
+    /// Four couplings of two hidden layers of 64 and the clamp 1.6, for vectors of dimension `dim` under conditions of dimension
+    /// `condition`.
+    pub fn new(dim: i64, condition: i64) -> Self {
+        let clamp = SoftClamp::of(ClampForm::AlphaAtan, 1.6);
+        Self { dim, condition, couplings: 4, hidden: vec![64, 64], clamp }
+    }
+
+    /// The same with so many couplings.
+    #[must_use]
+    pub fn with_couplings(mut self, couplings: i64) -> Self {
+        self.couplings = couplings;
+        self
+    }
+
+    /// The same with hidden layers of these widths.
+    #[must_use]
+    pub fn with_hidden(mut self, hidden: impl Into<Vec<i64>>) -> Self {
+        self.hidden = hidden.into();
+        self
+    }
+
+    /// The same with another clamp.
+    #[must_use]
+    pub fn with_clamp(mut self, clamp: SoftClamp) -> Self {
+        self.clamp = clamp;
+        self
+    }
+
     fn layers(&self, seed: Seed, block: u64) -> Result<Vec<Stage>> {
         let coupling = |k: u64| -> Result<Stage> {
             let mut stream = seed.derive("block", block).at("weights of a coupling", k);
@@ -46,7 +86,7 @@ impl FlowShape {
                 ConditionalCoupling::new(self.dim, self.condition, &self.hidden, self.clamp, &mut stream)?;
             Ok(Stage::Flow(Box::new(layer)))
         };
-        (0..self.couplings as u64).map(coupling).collect()
+        (0..self.couplings.max(0) as u64).map(coupling).collect()
     }
 }
 
@@ -56,6 +96,12 @@ pub struct ConditionalSnf {
     pub(super) posterior: Option<Box<dyn ConditionalEnergy>>,
     dim: i64,
     condition: i64,
+}
+
+impl std::fmt::Debug for ConditionalSnf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConditionalSnf").field("stages", &self.stages).finish_non_exhaustive()
+    }
 }
 
 impl ConditionalSnf {
@@ -113,7 +159,7 @@ impl ConditionalSnf {
     /// [`Error::Value`] where a size is out of range; those of `kernel`.
     pub fn alternating(
         shape: &FlowShape,
-        blocks: usize,
+        blocks: i64,
         kernel: impl Fn() -> Result<Box<dyn MarkovKernel>>,
         steps: u32,
         posterior: Box<dyn ConditionalEnergy>,

@@ -117,8 +117,7 @@ fn actnorm_starts_as_that_of_freia_but_for_one_value() {
 }
 
 fn flow(permutations: Vec<Vec<i64>>, origin: f64) -> WppFlow {
-    let shape =
-        WppFlowShape { blocks: 1, hidden: HIDDEN, origin, ..WppFlowShape::altekrueger_2023_x4().unwrap() };
+    let shape = WppFlowShape::altekrueger_2023_x4().with_blocks(1).with_hidden(HIDDEN).with_origin(origin);
     let mut flow = WppFlow::with_permutations(shape, permutations, Seed::new(1)).unwrap();
     flow.to(Device::Cpu, Kind::Double).unwrap();
     flow

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 fn flow(kind: Kind) -> PatchNr {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 3, hidden: 24, clamp };
+    let shape = PatchNrShape::default().with_patch_size(3).with_blocks(3).with_hidden(24).with_clamp(clamp);
     let mut flow = PatchNr::new(shape, Seed::new(5)).unwrap();
     {
         let _no_grad = tch::no_grad_guard();
@@ -107,16 +107,24 @@ fn flows_of_cubes_are_kept_and_files_that_do_not_say_are_of_squares() {
     let x = patches(4, Kind::Float);
     assert!(back.nll(&x).unwrap().equal(&square.nll(&x).unwrap()));
 
-    let cubes = PatchNrShape { axes: 3, ..square.shape() };
+    let cubes = square.shape().with_axes(3);
     let cubes = PatchNr::new(cubes, Seed::new(2)).unwrap();
     assert_eq!(cubes.shape().dim(), 27);
     let x = Seed::new(3).at("cubes", 0).uniform(&[5, 27]);
     let back = PatchNr::from_checkpoint(cubes.to_checkpoint(), path).unwrap();
     assert_eq!(back.shape(), cubes.shape());
     assert!(back.nll(&x).unwrap().equal(&cubes.nll(&x).unwrap()));
-    for axes in [0, 1, 4] {
-        assert!(PatchNr::new(PatchNrShape { axes, ..square.shape() }, Seed::new(2)).is_err());
+    let line = |shape| PatchNr::new(shape, Seed::new(2)).err().unwrap().to_string();
+    for axes in [-1, 0, 1, 4, 1000] {
+        assert!(line(square.shape().with_axes(axes)).ends_with(&format!("got {axes}")));
     }
+    // Sizes whose permutations no memory holds.
+    for shape in [square.shape().with_patch_size(1 << 40), cubes.shape().with_patch_size(200)] {
+        assert!(line(shape).starts_with("patch size of patchNR: expected at least 2, with at most 2^20"));
+    }
+    assert!(
+        line(square.shape().with_blocks(-1)).starts_with("blocks of patchNR: expected at least 1, got -1")
+    );
 }
 
 #[test]
@@ -135,6 +143,6 @@ fn wrong_shapes_are_errors() {
     let wrong = Tensor::zeros([4, 16], (Kind::Float, Device::Cpu));
     assert!(flow.nll(&wrong).is_err() && flow.nll_and_grad(&wrong).is_err());
     assert!(flow.to_latent(&patches(2, Kind::Float), Some(&wrong)).is_err());
-    let shape = PatchNrShape { patch_size: 3, axes: 2, ..flow.shape() };
+    let shape = flow.shape().with_patch_size(3).with_axes(2);
     assert!(PatchNr::with_permutations(shape, vec![vec![0; 9]; 3], Seed::new(0)).is_err());
 }

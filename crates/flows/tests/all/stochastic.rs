@@ -9,9 +9,9 @@ use smalti_flows::stochastic::{
 use smalti_flows::{ClampForm, Gradients, Mapped, SoftClamp};
 use tch::{Kind, Tensor};
 
-fn shape(dim: i64, condition: i64, couplings: usize) -> FlowShape {
+fn shape(dim: i64, condition: i64, couplings: i64) -> FlowShape {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4).unwrap();
-    FlowShape { dim, condition, couplings, hidden: vec![16, 16], clamp }
+    FlowShape::new(dim, condition).with_couplings(couplings).with_hidden([16, 16]).with_clamp(clamp)
 }
 
 fn draw(what: &str, size: &[i64]) -> Tensor {

@@ -7,7 +7,7 @@ use smalti_operators::{Boundary, Convolution, Operator, PixelGrid, interpolate};
 use tch::{Device, Kind, Tensor};
 
 fn shape(factor: i64) -> WppFlowShape {
-    WppFlowShape { factor, blocks: 2, hidden: 7, ..WppFlowShape::altekrueger_2023_x4().unwrap() }
+    WppFlowShape::altekrueger_2023_x4().with_factor(factor).with_blocks(2).with_hidden(7)
 }
 
 /// A flow with random weights, not only at its start.
@@ -32,8 +32,8 @@ fn gap(a: &Tensor, b: &Tensor) -> f64 {
 fn the_authors_flows_have_their_number_of_parameters() {
     let count = |shape| WppFlow::new(shape, Seed::new(1)).unwrap().flat_parameters().numel();
     // 2.25 and 5.91 million.
-    assert_eq!(count(WppFlowShape::altekrueger_2023_x4().unwrap()), 2_250_994);
-    assert_eq!(count(WppFlowShape::altekrueger_2023_x8().unwrap()), 5_910_322);
+    assert_eq!(count(WppFlowShape::altekrueger_2023_x4()), 2_250_994);
+    assert_eq!(count(WppFlowShape::altekrueger_2023_x8()), 5_910_322);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn samples_are_t_of_the_latents_of_the_stream() {
 #[test]
 fn it_is_fully_convolutional() {
     // Far away from all borders, a part of the observation and of the latent gives that part of the image.
-    let shape = WppFlowShape { blocks: 1, ..shape(2) };
+    let shape = shape(2).with_blocks(1);
     let flow = WppFlow::new(shape, Seed::new(1)).unwrap();
     {
         let _no_grad = tch::no_grad_guard();
@@ -113,7 +113,7 @@ fn it_is_fully_convolutional() {
 fn the_condition_is_interpolated_where_the_operator_says() {
     // Without noise and with the last layer alone at work, x = 0 exp(s) + t: a linear map of the condition.
     let operator = Convolution::superresolution(tch_space(20, 24), 16, 2.0, 4, Boundary::Periodic).unwrap();
-    let shape = WppFlowShape { origin: operator.grid().origin.0, hidden: 1, ..shape(4) };
+    let shape = shape(4).with_origin(operator.grid().origin.0).with_hidden(1);
     let mut flow = WppFlow::new(shape, Seed::new(1)).unwrap();
     flow.to(Device::Cpu, Kind::Double).unwrap();
     let last = flow.parameters().len() - 4;
@@ -193,11 +193,12 @@ fn bad_input_is_refused_in_one_line() {
     assert!(flow.sample(&y.narrow(0, 0, 1), -1, &mut stream).is_err());
 
     for wrong in [
-        WppFlowShape { factor: 3, ..shape(4) },
-        WppFlowShape { factor: 1, ..shape(4) },
-        WppFlowShape { blocks: 0, ..shape(4) },
-        WppFlowShape { hidden: 0, ..shape(4) },
-        WppFlowShape { origin: f64::NAN, ..shape(4) },
+        shape(4).with_factor(3),
+        shape(4).with_factor(1),
+        shape(4).with_blocks(0),
+        shape(4).with_blocks(-1),
+        shape(4).with_hidden(0),
+        shape(4).with_origin(f64::NAN),
     ] {
         assert!(WppFlow::new(wrong, Seed::new(1)).is_err(), "{wrong:?}");
     }

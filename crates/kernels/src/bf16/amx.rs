@@ -1,6 +1,7 @@
 //! Blocks by the matrix unit of Intel processors (AMX).
 
 use super::block::{BLOCK, Operands};
+use std::marker::PhantomData;
 
 /// Whether the processor has it and the system lets this process use it.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -42,7 +43,9 @@ pub(super) fn available() -> bool {
 struct Configuration([u8; 64]);
 
 /// While it lives, this thread's tiles have the shape that [`block`] needs; then again the one before.
-pub(super) struct Tiles(Configuration);
+///
+/// It stays on the thread that configured it: a raw pointer is neither `Send` nor `Sync`.
+pub(super) struct Tiles(Configuration, PhantomData<*const ()>);
 
 impl Tiles {
     /// Configures the tiles of this thread.
@@ -61,7 +64,7 @@ impl Tiles {
         unsafe {
             std::arch::asm!("sttilecfg [{0}]", "ldtilecfg [{1}]", in(reg) &raw mut before, in(reg) &raw const ours, options(nostack));
         }
-        Self(before)
+        Self(before, PhantomData)
     }
 }
 
@@ -76,15 +79,16 @@ impl Drop for Tiles {
     }
 }
 
-/// `c = a b`, or `c += a b` where `add`; only while [`Tiles`] lives.
+/// `c = a b`, or `c += a b` where `add`.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-pub(super) fn block(operands: &Operands<'_>, c: &mut [f32; BLOCK * BLOCK], add: bool) {
+pub(super) fn block(_: &Tiles, operands: &Operands<'_>, c: &mut [f32; BLOCK * BLOCK], add: bool) {
     let Operands { a, stride, b, steps } = operands;
     assert!(*steps > 0 && *stride >= 32 * steps && a.len() >= 31 * stride + 32 * steps);
     assert!(b.iter().all(|b| b.len() >= 512 * steps));
-    // SAFETY: the tiles are configured; the lengths just checked cover what is loaded: 32 rows of `steps` times 64
-    // bytes of a, `steps` times 1 KiB of each panel; c is 32 x 32 float32 numbers.
+    // SAFETY: the tiles of this thread are configured as long as there are `Tiles`, which cannot leave it; the lengths just
+    // checked cover what is loaded: 32 rows of `steps` times 64 bytes of a, `steps` times 1 KiB of each panel; c is 32 x 32
+    // float32 numbers.
     unsafe {
         let c = c.as_mut_ptr();
         if add {
@@ -137,4 +141,4 @@ pub(super) fn block(operands: &Operands<'_>, c: &mut [f32; BLOCK * BLOCK], add: 
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn block(_operands: &Operands<'_>, _c: &mut [f32; BLOCK * BLOCK], _add: bool) {}
+pub(super) fn block(_: &Tiles, _operands: &Operands<'_>, _c: &mut [f32; BLOCK * BLOCK], _add: bool) {}

@@ -70,7 +70,7 @@ pub fn sum_rows(
         }
     }
     let mut c = Aligned([0.0; BLOCK * BLOCK]);
-    let _tiles = (engine == Engine::Amx).then(amx::Tiles::configure);
+    let tiles = (engine == Engine::Amx).then(amx::Tiles::configure);
     for column in (0..columns).step_by(BLOCK) {
         for row in rows.clone().step_by(BLOCK) {
             for (k, &(a, b, depth)) in terms.iter().enumerate() {
@@ -85,13 +85,13 @@ pub fn sum_rows(
                     b: [panel(0), panel(1)],
                     steps: depth / 32,
                 };
-                if k == 0 && engine != Engine::Amx {
+                if k == 0 && tiles.is_none() {
                     c.0.fill(0.0);
                 }
-                match engine {
-                    Engine::Amx => amx::block(&operands, &mut c.0, k > 0),
-                    Engine::Avx512 => avx512::block(&operands, &mut c.0),
-                    Engine::Portable => portable::block(&operands, &mut c.0),
+                match &tiles {
+                    Some(tiles) => amx::block(tiles, &operands, &mut c.0, k > 0),
+                    None if engine == Engine::Avx512 => avx512::block(&operands, &mut c.0),
+                    None => portable::block(&operands, &mut c.0),
                 }
             }
             take(row, column, &c.0);

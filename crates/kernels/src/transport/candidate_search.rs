@@ -30,7 +30,12 @@ impl Queries {
     ///
     /// # Errors
     /// As for [`Queries::c_transform`]; a `slack` that is negative or NaN (infinity is fine), `most` = 0.
-    pub fn remember(&mut self, psi: &[f64], slack: f64, most: usize) -> Result<CTransform, KernelError> {
+    pub fn cache_candidates(
+        &mut self,
+        psi: &[f64],
+        slack: f64,
+        most: usize,
+    ) -> Result<CTransform, KernelError> {
         if slack.is_nan() || slack < 0.0 || most == 0 {
             let expected = "a slack of at least 0 and at least one candidate";
             return Err(KernelError::new("candidates to remember", expected, format!("{slack} and {most}")));
@@ -96,8 +101,8 @@ impl Queries {
         (chunks.collect::<Vec<_>>().into_iter().flatten().collect(), plan.decided())
     }
 
-    /// Forgets what [`Queries::remember`] has kept, and frees its memory.
-    pub fn forget(&mut self) {
+    /// Forgets what [`Queries::cache_candidates`] has kept, and frees its memory.
+    pub fn clear_candidates(&mut self) {
         self.candidates = None;
     }
 }

@@ -24,7 +24,7 @@
 //! `O(N + M)` memory. References and queries are indexed once ([`References`], [`Queries`]), the potential is new at
 //! every call. Most pairs are skipped by bounds in the leading principal axes; where that does not pay, as for
 //! noise, all pairs are looked at with vector instructions, of bytes where the processor multiplies those faster.
-//! Where one potential follows another closely, as in the last steps of a solver, [`Queries::remember`] pays: it costs as much as one and a half to ten transforms, and most later ones
+//! Where one potential follows another closely, as in the last steps of a solver, [`Queries::cache_candidates`] pays: it costs as much as one and a half to ten transforms, and most later ones
 //! then take a tenth of the time.
 //!
 //! ```

@@ -95,7 +95,10 @@ fn remembered_candidates_change_nothing() -> Outcome {
         for ((slack, most), start) in all.into_iter().flat_map(|of| [(of, Psi::Zero), (of, Psi::Small)]) {
             let mut psi = potential(start, &case, &mut random);
             let mut queries = case.queries()?;
-            assert!(queries.remember(&psi, slack, most)? == case.oracle(&psi), "{kind:?} {slack} {most}");
+            assert!(
+                queries.cache_candidates(&psi, slack, most)? == case.oracle(&psi),
+                "{kind:?} {slack} {most}"
+            );
             for step in [0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0] {
                 psi.iter_mut().for_each(|psi| *psi += step * random.normal());
                 assert!(queries.c_transform(&psi)? == case.oracle(&psi), "{kind:?} {slack} {most} {step}");
@@ -113,7 +116,7 @@ fn ties_are_for_the_first_however_few_are_remembered() -> Outcome {
         let case = Case { x: vec![0.0], y, dim: 1 };
         let psi = vec![0.0; 32];
         let mut queries = case.queries()?;
-        assert_eq!(queries.remember(&psi, 0.0, 1)?.winners, [0]);
+        assert_eq!(queries.cache_candidates(&psi, 0.0, 1)?.winners, [0]);
         assert_eq!(queries.c_transform(&psi)?.winners, [0]);
     }
     Ok(())
@@ -138,7 +141,7 @@ fn candidates_are_complete() -> Outcome {
     let case = Case::new(Kind::Smooth, 100, 500, 20, &mut random);
     let psi = potential(Psi::Fitted, &Case::new(Kind::Smooth, 500, 500, 20, &mut random), &mut random);
     let mut queries = case.queries()?;
-    let least = queries.remember(&psi, 0.02, 1000)?.values;
+    let least = queries.cache_candidates(&psi, 0.02, 1000)?.values;
     let mut found = vec![HashSet::new(); 100];
     for_each_candidate(&queries, |i, j, square| {
         assert!(found[i].insert(j));
@@ -181,7 +184,7 @@ fn points_regrouped_by_the_potential_are_the_same_points() -> Outcome {
             assert!(queries.transform(&psi, (How::Pruned, isa))? == case.oracle(&psi), "{scale} {isa:?}");
         }
         let slack = if regrouped { 2.0 } else { 0.01 };
-        let least = queries.remember(&psi, slack, 1000)?.values;
+        let least = queries.cache_candidates(&psi, slack, 1000)?.values;
         let (mut found, mut count) = (HashSet::new(), 0);
         for_each_candidate(&queries, |i, j, _| {
             assert!(found.insert((i, j)), "twice: {i} {j}");
@@ -347,9 +350,9 @@ fn bad_input_is_refused() -> Outcome {
     assert!(queries.update(&[f32::NAN; 100]).is_err());
     assert!(queries.start_from(&[0; 19]).is_err());
     assert!(queries.start_from(&[30; 20]).is_err());
-    assert!(queries.remember(&[0.0; 30], -1.0, 5).is_err());
-    assert!(queries.remember(&[0.0; 30], f64::NAN, 5).is_err());
-    assert!(queries.remember(&[0.0; 30], 1.0, 0).is_err());
+    assert!(queries.cache_candidates(&[0.0; 30], -1.0, 5).is_err());
+    assert!(queries.cache_candidates(&[0.0; 30], f64::NAN, 5).is_err());
+    assert!(queries.cache_candidates(&[0.0; 30], 1.0, 0).is_err());
     let references = queries.references();
     assert!(Queries::new(references, Rows::dense(vec![0.0; 12], 4)?).is_err());
     // Refused input has left no trace.

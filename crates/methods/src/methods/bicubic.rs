@@ -10,6 +10,7 @@ use crate::start_method::StartItself;
 use smalti_base::Result;
 
 /// Cubic interpolation at the pixel centres of the operator.
+#[derive(Debug)]
 pub struct Bicubic;
 
 impl Method for Bicubic {

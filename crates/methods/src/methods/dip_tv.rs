@@ -14,6 +14,7 @@ use smalti_solvers::{Dip, DipSettings, Objective, UNetSettings};
 use std::time::Instant;
 
 /// The deep image prior with total variation.
+#[derive(Debug)]
 pub struct DipTv;
 
 /// Lengths of gradients below this count less than their length.
@@ -29,7 +30,7 @@ pub struct DipTvSettings {
     pub channels: i64,
     /// Number of scales, 1 to 8.
     #[garde(range(min = 1, max = 8))]
-    pub scales: usize,
+    pub scales: i64,
     /// Weight of the total variation.
     #[garde(dive)]
     pub weight: TvWeight,
@@ -47,7 +48,7 @@ pub struct DipTvSettings {
 
 impl DipTvSettings {
     fn net(&self) -> UNetSettings {
-        UNetSettings { channels: vec![self.channels; self.scales], ..UNetSettings::dip() }
+        UNetSettings::dip().with_channels(vec![self.channels; self.scales as usize])
     }
 }
 
@@ -112,14 +113,12 @@ impl DipTvSettings {
             prior: &mut prior,
             weight: self.weight.against(problem)?,
         };
-        let wanted = DipSettings {
-            net: self.net(),
-            steps: self.iterations,
-            rate: self.learning_rate,
-            curve_every: (self.iterations / 100).max(1),
-            precision: self.precision.on(run.device),
-            ..DipSettings::baguer_2020()
-        };
+        let wanted = DipSettings::baguer_2020()
+            .with_net(self.net())
+            .with_steps(self.iterations)
+            .with_rate(self.learning_rate)
+            .with_curve_every((self.iterations / 100).max(1))
+            .with_precision(self.precision.on(run.device));
         let mut dip = Dip::new(objective, wanted, run.seed.derive(&problem.name, 0))?;
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         let log: String = format!("{} {}", run.row(), problem.name).chars().map(plain).collect();

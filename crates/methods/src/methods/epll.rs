@@ -20,6 +20,7 @@ use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// EPLL.
+#[derive(Debug)]
 pub struct Epll;
 
 /// Minimise `sum nll(A x, y) + lambda mean_i -log p(P_i x)`, `p` a mixture of normal distributions with full covariances that
@@ -47,10 +48,10 @@ pub struct MixtureSettings {
     pub patch_size: i64,
     /// Number of components, 1 to 10,000.
     #[garde(range(min = 1, max = 10_000))]
-    pub components: usize,
+    pub components: i64,
     /// Patches of the reference images that it is fitted to, drawn once, 1 to 100 million; all where there are fewer.
     #[garde(range(min = 1, max = 100_000_000))]
-    pub patches: usize,
+    pub patches: i64,
     /// Iterations of EM at most, 1 to 100,000.
     #[garde(range(min = 1, max = 100_000))]
     pub iterations: u64,
@@ -166,15 +167,13 @@ impl MixtureSettings {
         let references = from.dequantised(run.seed)?;
         let hash = data_hash(&references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
         run.once("epll", &format!("{hash} {}", to_toml(self)), |run| {
-            let paper = GaussianMixtureSettings::paper();
-            let settings = GaussianMixtureSettings {
-                patch_size: self.patch_size,
-                components: self.components,
-                patches: self.patches,
-                floor: self.floor,
-                tolerance: self.tolerance,
-                ..paper
-            };
+            let paper = GaussianMixtureSettings::piening_2024();
+            let settings = paper
+                .with_patch_size(self.patch_size)
+                .with_components(self.components)
+                .with_patches(self.patches)
+                .with_floor(self.floor)
+                .with_tolerance(self.tolerance);
             let steps = settings.start_steps + 1 + self.iterations;
             let seed = run.seed.derive("EPLL", 0);
             let training =

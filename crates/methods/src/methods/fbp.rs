@@ -10,6 +10,7 @@ use crate::start_method::StartItself;
 use smalti_base::Result;
 
 /// Filtered back-projection.
+#[derive(Debug)]
 pub struct FilteredBackProjection;
 
 impl Method for FilteredBackProjection {

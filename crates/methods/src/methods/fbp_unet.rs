@@ -16,6 +16,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// A U-Net after the simple estimate.
+#[derive(Debug)]
 pub struct FbpUnet;
 
 /// Where pairs to learn from come from.
@@ -41,14 +42,14 @@ pub struct FbpUnetSettings {
     #[garde(skip)]
     pub pairs: PairSource,
     /// Phantoms that are drawn, observed and reconstructed beside the reference images, 0 to 100,000.
-    #[garde(range(max = 100_000))]
-    pub synthetic_pairs: usize,
+    #[garde(range(min = 0, max = 100_000))]
+    pub synthetic_pairs: i64,
     /// Steps, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
     pub steps: u64,
     /// Crops a step, 1 to 10,000.
     #[garde(range(min = 1, max = 10_000))]
-    pub batch: usize,
+    pub batch: i64,
     /// Side of a crop in pixels, 16 to 4096.
     #[garde(range(min = 16, max = 4096))]
     pub crop: i64,
@@ -102,7 +103,7 @@ impl Method for FbpUnet {
         let (pairs, of) = match &published {
             Some((name, published)) => (published.count().unwrap_or_default(), *name),
             None => {
-                let generated = settings.synthetic_pairs + from.references.len();
+                let generated = settings.synthetic_pairs + from.references.len() as i64;
                 (generated as u64, "phantoms and the training slices")
             }
         };
@@ -142,16 +143,15 @@ impl FbpUnetSettings {
                 &generated
             }
         };
-        let wanted = UNetTrainingSettings {
-            steps: self.steps,
-            batch: self.batch,
-            crop: Some(self.crop),
-            rate: self.learning_rate,
-            last_rate: self.final_learning_rate,
-            validate_every: (self.steps / 10).max(1),
-            precision: self.precision.on(run.device),
-        };
-        let shape = UNetSettings { channels: self.channels.clone(), ..UNetSettings::fbp_unet() };
+        let wanted = UNetTrainingSettings::default()
+            .with_steps(self.steps)
+            .with_batch(self.batch)
+            .with_crop(self.crop)
+            .with_rate(self.learning_rate)
+            .with_last_rate(self.final_learning_rate)
+            .with_validate_every((self.steps / 10).max(1))
+            .with_precision(self.precision.on(run.device));
+        let shape = UNetSettings::fbp_unet().with_channels(self.channels.clone());
         let net = UNet::new(shape, seed)?.to(run.device)?;
         let validation: Option<&dyn PairedDataset> =
             (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
@@ -167,7 +167,7 @@ impl FbpUnetSettings {
 
     /// Observations of phantoms, and of every reference image.
     fn generate(&self, from: &TrainingData<'_>, seed: Seed, run: &Run) -> Result<Vec<Pair>> {
-        let mut pairs = Vec::with_capacity(self.synthetic_pairs + from.references.len());
+        let mut pairs = Vec::with_capacity(self.synthetic_pairs as usize + from.references.len());
         tracing::info!("scanning {} phantoms and {} slices", self.synthetic_pairs, from.references.len());
         for k in 0..self.synthetic_pairs as u64 {
             run.check()?;

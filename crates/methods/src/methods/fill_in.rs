@@ -10,6 +10,7 @@ use crate::start_method::StartItself;
 use smalti_base::Result;
 
 /// A smooth surface over what was not seen: each value is the mean of its neighbours.
+#[derive(Debug)]
 pub struct FillIn;
 
 impl Method for FillIn {

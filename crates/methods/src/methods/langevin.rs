@@ -1,6 +1,6 @@
 //! Langevin chains that draw from the posterior with a patch normalizing flow as prior.
 
-use crate::estimate::{Estimate, ExtraImage, Line, Look, Place, Plot, UncertaintyMap};
+use crate::estimate::{Estimate, ExtraImage, Line, LineStyle, Placement, Plot, UncertaintyMap};
 use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::patch_flow::{LearnedFlow, PatchFlow};
@@ -21,6 +21,7 @@ use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
 /// Langevin chains.
+#[derive(Debug)]
 pub struct LangevinChains;
 
 /// Chains with a preconditioner start so many standard deviations away.
@@ -133,7 +134,11 @@ impl ChainSettings {
             Transition::Ula => LangevinScheme::Ula,
         };
         let step_size = if preconditioned { self.preconditioned_step_size } else { self.step_size };
-        LangevinSettings { scheme, step_size, burn_in: 0, draws: 4, thin: 1, keep: 0, pixels: Vec::new() }
+        LangevinSettings::default()
+            .with_scheme(scheme)
+            .with_step_size(step_size)
+            .with_burn_in(0)
+            .with_draws(4)
     }
 }
 
@@ -196,10 +201,10 @@ impl Reconstructor for Sampler {
         };
         let mean = found.mean.f_to_kind(Kind::Float)?.f_to_device(run.device)?;
         let others = vec![
-            other("map", "MAP", Ok(mode), Some(mode_seconds), Place::Before)?,
-            other("draw", "one draw", draw(0), None, Place::After)?,
-            other("draw_2", "second draw", draw(1), None, Place::Pictures)?,
-            other("draw_3", "third draw", draw(2), None, Place::Pictures)?,
+            other("map", "MAP", Ok(mode), Some(mode_seconds), Placement::Before)?,
+            other("draw", "one draw", draw(0), None, Placement::After)?,
+            other("draw_2", "second draw", draw(1), None, Placement::Pictures)?,
+            other("draw_3", "third draw", draw(2), None, Placement::Pictures)?,
         ];
         Ok(Estimate {
             note: note(&self.settings.chains, &found),
@@ -267,14 +272,13 @@ impl<'a> Target<'a> {
         if preconditioner.is_some() {
             starts = self.spread(&centres, preconditioner.as_ref(), seed)?;
         }
-        let settings = LangevinSettings {
-            burn_in: chains.burn_in,
-            draws: chains.draws,
-            thin: chains.thin,
-            keep: chains.keep,
-            pixels: self.traced(),
-            ..chains.transition(preconditioner.is_some())
-        };
+        let settings = chains
+            .transition(preconditioner.is_some())
+            .with_burn_in(chains.burn_in)
+            .with_draws(chains.draws)
+            .with_thin(chains.thin)
+            .with_keep(chains.keep)
+            .with_pixels(self.traced());
         self.sampled("chains", settings, &starts, preconditioner.as_ref(), seed.derive("chains", 0), self.run)
     }
 
@@ -314,13 +318,15 @@ impl<'a> Target<'a> {
         let half = steps / 2;
         let thin = half.div_ceil(PILOT_DRAWS);
         let draws = (half / thin / 2 * 2).max(4);
-        let settings = LangevinSettings {
-            burn_in: steps - half,
-            draws,
-            thin,
-            keep: draws,
-            ..self.sampler.settings.chains.transition(before.is_some())
-        };
+        let settings = self
+            .sampler
+            .settings
+            .chains
+            .transition(before.is_some())
+            .with_burn_in(steps - half)
+            .with_draws(draws)
+            .with_thin(thin)
+            .with_keep(draws);
         let seed = seed.derive("pilot", number as u64);
         let made = |(), run: &Run| {
             let found = self.sampled("pilot", settings, starts, before, seed, run)?;
@@ -380,8 +386,8 @@ fn note(chains: &ChainSettings, found: &PosteriorSamples) -> String {
         Transition::Ula => "ULA, without acceptance",
     };
     let taken = found.acceptance.iter().sum::<f64>() / found.acceptance.len() as f64;
-    let (worst, effective) = (found.worst_r_hat(), found.least_effective());
-    let verdict = if found.agree() {
+    let (worst, effective) = (found.worst_r_hat(), found.min_effective_sample_size());
+    let verdict = if found.converged() {
         "the chains agree".to_owned()
     } else {
         let ranked = found.worst_rank_r_hat();
@@ -403,11 +409,11 @@ fn autocorrelations(thin: u64, found: &PosteriorSamples) -> Result<Plot> {
     for trace in &found.traces {
         let rho = trace.autocorrelation(LAGS)?;
         let points = rho.iter().enumerate().map(|(lag, rho)| ((lag as u64 * thin) as f64, *rho)).collect();
-        let look = if trace.quantity == Quantity::Energy { Look::First } else { Look::Second };
-        lines.push(Line { points, look });
+        let style = if trace.quantity == Quantity::Energy { LineStyle::First } else { LineStyle::Second };
+        lines.push(Line { points, style });
     }
     let end = lines.first().and_then(|line| line.points.last()).map_or(0.0, |p| p.0);
-    lines.insert(0, Line { points: vec![(0.0, 0.0), (end, 0.0)], look: Look::Reference });
+    lines.insert(0, Line { points: vec![(0.0, 0.0), (end, 0.0)], style: LineStyle::Reference });
     let pixels: Vec<String> = found.traces.iter().skip(1).map(|trace| trace.quantity.to_string()).collect();
     Ok(Plot {
         title: "Autocorrelation of the chains".into(),

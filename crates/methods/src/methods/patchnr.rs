@@ -14,6 +14,7 @@ use smalti_base::{Result, Space};
 use std::time::Instant;
 
 /// patchNR.
+#[derive(Debug)]
 pub struct PatchNrMap;
 
 /// Minimise `sum nll(A x, y) + lambda mean_i -log p(P_i x)`, `p` the density of a flow that was trained on the patches of reference

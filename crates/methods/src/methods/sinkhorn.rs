@@ -18,6 +18,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// The Sinkhorn patch prior.
+#[derive(Debug)]
 pub struct SinkhornMap;
 
 /// Minimise `sum nll(A x, y) + lambda OT_eps(patches of x, reference patches)` with the cost `|p - q|^2 / 2`, over `x >= 0` where
@@ -33,10 +34,10 @@ pub struct SinkhornMapSettings {
     pub patch_size: i64,
     /// Patches of the reference images, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
-    pub references: usize,
+    pub references: i64,
     /// Patches of the image in an iteration, at random, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
-    pub image_patches: usize,
+    pub image_patches: i64,
     /// Length below which patches are the same: the entropic smoothing is its square. Above 0, at most 1.
     #[garde(range(min = 1e-6, max = 1.0))]
     pub blur: f64,
@@ -96,12 +97,12 @@ impl Reconstructor for Estimator {
         let clock = Instant::now();
         let SinkhornMapSettings { weight, patch_size, references, image_patches, blur, reach, descent } =
             self.settings;
-        let references = ReferencePatches::Random(references);
+        let references = ReferencePatches::Random(references as usize);
         let wanted = SinkhornSettings::new(
             WppSettings::default().with_patch_size(patch_size).with_references(references).with_scales(1),
             from_half_cost(blur, reach),
         )
-        .with_image_patches(Some(image_patches));
+        .with_image_patches(Some(image_patches as usize));
         let images: Vec<&Tensor> = self.references.iter().collect();
         let size = problem.domain().batch(1);
         let seed = run.seed.derive(&problem.name, 0);

@@ -14,6 +14,7 @@ use smalti_priors::TotalVariation;
 use std::time::Instant;
 
 /// Smoothed total variation.
+#[derive(Debug)]
 pub struct SmoothedTv;
 
 /// Minimise `sum nll(A x, y) + lambda R(x)`, `R` the mean over pixels of the length of the gradient, smoothed as

@@ -13,6 +13,7 @@ use smalti_solvers::TvPrimalDual;
 use std::time::Instant;
 
 /// Total variation.
+#[derive(Debug)]
 pub struct Tv;
 
 /// Minimise `nll(A x, y) + lambda sum |grad x|`, for Gaussian noise `1/2 sum (A x - y)^2 + alpha sum |grad x|`; over `x >= 0`

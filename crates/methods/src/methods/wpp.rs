@@ -18,6 +18,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// WPP.
+#[derive(Debug)]
 pub struct Wpp;
 
 /// Minimise `sum nll(A x, y) + lambda mean over scales of W_2^2(patches of x, reference patches)` with the cost `|p - q|^2`, over
@@ -34,7 +35,7 @@ pub struct WppMapSettings {
     pub patch_size: i64,
     /// Patches of the reference images on every scale, drawn once for a run, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
-    pub references: usize,
+    pub references: i64,
     /// Number of scales, 1 to 8.
     #[garde(range(min = 1, max = 8))]
     pub scales: i64,
@@ -101,7 +102,7 @@ pub struct DistanceMeasurement {
     pub gap: f64,
     /// As of [`Converge`].
     #[garde(range(min = 1, max = 1_000_000))]
-    pub evaluations: usize,
+    pub evaluations: i64,
 }
 
 impl From<Dual> for DualMethod {
@@ -115,7 +116,7 @@ impl From<Dual> for DualMethod {
 
 impl From<DistanceMeasurement> for DualMethod {
     fn from(DistanceMeasurement { gap, evaluations, .. }: DistanceMeasurement) -> Self {
-        Self::Converge { gap, evaluations }
+        Self::Converge { gap, evaluations: evaluations as usize }
     }
 }
 
@@ -173,7 +174,7 @@ impl Method for Wpp {
         let &WppMapSettings { patch_size, references: count, scales, shuffled, dual, .. } = settings;
         let wanted = WppSettings::hertrich_2022()
             .with_patch_size(patch_size)
-            .with_references(ReferencePatches::Random(count))
+            .with_references(ReferencePatches::Random(count as usize))
             .with_scales(scales)
             .with_shuffled(shuffled)
             .with_dual(dual.into());

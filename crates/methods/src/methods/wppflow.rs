@@ -1,6 +1,6 @@
 //! WPPFlow: samples from a posterior, by a conditional flow that was trained by the Wasserstein patch prior, without pairs.
 
-use crate::estimate::{Estimate, ExtraImage, Place, UncertaintyMap};
+use crate::estimate::{Estimate, ExtraImage, Placement, UncertaintyMap};
 use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::problem::InverseProblem;
@@ -18,6 +18,7 @@ use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// WPPFlow.
+#[derive(Debug)]
 pub struct WppFlowSampling;
 
 /// Samples, other than the drawn ones, that say how far samples for an observation are from it.
@@ -56,7 +57,7 @@ pub struct WppFlowSettings {
 pub struct FlowArchitecture {
     /// Blocks of a level, 1 to 64.
     #[garde(range(min = 1, max = 64))]
-    pub blocks: usize,
+    pub blocks: i64,
     /// Hidden channels of a subnet, 1 to 1024.
     #[garde(range(min = 1, max = 1024))]
     pub hidden: i64,
@@ -140,7 +141,11 @@ impl FlowArchitecture {
             Centres::Authors => (factor - 1) as f64 / 2.0,
         };
         let Self { blocks, hidden, .. } = self;
-        Ok(WppFlowShape { factor, blocks, hidden, origin, ..WppFlowShape::altekrueger_2023_x4()? })
+        Ok(WppFlowShape::altekrueger_2023_x4()
+            .with_factor(factor)
+            .with_blocks(blocks)
+            .with_hidden(hidden)
+            .with_origin(origin))
     }
 }
 
@@ -190,8 +195,8 @@ impl Reconstructor for Sampler {
         );
         for (i, (key, title)) in (0..self.draws).zip(DRAWS) {
             let (place, seconds) = match i {
-                0 => (Place::After, Some(seconds / self.draws as f64)),
-                _ => (Place::Pictures, None),
+                0 => (Placement::After, Some(seconds / self.draws as f64)),
+                _ => (Placement::Pictures, None),
             };
             let image = draws.f_narrow(0, i, 1)?;
             estimate.others.push(ExtraImage { key: key.into(), title: title.into(), image, seconds, place });
@@ -287,7 +292,7 @@ mod tests {
     /// With a bias taken off the observation, the operator is linear.
     #[test]
     fn samples_come_near_observations() {
-        let shape = WppFlowShape { blocks: 1, hidden: 4, ..WppFlowShape::altekrueger_2023_x4().unwrap() };
+        let shape = WppFlowShape::altekrueger_2023_x4().with_blocks(1).with_hidden(4);
         let settings =
             "kernel_size = 16\nsigma = 2.0\nstride = 4\nform = 'wrap-after'\nnoise = 0.01\ncrop = 8";
         let problem = ProblemEntry::find("superresolution").unwrap();

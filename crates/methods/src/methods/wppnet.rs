@@ -16,6 +16,7 @@ use smalti_solvers::{AcNet, WppNetGenerator};
 use std::time::Instant;
 
 /// WPPNet.
+#[derive(Debug)]
 pub struct WppNet;
 
 /// Bytes of activations at a time when a network is applied to a whole image.

@@ -1,6 +1,6 @@
 //! The instrument of problems with a blur: a camera.
 
-use crate::instrument::{Downsampling, Instrument, LEAST_SCORED, Region, Role};
+use crate::instrument::{Downsampling, Instrument, MIN_SCORED, Region, Role};
 use crate::problem::{InverseProblem, Noise, ProblemKey, Range, Start, StartKind, whole};
 use crate::settings::SettingFault;
 use crate::synthetic::microstructure;
@@ -27,8 +27,8 @@ pub(super) struct Camera {
     /// All its settings.
     pub(super) identity: String,
     pub(super) blur: Blur,
-    /// What is said of the blur.
-    pub(super) said: String,
+    /// The blur, for readers.
+    pub(super) description: String,
     /// Distance of observed pixels in image pixels.
     pub(super) stride: i64,
     /// What lies beyond the image.
@@ -50,7 +50,7 @@ pub(super) fn check_size(size: Option<i64>, stride: i64, crop: i64) -> std::resu
         Some(size) if size % stride != 0 => {
             misfit(format!("{size} is not a multiple of the stride {stride}"))
         }
-        Some(size) if size < 2 * crop + LEAST_SCORED => {
+        Some(size) if size < 2 * crop + MIN_SCORED => {
             misfit(format!("a crop of {crop} leaves too little of {size} pixels to score"))
         }
         _ => Ok(()),
@@ -103,8 +103,8 @@ impl Instrument for Camera {
         // What does not fit the operator or the protocol is said here.
         let domain = Space::of(name, &truth)?;
         self.operator(domain)?;
-        if domain.height.min(domain.width) < 2 * self.crop + LEAST_SCORED {
-            let least = 2 * self.crop + LEAST_SCORED;
+        if domain.height.min(domain.width) < 2 * self.crop + MIN_SCORED {
+            let least = 2 * self.crop + MIN_SCORED;
             let expected = format!(
                 "at least {least} x {least} pixels, of which a crop of {} leaves something",
                 self.crop
@@ -202,8 +202,8 @@ impl Instrument for Camera {
         };
         let every = if stride == 1 { String::new() } else { format!(", every {stride}th pixel") };
         let operator = match &self.blur {
-            Blur::Kernel(_) => format!("{}{every}; {beyond}", self.said),
-            Blur::Estimated(_) => format!("{}, periodic{every}", self.said),
+            Blur::Kernel(_) => format!("{}{every}; {beyond}", self.description),
+            Blur::Estimated(_) => format!("{}, periodic{every}", self.description),
         };
         let images = match size {
             Some(size) => format!("cut to the central {size} × {size} px"),

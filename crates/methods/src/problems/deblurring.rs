@@ -12,6 +12,7 @@ use std::path::Path;
 use tch::Tensor;
 
 /// Deblurring.
+#[derive(Debug)]
 pub struct Deblurring;
 
 /// The blur, its noise and the protocol.
@@ -112,7 +113,7 @@ impl Problem for Deblurring {
     }
 
     fn instrument(settings: &DeblurringSettings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
-        let said = match settings.kernel {
+        let description = match settings.kernel {
             Kernel::Gaussian { size, sigma } => format!("{size} × {size} Gaussian blur, σ = {sigma} px"),
             Kernel::Motion { length, angle } => format!("motion over {length} px at {angle}°"),
         };
@@ -121,7 +122,7 @@ impl Problem for Deblurring {
             key: Self::KEY,
             identity: to_toml(settings),
             blur: Blur::Kernel(settings.kernel.weights()?),
-            said,
+            description,
             stride: 1,
             form,
             noise,

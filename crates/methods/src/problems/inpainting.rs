@@ -1,7 +1,7 @@
 //! Inpainting: a part of an image in which a rectangle was not seen.
 
 use crate::instrument::Problem;
-use crate::instrument::{Instrument, LEAST_SCORED, ObservedImage, Role};
+use crate::instrument::{Instrument, MIN_SCORED, ObservedImage, Role};
 use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind};
 use crate::settings::SettingFault;
@@ -16,6 +16,7 @@ use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// Inpainting.
+#[derive(Debug)]
 pub struct Inpainting;
 
 /// Rows and columns of a drawn image.
@@ -107,8 +108,8 @@ impl Problem for Inpainting {
         if (hole.height, hole.width) == (part.height, part.width) {
             return misfit(format!("nothing is seen of {of}"));
         }
-        if hole.height.min(hole.width) < LEAST_SCORED {
-            return misfit(format!("less than {LEAST_SCORED} pixels wide: too little to score"));
+        if hole.height.min(hole.width) < MIN_SCORED {
+            return misfit(format!("less than {MIN_SCORED} pixels wide: too little to score"));
         }
         Ok(())
     }

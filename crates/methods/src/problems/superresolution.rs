@@ -13,6 +13,7 @@ use smalti_operators::{Boundary, kernel::gaussian};
 use std::path::Path;
 
 /// Superresolution of grey images.
+#[derive(Debug)]
 pub struct Superresolution;
 
 /// Size and standard deviation of a Gaussian of a similar width as the published estimate.
@@ -83,10 +84,10 @@ impl Problem for Superresolution {
     fn instrument(settings: &SuperresolutionSettings, folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
         let missing = || Error::value("blur kernel", "kernel_size and sigma, or estimated", "neither");
         let gaussian = |(size, sigma)| {
-            let said = format!("{size} × {size} Gaussian blur, σ = {sigma} px");
-            Ok::<_, Error>((Blur::Kernel(gaussian(size, sigma)?), said))
+            let description = format!("{size} × {size} Gaussian blur, σ = {sigma} px");
+            Ok::<_, Error>((Blur::Kernel(gaussian(size, sigma)?), description))
         };
-        let (blur, said) = match (&settings.estimated, folder) {
+        let (blur, description) = match (&settings.estimated, folder) {
             (Some(file), Some(folder)) => {
                 (Blur::Estimated(folder.join(file)), format!("estimated in {file}"))
             }
@@ -100,6 +101,17 @@ impl Problem for Superresolution {
             Blur::Estimated(file) => format!("{} {}", to_toml(settings), bytes_hash(&read(file)?)),
             Blur::Kernel(_) => to_toml(settings),
         };
-        Ok(Box::new(Camera { key, identity, blur, said, stride, form, noise, crop, score_whole, size }))
+        Ok(Box::new(Camera {
+            key,
+            identity,
+            blur,
+            description,
+            stride,
+            form,
+            noise,
+            crop,
+            score_whole,
+            size,
+        }))
     }
 }

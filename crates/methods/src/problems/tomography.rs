@@ -23,6 +23,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// Tomography of slices.
+#[derive(Debug)]
 pub struct Tomography;
 
 /// Side of the slices of LoDoPaB-CT.
@@ -73,14 +74,14 @@ pub struct Scan {
     pub extent: f64,
     /// Directions over 180 degrees, 1 to 100,000.
     #[garde(range(min = 1, max = 100_000))]
-    pub angles: usize,
+    pub angles: i64,
     /// Directions cut off at either end, 0 to 50,000.
     #[serde(default)]
-    #[garde(range(max = 50_000))]
-    pub missing: usize,
+    #[garde(range(min = 0, max = 50_000))]
+    pub missing: i64,
     /// Detector pixels, 1 to 100,000.
     #[garde(range(min = 1, max = 100_000))]
-    pub detectors: usize,
+    pub detectors: i64,
     /// Side in pixels of the grid that observations are simulated on, 16 to 8192.
     #[garde(range(min = 16, max = 8192))]
     pub simulation_size: i64,
@@ -169,10 +170,12 @@ impl Scanner {
         let beam = |side: i64| {
             let pixels =
                 Pixels { rows: side as usize, columns: side as usize, size: scan.extent / side as f64 };
-            let detector = Detector::centred(scan.detectors, scan.extent * SQRT_2 / scan.detectors as f64);
+            let detector =
+                Detector::centred(scan.detectors as usize, scan.extent * SQRT_2 / scan.detectors as f64);
             // Slices are indexed [x, y] as in LoDoPaB-CT, where the beam of the angle 0 runs along y: along rows.
-            let all = ParallelBeam::half_turn(scan.angles);
-            let measured = all.iter().skip(scan.missing).take(scan.angles.saturating_sub(2 * scan.missing));
+            let all = ParallelBeam::half_turn(scan.angles as usize);
+            let count = (scan.angles - 2 * scan.missing).max(0);
+            let measured = all.iter().skip(scan.missing as usize).take(count as usize);
             let angles = measured.map(|angle| angle - FRAC_PI_2).collect();
             ParallelBeam::new(angles, pixels, detector).map_err(refused)
         };
@@ -306,7 +309,7 @@ impl Instrument for Scanner {
 
     fn protocol(&self) -> Vec<(&'static str, String)> {
         let TomographySettings { scan, noise, window, .. } = &self.settings;
-        let from = |index: usize| (index as f64) * 180.0 / scan.angles as f64;
+        let from = |index: i64| (index as f64) * 180.0 / scan.angles as f64;
         vec![
             (
                 "Scan",
@@ -354,8 +357,8 @@ impl PairedDataset for Published<'_> {
     fn pair(&self, index: u64) -> Result<Pair> {
         let (target, observation) = self.files.borrow_mut().read(index as usize)?;
         let Scan { angles, missing, .. } = self.scanner.settings.scan;
-        let measured = angles.saturating_sub(2 * missing) as i64;
-        let observation = observation.f_narrow(2, missing as i64, measured)?;
+        let measured = angles.saturating_sub(2 * missing);
+        let observation = observation.f_narrow(2, missing, measured)?;
         Ok(Pair { input: self.scanner.fbp.apply(&observation)?, target })
     }
 }
@@ -365,7 +368,7 @@ mod tests {
     use super::*;
     use smalti_operators::Footprint;
 
-    fn scanner(detectors: usize) -> Scanner {
+    fn scanner(detectors: i64) -> Scanner {
         let scan = Scan { size: 32, extent: 0.1, angles: 8, missing: 0, detectors, simulation_size: 64 };
         let fbp = FbpSettings { filter: FilterChoice::Hann, frequency_scaling: 0.8 };
         let noise = Photons { photons: 4096.0, mu_max: 81.0 };

@@ -1,7 +1,7 @@
 //! Superresolution of volumes: a Gaussian blur along three axes, every `stride`-th voxel, white noise.
 
 use crate::instrument::Problem;
-use crate::instrument::{Instrument, LEAST_SCORED, Role};
+use crate::instrument::{Instrument, MIN_SCORED, Role};
 use crate::problem::ProblemKey;
 use crate::problem::{InverseProblem, Noise, Range, Start, StartKind, whole};
 use crate::settings::SettingFault;
@@ -16,6 +16,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// Superresolution of volumes.
+#[derive(Debug)]
 pub struct Volume;
 
 /// The forward operator, its noise, the protocol, and the volumes that are drawn.
@@ -63,7 +64,7 @@ impl Problem for Volume {
         if size < kernel_size {
             return misfit(format!("less than the {kernel_size} voxels of the blur kernel"));
         }
-        if size < 2 * crop + LEAST_SCORED {
+        if size < 2 * crop + MIN_SCORED {
             return misfit(format!("a crop of {crop} leaves too little of {size} voxels to score"));
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Tests of methods and problems through their registry.
 
+mod configured;
 mod documented;
 mod epll;
 mod identity;

@@ -42,7 +42,7 @@ fn work_is_made_once_for_every_name_identity_and_seed() {
 
 #[test]
 fn an_estimate_is_read_back_whole() {
-    use smalti_methods::estimate::{ExtraImage, Line, Look, Place, Plot, UncertaintyMap};
+    use smalti_methods::estimate::{ExtraImage, Line, LineStyle, Placement, Plot, UncertaintyMap};
     let image = |v: f64| Tensor::full([1, 1, 2, 2], v, (Kind::Float, Device::Cpu));
     let whole = Estimate {
         figures: [("gap".to_owned(), 0.1)].into(),
@@ -53,7 +53,7 @@ fn an_estimate_is_read_back_whole() {
             title: "MAP".into(),
             image: image(0.3),
             seconds: None,
-            place: Place::Before,
+            place: Placement::Before,
         }],
         maps: vec![UncertaintyMap {
             key: "std".into(),
@@ -64,7 +64,7 @@ fn an_estimate_is_read_back_whole() {
         plots: vec![Plot {
             title: "t".into(),
             axes: ["x".into(), "y".into()],
-            lines: vec![Line { points: vec![(0.0, 0.1 + 0.2)], look: Look::First }],
+            lines: vec![Line { points: vec![(0.0, 0.1 + 0.2)], style: LineStyle::First }],
             legend: ["a".into(), "b".into()],
             caption: String::new(),
         }],
@@ -73,7 +73,7 @@ fn an_estimate_is_read_back_whole() {
     let back = Estimate::from_checkpoint(whole.to_checkpoint().unwrap()).unwrap();
     assert_eq!((&back.image, &back.figures, &back.note), (&whole.image, &whole.figures, &whole.note));
     assert_eq!((back.draws, back.seconds, back.plots), (whole.draws, whole.seconds, whole.plots));
-    assert_eq!((&back.others[0].image, back.others[0].place), (&whole.others[0].image, Place::Before));
+    assert_eq!((&back.others[0].image, back.others[0].place), (&whole.others[0].image, Placement::Before));
     assert_eq!((&back.maps[0].image, &back.maps[0].caption), (&whole.maps[0].image, &whole.maps[0].caption));
     assert!(Estimate::from_checkpoint(Checkpoint::default()).is_err());
 }

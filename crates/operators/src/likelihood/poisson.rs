@@ -41,7 +41,7 @@ impl Poisson {
     pub const PHOTONS: f64 = 4096.0;
 
     /// A count of zero has no logarithm: it is taken for so many photons, as in LoDoPaB-CT.
-    pub const LEAST_COUNT: f64 = 0.1;
+    pub const MIN_COUNT: f64 = 0.1;
 
     /// `photons > 0` along every ray and images of attenuation / `mu_max`, `mu_max > 0` in 1/m.
     ///
@@ -96,7 +96,7 @@ impl Poisson {
                 format!("{value} at position {first}; leave the ray out or correct the detector's offset");
             return Err(Error::value("photon counts", "finite numbers >= 0", got));
         }
-        Ok((counts.f_clamp_min(Self::LEAST_COUNT)? / self.photons).f_log()? / -self.mu_max)
+        Ok((counts.f_clamp_min(Self::MIN_COUNT)? / self.photons).f_log()? / -self.mu_max)
     }
 
     /// The counts `k` that `y` stands for, `exp(-t) - 1`, and the value.

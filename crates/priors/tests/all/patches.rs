@@ -51,7 +51,7 @@ fn grids_and_lists_select_from_all() {
                 .collect();
             let selected = all.index_select(2, &Tensor::from_slice(&numbers));
             let grid = Patches::grid(domain, size, stride, &[offset.0, offset.1]).unwrap();
-            let list = Patches::listed(domain, size, &numbers).unwrap();
+            let list = Patches::from_indices(domain, size, &numbers).unwrap();
             assert_eq!((grid.count(), list.count()), (numbers.len() as i64, numbers.len() as i64));
             assert!(grid.apply(&x).unwrap().equal(&selected) && list.apply(&x).unwrap().equal(&selected));
             let v = Seed::new(5).at("patches", 0).normal(&selected.size()).to_kind(Kind::Double);
@@ -94,7 +94,7 @@ fn cubes_of_volumes_are_those_of_a_loop() {
 
         let numbers = [7, 0, corners.len() as i64 - 1, 7];
         let of_numbers: Vec<[i64; 3]> = numbers.iter().map(|&i| corners[i as usize]).collect();
-        let listed = Patches::listed(domain, size, &numbers).unwrap();
+        let listed = Patches::from_indices(domain, size, &numbers).unwrap();
         assert!(listed.rows(&x).unwrap().equal(&cubes(&x, size, &of_numbers)));
 
         let (stride, offset) = (2, [1, 0, 1]);
@@ -168,7 +168,7 @@ fn what_does_not_fit_is_refused_in_one_line() {
         line(Patches::all(domain, size), "1 to the smallest of the sides 6x9");
         line(Patches::random(domain, size, 3, &mut stream), "patch size");
         line(Patches::random_with_replacement(domain, size, 3, &mut stream), "patch size");
-        line(Patches::listed(domain, size, &[0]), "patch size");
+        line(Patches::from_indices(domain, size, &[0]), "patch size");
     }
     for (stride, offset) in [(0, [0, 0]), (-2, [0, 0]), (2, [2, 0]), (2, [0, -1])] {
         line(Patches::grid(domain, 3, stride, &offset), "stride");
@@ -176,9 +176,9 @@ fn what_does_not_fit_is_refused_in_one_line() {
     line(Patches::grid(domain, 3, 2, &[0, 0, 0]), "for each axis");
     // An offset within the stride, but beyond the last position.
     line(Patches::grid(domain, 3, 9, &[4, 0]), "at least one patch");
-    line(Patches::listed(domain, 3, &[]), "got none");
-    line(Patches::listed(domain, 3, &[3, 28]), "0..28, got 28");
-    line(Patches::listed(domain, 3, &[-1]), "got -1");
+    line(Patches::from_indices(domain, 3, &[]), "got none");
+    line(Patches::from_indices(domain, 3, &[3, 28]), "0..28, got 28");
+    line(Patches::from_indices(domain, 3, &[-1]), "got -1");
     line(Patches::random(domain, 3, 0, &mut stream), "got none");
 
     let patches = Patches::all(domain, 3).unwrap();

@@ -47,7 +47,7 @@ pub(super) fn drawn(
         let (here, later) = numbers.split_at(numbers.partition_point(|n| *n < before + positions));
         if !here.is_empty() {
             let here: Vec<i64> = here.iter().map(|n| n - before).collect();
-            rows.push(Patches::listed(space, size, &here)?.rows(&image.detach())?);
+            rows.push(Patches::from_indices(space, size, &here)?.rows(&image.detach())?);
         }
         (numbers, before) = (later, before + positions);
     }

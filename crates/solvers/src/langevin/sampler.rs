@@ -43,6 +43,15 @@ pub struct Langevin<'a> {
     record: Record,
 }
 
+impl std::fmt::Debug for Langevin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Langevin")
+            .field("settings", &self.settings)
+            .field("step_size", &self.step_size)
+            .finish_non_exhaustive()
+    }
+}
+
 /// `[chains, C, H, W]`: `initial`, `[1, C, H, W]`, plus noise of standard deviation `spread`, another one for each chain. Chains
 /// that start further apart than the posterior is wide, and yet agree in the end, can be trusted.
 ///

@@ -98,18 +98,18 @@ impl PosteriorSamples {
     }
 
     /// Whether all split R-hats and all rank-normalised ones are at most 1.1.
-    pub fn agree(&self) -> bool {
+    pub fn converged(&self) -> bool {
         self.worst_r_hat().max(self.worst_rank_r_hat()) <= R_HAT_LIMIT
     }
 
     /// The least effective sample size of a traced quantity; 0 where one is undefined.
-    pub fn least_effective(&self) -> f64 {
+    pub fn min_effective_sample_size(&self) -> f64 {
         self.least(|t| t.effective)
     }
 
     /// The least effective sample size of a traced quantity in the bulk and in the tails of its distribution; 0 where one is
     /// undefined.
-    pub fn least_bulk_and_tail(&self) -> (f64, f64) {
+    pub fn min_bulk_and_tail(&self) -> (f64, f64) {
         (self.least(|t| t.bulk), self.least(|t| t.tail))
     }
 
@@ -129,13 +129,13 @@ impl PosteriorSamples {
 
     /// Says in the log how the chains did; a warning where they disagree or stand still.
     pub(super) fn report(&self) {
-        let (worst, effective) = (self.worst_r_hat(), self.least_effective());
-        let (ranked, (bulk, tail)) = (self.worst_rank_r_hat(), self.least_bulk_and_tail());
+        let (worst, effective) = (self.worst_r_hat(), self.min_effective_sample_size());
+        let (ranked, (bulk, tail)) = (self.worst_rank_r_hat(), self.min_bulk_and_tail());
         let figures = format!(
             "split R-hat {worst:.3}, by ranks {ranked:.3}; effective draws {effective:.0}, in the bulk {bulk:.0}, in the \
              tails {tail:.0}"
         );
-        if !self.agree() {
+        if !self.converged() {
             tracing::warn!(
                 "the chains disagree (an R-hat above {R_HAT_LIMIT}: {figures}): take a longer burn-in and more steps, or \
                  a preconditioner"

@@ -31,6 +31,7 @@ impl LangevinScheme {
 
 /// Settings of [`Langevin`](super::Langevin).
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct LangevinSettings {
     /// The transition.
     pub scheme: LangevinScheme,
@@ -48,7 +49,71 @@ pub struct LangevinSettings {
     pub pixels: Vec<[i64; 3]>,
 }
 
+impl Default for LangevinSettings {
+    /// MALA that adapts its step size, 1e-4 at first, in 1000 steps, and then makes 1000 draws, none of them kept as images.
+    fn default() -> Self {
+        Self {
+            scheme: LangevinScheme::Mala { target: Some(LangevinScheme::OPTIMAL_ACCEPTANCE) },
+            step_size: 1e-4,
+            burn_in: 1000,
+            draws: 1000,
+            thin: 1,
+            keep: 0,
+            pixels: Vec::new(),
+        }
+    }
+}
+
 impl LangevinSettings {
+    /// The same with another transition.
+    #[must_use]
+    pub fn with_scheme(mut self, scheme: LangevinScheme) -> Self {
+        self.scheme = scheme;
+        self
+    }
+
+    /// The same with another step size.
+    #[must_use]
+    pub fn with_step_size(mut self, step_size: f64) -> Self {
+        self.step_size = step_size;
+        self
+    }
+
+    /// The same with so many steps before the first draw.
+    #[must_use]
+    pub fn with_burn_in(mut self, burn_in: u64) -> Self {
+        self.burn_in = burn_in;
+        self
+    }
+
+    /// The same with so many draws of each chain.
+    #[must_use]
+    pub fn with_draws(mut self, draws: u64) -> Self {
+        self.draws = draws;
+        self
+    }
+
+    /// The same with so many steps between two draws.
+    #[must_use]
+    pub fn with_thin(mut self, thin: u64) -> Self {
+        self.thin = thin;
+        self
+    }
+
+    /// The same with so many draws kept as images.
+    #[must_use]
+    pub fn with_keep(mut self, keep: u64) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// The same with these pixels traced.
+    #[must_use]
+    pub fn with_pixels(mut self, pixels: impl Into<Vec<[i64; 3]>>) -> Self {
+        self.pixels = pixels.into();
+        self
+    }
+
     /// Steps of the whole run: `burn_in + draws thin`.
     pub fn steps(&self) -> u64 {
         self.burn_in.saturating_add(self.draws.saturating_mul(self.thin))

@@ -4,6 +4,7 @@ use smalti_base::{Error, Result};
 
 /// Shape and start of a [`UNet`](super::UNet).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UNetSettings {
     /// Channels of each scale, from the resolution of the image downwards, at least one scale.
     pub channels: Vec<i64>,
@@ -13,6 +14,13 @@ pub struct UNetSettings {
     pub sigmoid: bool,
     /// Whether biases of convolutions start at 0 instead of at random.
     pub zero_bias: bool,
+}
+
+impl Default for UNetSettings {
+    /// [`UNetSettings::fbp_unet`].
+    fn default() -> Self {
+        Self::fbp_unet()
+    }
 }
 
 impl UNetSettings {
@@ -35,6 +43,34 @@ impl UNetSettings {
     /// (2017).
     pub fn fbp_unet() -> Self {
         Self { channels: vec![32, 32, 64, 64, 128], skip: 4, sigmoid: false, zero_bias: true }
+    }
+
+    /// The same with scales of so many channels each.
+    #[must_use]
+    pub fn with_channels(mut self, channels: impl Into<Vec<i64>>) -> Self {
+        self.channels = channels.into();
+        self
+    }
+
+    /// The same with so many channels of each skip connection.
+    #[must_use]
+    pub fn with_skip(mut self, skip: i64) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    /// The same with or without a sigmoid.
+    #[must_use]
+    pub fn with_sigmoid(mut self, sigmoid: bool) -> Self {
+        self.sigmoid = sigmoid;
+        self
+    }
+
+    /// The same with biases that start at 0, or at random.
+    #[must_use]
+    pub fn with_zero_bias(mut self, zero_bias: bool) -> Self {
+        self.zero_bias = zero_bias;
+        self
     }
 
     /// Checks that there is a network of these settings.

@@ -109,6 +109,7 @@ pub trait Generator: Sync {
 }
 
 /// Images of a generator.
+#[derive(Debug)]
 pub struct Generated {
     /// The images, without a graph.
     pub images: Tensor,

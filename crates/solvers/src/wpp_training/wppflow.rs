@@ -6,7 +6,6 @@ use smalti_base::seed::Stream;
 use smalti_base::{Error, Result, Space};
 use smalti_flows::{Bijection, ForwardPass, Mapped, WppFlow};
 use std::collections::BTreeMap;
-use std::fmt;
 use tch::{Device, Kind, Tensor};
 
 /// A WPPFlow in training. Its loss is
@@ -23,6 +22,7 @@ use tch::{Device, Kind, Tensor};
 /// # Reference
 /// Altekrueger and Hertrich, "WPPNets and WPPFlows: the power of Wasserstein patch priors for superresolution", SIAM
 /// Journal on Imaging Sciences 16 (2023), section 5.
+#[derive(Debug)]
 pub struct WppFlowGenerator {
     /// The flow.
     pub flow: WppFlow,
@@ -37,16 +37,6 @@ impl WppFlowGenerator {
     /// they are clipped after it, at a norm of 50.
     pub fn altekrueger_2023(flow: WppFlow) -> Self {
         Self { flow, noise: 0.01, clip: Some(50.0) }
-    }
-}
-
-impl fmt::Debug for WppFlowGenerator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WppFlowGenerator")
-            .field("shape", &self.flow.shape())
-            .field("noise", &self.noise)
-            .field("clip", &self.clip)
-            .finish()
     }
 }
 

@@ -142,7 +142,7 @@ fn parameters_that_cannot_be_changed_in_place_are_refused() {
 #[test]
 fn subnets_that_update_themselves_take_the_same_step() {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 40, clamp };
+    let shape = PatchNrShape::default().with_patch_size(3).with_blocks(2).with_hidden(40).with_clamp(clamp);
     let flow = || {
         let mut flow = PatchNr::new(shape, Seed::new(5)).unwrap();
         flow.set_precision(Precision::Bf16).unwrap();

@@ -14,13 +14,11 @@ use tch::Tensor;
 const SIGMA: f64 = 0.1;
 
 fn settings(steps: u64) -> DipSettings {
-    DipSettings {
-        net: UNetSettings { channels: vec![12, 12, 12], ..UNetSettings::dip() },
-        steps,
-        rate: 5e-3,
-        curve_every: 10,
-        ..DipSettings::baguer_2020()
-    }
+    DipSettings::baguer_2020()
+        .with_net(UNetSettings::dip().with_channels([12, 12, 12]))
+        .with_steps(steps)
+        .with_rate(5e-3)
+        .with_curve_every(10)
 }
 
 struct Blurred {
@@ -92,7 +90,7 @@ fn it_is_better_than_the_observation_and_keeps_its_best_image() {
     };
     assert!((value / result.objective - 1.0).abs() < 1e-5);
     // So high a rate that the objective jumps about: the last image is not the best.
-    let wild = problem.run(DipSettings { rate: 0.3, ..settings(40) }).unwrap();
+    let wild = problem.run(settings(40).with_rate(0.3)).unwrap();
     assert!(wild.step < 40 && wild.objective < wild.curve.last().unwrap().objective, "{:?}", wild.curve);
     let _ = problem.dip(&mut prior, &gaussian, settings(1)).unwrap();
 }
@@ -119,7 +117,7 @@ fn precision_and_clipping_count() {
 #[test]
 fn nan_is_noticed_and_bad_input_is_refused_in_one_line() {
     let problem = Blurred::new();
-    let error = problem.run(DipSettings { rate: 1e38, ..settings(20) }).unwrap_err();
+    let error = problem.run(settings(20).with_rate(1e38)).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error}");
     let line = |change: &dyn Fn(&mut Blurred, &mut DipSettings)| {
         let (mut problem, mut settings) = (Blurred::new(), settings(5));

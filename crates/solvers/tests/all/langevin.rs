@@ -62,15 +62,14 @@ fn every_pixel() -> Vec<[i64; 3]> {
 }
 
 fn settings(scheme: LangevinScheme, step_size: f64) -> LangevinSettings {
-    LangevinSettings {
-        scheme,
-        step_size,
-        burn_in: 500,
-        draws: DRAWS,
-        thin: 1,
-        keep: 5,
-        pixels: every_pixel(),
-    }
+    LangevinSettings::default()
+        .with_scheme(scheme)
+        .with_step_size(step_size)
+        .with_burn_in(500)
+        .with_draws(DRAWS)
+        .with_thin(1)
+        .with_keep(5)
+        .with_pixels(every_pixel())
 }
 
 fn starts(y: &Tensor, chains: i64) -> Tensor {
@@ -148,9 +147,9 @@ fn mala_recovers_mean_and_covariance_of_a_gaussian_posterior() {
     let mut prior = Quadratic::new();
     let found = sampled(&mut prior, settings(mala, 1e-4), None).unwrap();
     assert!(near(distances(&found)), "{:?}", distances(&found));
-    assert!(found.agree() && found.worst_r_hat() < 1.02, "{}", found.worst_r_hat());
+    assert!(found.converged() && found.worst_r_hat() < 1.02, "{}", found.worst_r_hat());
     assert!(found.acceptance.iter().all(|a| (a - 0.574).abs() < 0.1), "{:?}", found.acceptance);
-    assert!(found.least_effective() > 500.0 && found.traces[0].quantity == Quantity::Energy);
+    assert!(found.min_effective_sample_size() > 500.0 && found.traces[0].quantity == Quantity::Energy);
     let adapted = found.step_size;
     // One function from the first evaluation to the last.
     assert_eq!(prior.refreshed, [0, 0]);
@@ -181,7 +180,7 @@ fn mala_recovers_mean_and_covariance_of_a_gaussian_posterior() {
 
     // The target does not depend on the gradient that proposals are made with. (With a wrong one chains mix slowly.)
     let mut careless = Quadratic { slope: 0.2, refreshed: Vec::new() };
-    let longer = LangevinSettings { thin: 3, ..settings(mala, 1e-4) };
+    let longer = settings(mala, 1e-4).with_thin(3);
     let found = sampled(&mut careless, longer, None).unwrap();
     assert!(near(distances(&found)), "{:?}", distances(&found));
 
@@ -206,14 +205,12 @@ fn the_bias_of_ula_shrinks_with_the_step() {
             prior: &mut prior,
             weight: WEIGHT,
         };
-        let settings = LangevinSettings {
-            burn_in: 200,
-            draws,
-            thin: 1,
-            pixels: vec![],
-            keep: 0,
-            ..settings(LangevinScheme::Ula, h)
-        };
+        let settings = settings(LangevinScheme::Ula, h)
+            .with_burn_in(200)
+            .with_draws(draws)
+            .with_thin(1)
+            .with_pixels([])
+            .with_keep(0);
         let steps = settings.steps();
         let mut chains = Langevin::new(problem, &starts(&y, 8), settings, Seed::new(4)).unwrap();
         run(&mut chains, steps, &RunControl::default()).unwrap();
@@ -239,7 +236,7 @@ fn a_resumed_run_gives_the_same_bits() {
     let y = observation(&operator).to_kind(Kind::Float);
     let likelihood = Gaussian::new(SIGMA).unwrap();
     for method in [LangevinScheme::Ula, LangevinScheme::Mala { target: Some(0.6) }] {
-        let settings = LangevinSettings { burn_in: 10, draws: 8, thin: 2, keep: 3, ..settings(method, 1e-3) };
+        let settings = settings(method, 1e-3).with_burn_in(10).with_draws(8).with_thin(2).with_keep(3);
         let result = |seed, stops: &[u64]| {
             let mut priors: Vec<_> = (0..=stops.len()).map(|_| Quadratic::new()).collect();
             let mut priors = priors.iter_mut();
@@ -274,10 +271,9 @@ fn a_resumed_run_gives_the_same_bits() {
 
 #[test]
 fn chains_that_have_not_met_do_not_agree() {
-    let few =
-        LangevinSettings { burn_in: 0, draws: 20, thin: 1, keep: 1, ..settings(LangevinScheme::Ula, 1e-5) };
+    let few = settings(LangevinScheme::Ula, 1e-5).with_burn_in(0).with_draws(20).with_thin(1).with_keep(1);
     let found = sampled(&mut Quadratic::new(), few, None).unwrap();
-    assert!(!found.agree() && found.worst_r_hat() > 2.0, "{}", found.worst_r_hat());
+    assert!(!found.converged() && found.worst_r_hat() > 2.0, "{}", found.worst_r_hat());
 }
 
 #[test]
@@ -287,10 +283,9 @@ fn a_diverging_chain_stops_with_a_remedy() {
     assert!(line.contains("energy of chain") && line.contains("in step "), "{line}");
     assert!(line.contains("step size below 1e0, such as 2.5e-1") && line.lines().count() == 1, "{line}");
     // MALA rejects such proposals instead.
-    let few =
-        LangevinSettings { draws: 4, keep: 0, ..settings(LangevinScheme::Mala { target: None }, 100.0) };
+    let few = settings(LangevinScheme::Mala { target: None }, 100.0).with_draws(4).with_keep(0);
     let found = sampled(&mut Quadratic::new(), few, None).unwrap();
-    assert!(found.acceptance.iter().all(|&a| a == 0.0) && !found.agree());
+    assert!(found.acceptance.iter().all(|&a| a == 0.0) && !found.converged());
 }
 
 #[test]

@@ -42,17 +42,15 @@ fn chains_sample_with_the_wasserstein_patch_prior() {
             weight: WEIGHT,
         };
         let mala = LangevinScheme::Mala { target: Some(LangevinScheme::OPTIMAL_ACCEPTANCE) };
-        let settings = LangevinSettings {
-            // Steps get short, and that takes a while: at kinks of the distance, where most draws are, the gradient that
-            // sends every patch to one winner is not that of the plan.
-            burn_in: 200,
-            draws: 40,
-            thin: 1,
-            keep: 5,
-            pixels: vec![[0, 2, 3]],
-            scheme: mala,
-            step_size: 1e-3,
-        };
+        // Steps get short, and that takes a while: at kinks of the distance, where most draws are, the gradient that
+        // sends every patch to one winner is not that of the plan.
+        let settings = LangevinSettings::default()
+            .with_burn_in(200)
+            .with_draws(40)
+            .with_keep(5)
+            .with_pixels([[0, 2, 3]])
+            .with_scheme(mala)
+            .with_step_size(1e-3);
         let steps = settings.steps();
         let mut chains = Langevin::new(problem, &starts, settings, Seed::new(3)).unwrap();
         run(&mut chains, steps, &RunControl::default()).unwrap();

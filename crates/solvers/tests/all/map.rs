@@ -49,7 +49,7 @@ impl Regularizer for Quadratic {
 }
 
 fn adam(steps: u64, rate: f64, schedule: Schedule) -> AdamSettings {
-    AdamSettings { steps, rate, schedule }
+    AdamSettings::constant(steps, rate).with_schedule(schedule)
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn bad_input_is_refused_in_one_line() {
         line
     };
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(line(&y, &x, 1.0, AdamSettings { rate: bad, ..good }).contains("learning rate"));
+        assert!(line(&y, &x, 1.0, good.with_rate(bad)).contains("learning rate"));
     }
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
         assert!(line(&y, &x, bad, good).contains("weight"));

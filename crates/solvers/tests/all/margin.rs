@@ -40,7 +40,7 @@ fn map(margin: i64, prior: &mut dyn Regularizer, steps: u64, seed: u64) -> (Tens
     let likelihood = Gaussian::new(0.1).unwrap();
     let (operator, observation) = (margin.operator(), &observation);
     let problem = Objective { operator, likelihood: &likelihood, observation, prior, weight: 1.0 };
-    let settings = AdamSettings { steps, rate: 0.05, schedule: Schedule::Cosine { warmup: 0 } };
+    let settings = AdamSettings::constant(steps, 0.05).with_schedule(Schedule::Cosine { warmup: 0 });
     let mut map = Map::new(problem, &start, settings).unwrap();
     run(&mut map, steps, &RunControl::default()).unwrap();
     let x = map.finish().unwrap();

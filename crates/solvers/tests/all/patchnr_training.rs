@@ -34,17 +34,19 @@ fn entropy() -> f64 {
 fn flow() -> PatchNr {
     tch::set_num_threads(1);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    PatchNr::new(PatchNrShape { patch_size: 2, axes: 2, blocks: 3, hidden: 16, clamp }, Seed::new(1)).unwrap()
+    PatchNr::new(
+        PatchNrShape::default().with_patch_size(2).with_blocks(3).with_hidden(16).with_clamp(clamp),
+        Seed::new(1),
+    )
+    .unwrap()
 }
 
 fn settings(steps: u64) -> PatchNrTrainingSettings {
-    PatchNrTrainingSettings {
-        adam: AdamSettings { steps, rate: 0.01, schedule: Schedule::Cosine { warmup: 10 } },
-        batch: 128,
-        validate_every: 50,
-        validation_patches: 4000,
-        early_stop: None,
-    }
+    PatchNrTrainingSettings::default()
+        .with_adam(AdamSettings::constant(steps, 0.01).with_schedule(Schedule::Cosine { warmup: 10 }))
+        .with_batch(128)
+        .with_validate_every(50)
+        .with_validation_patches(4000)
 }
 
 fn train(
@@ -91,14 +93,13 @@ fn an_early_stop_gives_the_best_flow() {
     let patience = 4;
     // So few patches a step that bad validations come and go before they stay.
     for (batch, rate) in [(128, 0.05), (8, 0.02), (8, 0.03)] {
-        let few = PatchNrTrainingSettings {
-            adam: AdamSettings { rate, schedule: Schedule::Constant, ..settings(2000).adam },
-            batch,
-            validate_every: 10,
-            validation_patches: usize::MAX,
-            early_stop: Some(patience),
-        };
-        let (trained, summary) = train(images, Some(&validation), few.clone()).unwrap();
+        let few = PatchNrTrainingSettings::default()
+            .with_adam(settings(2000).adam.with_rate(rate).with_schedule(Schedule::Constant))
+            .with_batch(batch)
+            .with_validate_every(10)
+            .with_validation_patches(i64::MAX)
+            .with_early_stop(patience);
+        let (trained, summary) = train(images, Some(&validation), few).unwrap();
         let values: Vec<f64> = trained.curve.iter().map(|point| point.validation.unwrap()).collect();
         let best = values.iter().copied().fold(f64::INFINITY, f64::min);
         let at = values.iter().position(|&v| v == best).unwrap();
@@ -113,11 +114,7 @@ fn an_early_stop_gives_the_best_flow() {
         assert_eq!(trained.flow.provenance["validation_nll"], best.to_string());
 
         // Without early stopping the last flow is given.
-        let on = PatchNrTrainingSettings {
-            adam: AdamSettings { steps: summary.steps, ..few.adam },
-            early_stop: None,
-            ..few
-        };
+        let on = few.with_adam(few.adam.with_steps(summary.steps)).with_early_stop(None);
         let (last, _) = train(images, Some(&validation), on).unwrap();
         assert!((loss(&last.flow, &validation) - values[values.len() - 1]).abs() < 1e-4);
         assert!(values[values.len() - 1] > best);
@@ -143,11 +140,9 @@ fn every_training_image_is_learned() {
 #[test]
 fn nan_is_noticed_in_its_own_step() {
     let image = texture("training", 20, 20);
-    let wild = PatchNrTrainingSettings {
-        adam: AdamSettings { rate: 1e30, schedule: Schedule::Constant, ..settings(1000).adam },
-        validate_every: 1000,
-        ..settings(1000)
-    };
+    let wild = settings(1000)
+        .with_adam(settings(1000).adam.with_rate(1e30).with_schedule(Schedule::Constant))
+        .with_validate_every(1000);
     match train(&[image], None, wild).map(|_| ()) {
         Err(Error::NonFinite { term, iteration, .. }) => {
             assert!(term == "training NLL" && iteration <= 2, "{term} {iteration}");
@@ -170,19 +165,18 @@ fn bad_input_is_refused_in_one_line() {
     let one = std::slice::from_ref(&image);
     let good = || settings(10);
     for rate in [0.0, -1.0, f64::NAN] {
-        assert!(
-            line(one, None, PatchNrTrainingSettings { adam: AdamSettings { rate, ..good().adam }, ..good() })
-                .contains("learning rate")
+        assert!(line(one, None, good().with_adam(good().adam.with_rate(rate))).contains("learning rate"));
+    }
+    for batch in [0, -3] {
+        assert_eq!(
+            line(one, None, good().with_batch(batch)),
+            format!("batch: expected at least 1, got {batch}")
         );
     }
-    assert!(line(one, None, PatchNrTrainingSettings { batch: 0, ..good() }).starts_with("batch"));
-    assert!(
-        line(one, None, PatchNrTrainingSettings { validate_every: 0, ..good() })
-            .starts_with("validation interval")
-    );
-    let none = PatchNrTrainingSettings { validation_patches: 0, ..good() };
+    assert!(line(one, None, good().with_validate_every(0)).starts_with("validation interval"));
+    let none = good().with_validation_patches(0);
     assert!(line(one, Some(&image), none).starts_with("validation patches"));
-    let early = |n| PatchNrTrainingSettings { early_stop: Some(n), ..good() };
+    let early = |n| good().with_early_stop(n);
     assert!(line(one, None, early(3)).contains("a validation image"));
     assert!(line(one, Some(&image), early(0)).contains("early stop"));
 

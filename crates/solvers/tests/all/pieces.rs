@@ -57,7 +57,7 @@ pub(crate) fn in_pieces<I: Iteration>(
             every: Duration::from_secs(1000),
             identity: "these".into(),
         };
-        let control = RunControl { checkpoints: Some(policy), cancel: Cancel::default() };
+        let control = RunControl::default().with_checkpoints(policy);
         let at = ends.next().unwrap();
         let mut iteration = CancelAt { inner: make(), at, cancel: control.cancel.clone() };
         let summary = run(&mut iteration, steps, &control).unwrap();

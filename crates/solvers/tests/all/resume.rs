@@ -16,7 +16,7 @@ use tch::{Device, Kind, Tensor};
 
 fn flow(kind: Kind) -> PatchNr {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 16, clamp };
+    let shape = PatchNrShape::default().with_patch_size(3).with_blocks(2).with_hidden(16).with_clamp(clamp);
     let mut flow = PatchNr::new(shape, Seed::new(1)).unwrap();
     flow.to(Device::Cpu, kind).unwrap();
     flow
@@ -34,7 +34,7 @@ fn map_estimation_with_a_fresh_sample_of_patches_every_step() {
     let start = image("start", domain);
     let likelihood = Gaussian::new(0.05).unwrap();
     let flow = flow(Kind::Float);
-    let settings = AdamSettings { steps: 20, rate: 0.03, schedule: Schedule::Cosine { warmup: 3 } };
+    let settings = AdamSettings::constant(20, 0.03).with_schedule(Schedule::Cosine { warmup: 3 });
     for sampling in [Sampling::Random(60), Sampling::Grid(3)] {
         let result = |seed, stops: &[u64]| {
             let prior = || PatchPrior::new(&flow, domain, sampling, Seed::new(seed)).unwrap();
@@ -89,7 +89,7 @@ impl WppProblem {
     fn map<'a>(&'a self, prior: &'a mut WassersteinPatchPrior) -> Map<'a> {
         let (operator, observation) = (self.margin.operator(), &self.observation);
         let problem = Objective { operator, likelihood: &self.likelihood, observation, prior, weight: 5.0 };
-        let settings = AdamSettings { steps: 20, rate: 0.03, schedule: Schedule::Cosine { warmup: 3 } };
+        let settings = AdamSettings::constant(20, 0.03).with_schedule(Schedule::Cosine { warmup: 3 });
         Map::new(problem, &self.start, settings).unwrap()
     }
 }
@@ -149,13 +149,12 @@ fn map_estimation_with_converged_potentials_ends_equally_well() {
 }
 
 fn training(kind: Kind, rate: f64, early_stop: Option<u32>) -> PatchNrTraining {
-    let settings = PatchNrTrainingSettings {
-        adam: AdamSettings { steps: 60, rate, schedule: Schedule::Constant },
-        batch: 32,
-        validate_every: 5,
-        validation_patches: 50,
-        early_stop,
-    };
+    let settings = PatchNrTrainingSettings::default()
+        .with_adam(AdamSettings::constant(60, rate))
+        .with_batch(32)
+        .with_validate_every(5)
+        .with_validation_patches(50)
+        .with_early_stop(early_stop);
     let images = [image("first", Space::image(1, 20, 24)), image("second", Space::image(1, 15, 12))];
     let validation = image("validation", Space::image(1, 18, 16));
     PatchNrTraining::new(flow(kind), &images, Some(&validation), settings, Seed::new(5)).unwrap()
@@ -215,7 +214,7 @@ fn wppnet_training_with_its_moments_and_potentials() {
         .with_references(ReferencePatches::Random(60))
         .with_dual(DualMethod::AveragedSgd { steps: 4, step: 1.0 });
     let settings = WppTrainingSettings::altekrueger_2023_wppnet(8)
-        .with_adam(AdamSettings { steps: 12, rate: 1e-3, schedule: Schedule::Cosine { warmup: 2 } })
+        .with_adam(AdamSettings::constant(12, 1e-3).with_schedule(Schedule::Cosine { warmup: 2 }))
         .with_batch(3)
         .with_lambda(1.0)
         .with_validations(4);
@@ -230,7 +229,7 @@ fn wppnet_training_with_its_moments_and_potentials() {
         };
         let net = AcNet::new(2, Seed::new(3)).unwrap();
         let generator = WppNetGenerator { net, precision: smalti_flows::Precision::Full };
-        WppTraining::new(generator, data, settings.clone(), Seed::new(4)).unwrap()
+        WppTraining::new(generator, data, settings, Seed::new(4)).unwrap()
     };
     let (whole, steps) = in_pieces(12, &[], make);
     let (pieces, again) = in_pieces(12, &[1, 5, 8, 11], make);

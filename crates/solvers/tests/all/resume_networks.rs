@@ -16,9 +16,9 @@ fn deep_image_prior_with_its_best_image_and_curve() {
     let operator = Convolution::superresolution(domain, 4, 1.0, 2, Boundary::Periodic).unwrap();
     let y = operator.apply(&Seed::new(2).at("truth", 0).uniform(&domain.batch(1))).unwrap();
     let likelihood = Gaussian::new(0.05).unwrap();
-    let net = UNetSettings { channels: vec![6, 6], ..UNetSettings::dip() };
+    let net = UNetSettings::dip().with_channels([6, 6]);
     // So high a rate that the best image is not the last one.
-    let settings = DipSettings { net, steps: 20, rate: 0.1, curve_every: 3, ..DipSettings::baguer_2020() };
+    let settings = DipSettings::baguer_2020().with_net(net).with_steps(20).with_rate(0.1).with_curve_every(3);
     let result = |stops: &[u64]| {
         let prior = || smalti_priors::TotalVariation::new(domain, 1e-3).unwrap();
         let mut priors: Vec<_> = (0..=stops.len()).map(|_| prior()).collect();
@@ -52,16 +52,10 @@ fn unet_training_with_its_statistics_and_best_network() {
         (0..n).map(pair).collect()
     };
     let (train, validation) = (images("training", 5, 14), images("validation", 2, 11));
-    let settings = UNetTrainingSettings {
-        crop: Some(12),
-        rate: 0.05,
-        validate_every: 4,
-        ..UNetTrainingSettings::fbp_unet(24, 2)
-    };
+    let settings = UNetTrainingSettings::fbp_unet(24, 2).with_crop(12).with_rate(0.05).with_validate_every(4);
     let make = || {
-        let net = UNet::new(UNetSettings { channels: vec![4, 6], ..UNetSettings::fbp_unet() }, Seed::new(3))
-            .unwrap();
-        UNetTraining::new(net, &train, Some(&validation), settings.clone(), Seed::new(4)).unwrap()
+        let net = UNet::new(UNetSettings::fbp_unet().with_channels([4, 6]), Seed::new(3)).unwrap();
+        UNetTraining::new(net, &train, Some(&validation), settings, Seed::new(4)).unwrap()
     };
     let (whole, pieces) = (in_pieces(24, &[], make).0, in_pieces(24, &[1, 6, 13, 23], make).0);
     let flat =

@@ -59,7 +59,7 @@ impl Iteration for Sum {
 
 fn keeping(path: &Path, every: Duration) -> RunControl {
     let policy = CheckpointPolicy { path: path.to_owned(), every, identity: "settings A".into() };
-    RunControl { checkpoints: Some(policy), ..RunControl::default() }
+    RunControl::default().with_checkpoints(policy)
 }
 
 fn one_line(error: &Error, path: &Path) -> String {
@@ -150,12 +150,12 @@ fn without_a_file_or_a_state_nothing_is_kept() {
         cancel.request();
         cancel
     };
-    let control = RunControl { cancel: requested(), checkpoints: None };
+    let control = RunControl::default().with_cancel(requested());
     let summary = run(&mut Sum::quiet(), 10, &control).unwrap();
     assert_eq!((summary.reason, summary.steps), (StopReason::Cancelled(None), 0));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    let control = RunControl { cancel: requested(), ..keeping(&path, Duration::ZERO) };
+    let control = keeping(&path, Duration::ZERO).with_cancel(requested());
     let mut stateless = Sum { keeps: false, ..Sum::quiet() };
     assert_eq!(run(&mut stateless, 10, &control).unwrap().reason, StopReason::Cancelled(None));
     assert!(!path.exists());

@@ -25,7 +25,7 @@ fn problem() -> MixtureProblem {
 
 fn flow(stochastic: bool) -> ConditionalSnf {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4).unwrap();
-    let shape = FlowShape { dim: 2, condition: 2, couplings: 1, hidden: vec![32], clamp };
+    let shape = FlowShape::new(2, 2).with_couplings(1).with_hidden([32]).with_clamp(clamp);
     if !stochastic {
         return ConditionalSnf::inn(&shape, Seed::new(1)).unwrap();
     }
@@ -36,10 +36,9 @@ fn flow(stochastic: bool) -> ConditionalSnf {
 fn training(stochastic: bool, steps: u64, seed: u64) -> SnfTraining<'static> {
     let problem = problem();
     let draw = move |stream: &mut smalti_base::seed::Stream| Ok(problem.pairs(300, stream));
-    let settings = SnfTrainingSettings {
-        adam: AdamSettings { steps, rate: 5e-3, schedule: Schedule::Cosine { warmup: 0 } },
-        report_every: 10,
-    };
+    let settings = SnfTrainingSettings::default()
+        .with_adam(AdamSettings::constant(steps, 5e-3).with_schedule(Schedule::Cosine { warmup: 0 }))
+        .with_report_every(10);
     SnfTraining::new(flow(stochastic), Box::new(draw), settings, Seed::new(seed)).unwrap()
 }
 
@@ -75,7 +74,7 @@ fn patch_posterior() -> PosteriorEnergy {
     let domain = Space::image(1, 4, 6);
     let operator = Convolution::superresolution(domain, 3, 0.8, 2, Boundary::Periodic).unwrap();
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 3, axes: 2, blocks: 2, hidden: 8, clamp };
+    let shape = PatchNrShape::default().with_patch_size(3).with_blocks(2).with_hidden(8).with_clamp(clamp);
     let flow = PatchNr::new(shape, Seed::new(1)).unwrap();
     let prior = PatchPrior::new(flow, domain, Sampling::All, Seed::new(2)).unwrap();
     let likelihood = Box::new(Gaussian::new(0.2).unwrap());
@@ -85,7 +84,7 @@ fn patch_posterior() -> PosteriorEnergy {
 #[test]
 fn stochastic_layers_know_the_posterior_of_a_patch_density() {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4).unwrap();
-    let shape = FlowShape { dim: 24, condition: 6, couplings: 2, hidden: vec![16], clamp };
+    let shape = FlowShape::new(24, 6).with_couplings(2).with_hidden([16]).with_clamp(clamp);
     let kernel = || -> Result<Box<dyn MarkovKernel>> { Ok(Box::new(Mala::new(2e-3)?)) };
     let snf = || {
         ConditionalSnf::alternating(&shape, 2, kernel, 20, Box::new(patch_posterior()), Seed::new(1)).unwrap()
@@ -95,15 +94,16 @@ fn stochastic_layers_know_the_posterior_of_a_patch_density() {
         let x = flow.sample(&y, &mut Seed::new(5).at("samples", 0)).unwrap();
         patch_posterior().energy(&x, &y).unwrap().mean(Kind::Double).double_value(&[])
     };
-    let without = ConditionalSnf::inn(&FlowShape { couplings: 4, ..shape.clone() }, Seed::new(1)).unwrap();
+    let without = ConditionalSnf::inn(&shape.clone().with_couplings(4), Seed::new(1)).unwrap();
     let (with, without) = (energy(&snf()), energy(&without));
     assert!(with < 0.6 * without, "{with} {without}");
     // It trains on pairs, through the kernels.
     let draw =
         |stream: &mut smalti_base::seed::Stream| Ok((stream.uniform(&[20, 24]), stream.uniform(&[20, 6])));
     let schedule = Schedule::Cosine { warmup: 0 };
-    let settings =
-        SnfTrainingSettings { adam: AdamSettings { steps: 24, rate: 1e-2, schedule }, report_every: 6 };
+    let settings = SnfTrainingSettings::default()
+        .with_adam(AdamSettings::constant(24, 1e-2).with_schedule(schedule))
+        .with_report_every(6);
     let mut training = SnfTraining::new(snf(), Box::new(draw), settings, Seed::new(6)).unwrap();
     run(&mut training, 24, &RunControl::default()).unwrap();
     let curve = training.finish().unwrap().curve;
@@ -129,10 +129,9 @@ fn bad_settings_are_refused() {
     let new = |rate, report_every| {
         let draw =
             |_: &mut smalti_base::seed::Stream| Err(smalti_base::Error::value("pairs", "some", "none"));
-        let settings = SnfTrainingSettings {
-            adam: AdamSettings { steps: 1, rate, schedule: Schedule::Constant },
-            report_every,
-        };
+        let settings = SnfTrainingSettings::default()
+            .with_adam(AdamSettings::constant(1, rate))
+            .with_report_every(report_every);
         SnfTraining::new(flow(false), Box::new(draw), settings, Seed::new(1))
     };
     let line = |rate, report_every| new(rate, report_every).err().unwrap().to_string();

@@ -94,7 +94,7 @@ fn superresolution_is_solved_to_optimality() {
     let weight = alpha * domain.len() as f64 / n;
     let problem =
         Objective { operator: &a, likelihood: &likelihood, observation: &y, prior: &mut tv, weight };
-    let settings = AdamSettings { steps: 2000, rate: 0.02, schedule: Schedule::Cosine { warmup: 0 } };
+    let settings = AdamSettings::constant(2000, 0.02).with_schedule(Schedule::Cosine { warmup: 0 });
     let mut map = Map::new(problem, &found.x.zeros_like(), settings).unwrap();
     run(&mut map, 2000, &RunControl::default()).unwrap();
     let smooth = map.finish().unwrap();

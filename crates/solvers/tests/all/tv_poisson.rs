@@ -155,7 +155,7 @@ fn the_weight_is_that_of_map_estimation() {
     let likelihood = noise();
     let problem =
         Objective { operator: &a, likelihood: &likelihood, observation: &y, prior: &mut prior, weight };
-    let settings = AdamSettings { steps: 6000, rate: 0.01, schedule: Schedule::Cosine { warmup: 0 } };
+    let settings = AdamSettings::constant(6000, 0.01).with_schedule(Schedule::Cosine { warmup: 0 });
     let mut map = Map::new(problem, &found.zeros_like(), settings).unwrap();
     run(&mut map, 6000, &RunControl::default()).unwrap();
     let other = map.finish().unwrap();

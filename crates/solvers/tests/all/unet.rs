@@ -8,7 +8,7 @@ use smalti_solvers::{Statistics, UNet, UNetSettings};
 use tch::{Kind, Tensor};
 
 fn small() -> UNetSettings {
-    UNetSettings { channels: vec![6, 8, 10], skip: 2, sigmoid: false, zero_bias: false }
+    UNetSettings::default().with_channels([6, 8, 10]).with_skip(2).with_sigmoid(false).with_zero_bias(false)
 }
 
 fn image(b: i64, h: i64, w: i64) -> Tensor {
@@ -59,7 +59,7 @@ fn images_of_any_size_keep_it() {
             assert!(x.std(true).double_value(&[]) > 1e-4);
         }
     }
-    let squashed = UNetSettings { sigmoid: true, ..small() };
+    let squashed = small().with_sigmoid(true);
     let (plain, squashed) = (net, UNet::new(squashed, Seed::new(1)).unwrap());
     let y = image(1, 16, 20);
     assert!(largest(&(plain.infer(&y).unwrap().sigmoid() - squashed.infer(&y).unwrap())) < 1e-6);
@@ -105,7 +105,7 @@ fn only_learning_moves_the_running_statistics() {
 
 #[test]
 fn biases_start_at_zero_where_asked() {
-    let net = UNet::new(UNetSettings { zero_bias: true, ..small() }, Seed::new(3)).unwrap();
+    let net = UNet::new(small().with_zero_bias(true), Seed::new(3)).unwrap();
     let biased = UNet::new(small(), Seed::new(3)).unwrap();
     for ((name, t), (_, other)) in net.parameters().iter().zip(biased.parameters()) {
         if name.ends_with(".bias") {
@@ -144,10 +144,10 @@ fn a_file_gives_the_same_network() {
 #[test]
 fn bad_input_is_refused_in_one_line() {
     let refused = |settings| UNet::new(settings, Seed::new(1)).unwrap_err().to_string();
-    assert!(refused(UNetSettings { channels: vec![], ..small() }).starts_with("scales of a U-Net"));
-    assert!(refused(UNetSettings { channels: vec![4; 17], ..small() }).contains("got 17"));
-    assert!(refused(UNetSettings { channels: vec![4, 0], ..small() }).starts_with("channels of a U-Net"));
-    assert!(refused(UNetSettings { skip: 0, ..small() }).starts_with("channels of a U-Net"));
+    assert!(refused(small().with_channels([])).starts_with("scales of a U-Net"));
+    assert!(refused(small().with_channels([4; 17])).contains("got 17"));
+    assert!(refused(small().with_channels([4, 0])).starts_with("channels of a U-Net"));
+    assert!(refused(small().with_skip(0)).starts_with("channels of a U-Net"));
     let net = UNet::new(small(), Seed::new(1)).unwrap();
     for size in [vec![16, 16], vec![1, 3, 16, 16], vec![0, 1, 16, 16], vec![1, 1, 4, 16], vec![1, 1, 16, 0]] {
         let line = net.infer(&Tensor::zeros(&size[..], tch::kind::FLOAT_CPU)).unwrap_err().to_string();

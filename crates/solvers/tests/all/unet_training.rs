@@ -22,17 +22,15 @@ fn pairs(name: &str, n: i64, h: i64, w: i64) -> Vec<Pair> {
 }
 
 fn settings(steps: u64) -> UNetTrainingSettings {
-    UNetTrainingSettings {
-        crop: Some(16),
-        rate: 1e-2,
-        last_rate: 1e-3,
-        validate_every: 20,
-        ..UNetTrainingSettings::fbp_unet(steps, 4)
-    }
+    UNetTrainingSettings::fbp_unet(steps, 4)
+        .with_crop(16)
+        .with_rate(1e-2)
+        .with_last_rate(1e-3)
+        .with_validate_every(20)
 }
 
 fn net() -> UNet {
-    UNet::new(UNetSettings { channels: vec![8, 8, 8], ..UNetSettings::fbp_unet() }, Seed::new(1)).unwrap()
+    UNet::new(UNetSettings::fbp_unet().with_channels([8, 8, 8]), Seed::new(1)).unwrap()
 }
 
 fn trained(
@@ -66,7 +64,7 @@ fn the_validation_error_goes_down_and_the_best_network_is_kept() {
     assert!((error(&net, &validation) / best - 1.0).abs() < 1e-5);
     assert_eq!(net.provenance["validation_error"], best.to_string());
     assert!(net.provenance["validation_psnr"].parse::<f64>().unwrap() > 18.0);
-    let half = UNetTrainingSettings { precision: Precision::Bf16, ..settings(120) };
+    let half = settings(120).with_precision(Precision::Bf16);
     let half = error(&trained(&train, Some(&validation), half).unwrap().net, &validation);
     assert!(half != best && half < 2.0 * best, "float32 {best}, bfloat16 {half}");
 }
@@ -95,7 +93,7 @@ fn steps_and_validations_are_logged() {
 #[test]
 fn nan_is_noticed_and_bad_input_is_refused_in_one_line() {
     let train = pairs("training", 4, 20, 20);
-    let wild = UNetTrainingSettings { rate: 1e38, ..settings(20) };
+    let wild = settings(20).with_rate(1e38);
     assert!(matches!(trained(&train, None, wild).unwrap_err(), Error::NonFinite { .. }));
     let line = |validation: Option<&Vec<Pair>>, settings: UNetTrainingSettings| {
         let line = trained(&train, validation, settings).unwrap_err().to_string();
@@ -103,26 +101,13 @@ fn nan_is_noticed_and_bad_input_is_refused_in_one_line() {
         line
     };
     assert!(line(None, settings(0)).starts_with("steps of a U-Net's training: expected at least 1"));
-    assert!(
-        line(None, UNetTrainingSettings { validate_every: 0, ..settings(2) })
-            .starts_with("validation interval")
-    );
-    assert!(
-        line(None, UNetTrainingSettings { batch: 5, ..settings(2) })
-            .contains("at least the 5 of a batch, got 4")
-    );
-    assert!(
-        line(None, UNetTrainingSettings { crop: Some(4), ..settings(2) }).contains("at least 5 x 5 pixels")
-    );
-    assert!(
-        line(None, UNetTrainingSettings { crop: Some(21), ..settings(2) })
-            .contains("21 x 21 pixels of a crop")
-    );
+    assert!(line(None, settings(2).with_validate_every(0)).starts_with("validation interval"));
+    assert!(line(None, settings(2).with_batch(5)).contains("at least the 5 of a batch, got 4"));
+    assert!(line(None, settings(2).with_crop(4)).contains("at least 5 x 5 pixels"));
+    assert!(line(None, settings(2).with_crop(21)).contains("21 x 21 pixels of a crop"));
     for rate in [0.0, f64::NAN] {
-        assert!(line(None, UNetTrainingSettings { rate, ..settings(2) }).starts_with("learning rate"));
-        assert!(
-            line(None, UNetTrainingSettings { last_rate: rate, ..settings(2) }).starts_with("learning rate")
-        );
+        assert!(line(None, settings(2).with_rate(rate)).starts_with("learning rate"));
+        assert!(line(None, settings(2).with_last_rate(rate)).starts_with("learning rate"));
     }
     assert!(line(Some(&vec![]), settings(2)).starts_with("validation pairs"));
     let mut wrong = pairs("validation", 1, 20, 20);

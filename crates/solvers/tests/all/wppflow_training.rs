@@ -27,7 +27,7 @@ fn operator(side: i64) -> Convolution {
 
 fn settings(steps: u64) -> WppTrainingSettings {
     WppTrainingSettings::altekrueger_2023_wppflow(40)
-        .with_adam(AdamSettings { steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 5 } })
+        .with_adam(AdamSettings::constant(steps, 2e-3).with_schedule(Schedule::Cosine { warmup: 5 }))
         .with_batch(4)
         .with_lambda(20.0)
         .with_validations(20)
@@ -65,13 +65,11 @@ fn set() -> Set {
 }
 
 fn flow() -> WppFlow {
-    let shape = WppFlowShape {
-        factor: FACTOR,
-        blocks: 3,
-        hidden: 16,
-        origin: operator(SIDE).grid().origin.0,
-        ..WppFlowShape::altekrueger_2023_x4().unwrap()
-    };
+    let shape = WppFlowShape::altekrueger_2023_x4()
+        .with_factor(FACTOR)
+        .with_blocks(3)
+        .with_hidden(16)
+        .with_origin(operator(SIDE).grid().origin.0);
     WppFlow::new(shape, Seed::new(1)).unwrap()
 }
 
@@ -262,7 +260,9 @@ fn bad_input_is_refused_in_one_line() {
     let line = |change: &dyn Fn(&mut Set), settings| line_of(change, settings, generator());
     let good = || settings(10);
     let none = |_: &mut Set| {};
-    assert!(line(&none, good().with_batch(0)).starts_with("batch"));
+    for batch in [0, -3] {
+        assert!(line(&none, good().with_batch(batch)).ends_with(&format!("got {batch}")));
+    }
     assert!(line(&none, good().with_batch(41)).contains("at least the 41 of a batch, got 40"));
     assert!(line(&none, good().with_validations(0)).starts_with("validation interval"));
     for value in [-1.0, f64::NAN, f64::INFINITY] {

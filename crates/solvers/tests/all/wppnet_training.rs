@@ -27,7 +27,7 @@ fn operator(side: i64) -> Convolution {
 
 fn settings(steps: u64) -> WppTrainingSettings {
     WppTrainingSettings::altekrueger_2023_wppnet(40)
-        .with_adam(AdamSettings { steps, rate: 2e-3, schedule: Schedule::Cosine { warmup: 5 } })
+        .with_adam(AdamSettings::constant(steps, 2e-3).with_schedule(Schedule::Cosine { warmup: 5 }))
         .with_batch(4)
         .with_validations(20)
 }
@@ -182,7 +182,9 @@ fn bad_input_is_refused_in_one_line() {
     };
     let good = || settings(10);
     let none = |_: &mut Set| {};
-    assert!(line(&none, good().with_batch(0)).starts_with("batch"));
+    for batch in [0, -3] {
+        assert!(line(&none, good().with_batch(batch)).ends_with(&format!("got {batch}")));
+    }
     assert!(line(&none, good().with_batch(41)).contains("at least the 41 of a batch, got 40"));
     assert!(line(&none, good().with_validations(0)).starts_with("validation interval"));
     for value in [-1.0, f64::NAN, f64::INFINITY] {

@@ -3,7 +3,7 @@
 use crate::experiment::{EvaluationSet, RowSpec};
 use crate::outcome::{Figure, Figures, ScoredImage, TableRow};
 use smalti_base::Result;
-use smalti_methods::estimate::{ExtraImage, Metrics, Place};
+use smalti_methods::estimate::{ExtraImage, Metrics, Placement};
 use smalti_methods::{Instrument, Prepared, Region};
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -24,7 +24,7 @@ pub(super) struct RowScores {
     pub(super) figures: Vec<Metrics>,
     pub(super) notes: Vec<String>,
     /// Rows of the same computation: key, title, place, scores.
-    others: Vec<(String, String, Place, Vec<Scored>)>,
+    others: Vec<(String, String, Placement, Vec<Scored>)>,
     /// The method, where it learned from an observation.
     pub(super) own: Option<Prepared>,
 }
@@ -94,7 +94,7 @@ impl RowScores {
         let ExtraImage { key, title, image, seconds, place } = other;
         let key = format!("{}_{key}", self.stem);
         let (scored, numbers) = judge.score(&image, seconds)?;
-        if place != Place::Pictures {
+        if place != Placement::Pictures {
             match self.others.iter_mut().find(|(known, ..)| *known == key) {
                 Some((.., scores)) => scores.push(scored),
                 None => self.others.push((key.clone(), title.clone(), place, vec![scored])),
@@ -134,11 +134,11 @@ impl RowScores {
                 note,
             }
         };
-        let beside = |place: Place| {
+        let beside = |place: Placement| {
             let others = self.others.iter().filter(move |(_, _, at, _)| *at == place);
             others.map(|(key, title, _, scores)| make(key, title, scores, key, String::new()))
         };
         let main = make(&row.key, &row.title, &self.scores, &row.published, notes.join("; "));
-        beside(Place::Before).chain([main]).chain(beside(Place::After)).collect()
+        beside(Placement::Before).chain([main]).chain(beside(Placement::After)).collect()
     }
 }

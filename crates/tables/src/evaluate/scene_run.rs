@@ -81,7 +81,7 @@ impl<'a> SceneRun<'a> {
             observed => self.data.label(&self.data.names(observed, Some(names.len()))?),
         };
         let with = set.observer.as_ref().filter(|_| set.observed.is_empty());
-        let with = with.map_or_else(String::new, |other| format!(" observed with {}", other.said));
+        let with = with.map_or_else(String::new, |other| format!(" observed with {}", other.description));
         Ok(self.called(&format!("{label}{with}")))
     }
 
@@ -100,7 +100,8 @@ impl<'a> SceneRun<'a> {
         let image = image.f_to_device(self.run.device)?;
         let Some(file) = images.set.observed.get(i) else {
             let seen = observer.acquire(name, &image, self.run.seed.derive(name, 0))?;
-            let with = images.set.observer.as_ref().map(|other| format!(" observed with {}", other.said));
+            let with =
+                images.set.observer.as_ref().map(|other| format!(" observed with {}", other.description));
             let name = format!("{name}{}", with.unwrap_or_default());
             return Ok(Observed { domain: Space::of(&name, &seen.truth)?, name, seen });
         };

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 /// A checked experiment: every value lies in its range, and the parts fit together.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Experiment {
     /// The name: that of the file without `.toml`.
@@ -25,7 +25,7 @@ pub struct Experiment {
 }
 
 /// A checked profile: what runs on which images, with which settings.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Profile {
     /// The scenes that images are of; at least one.
@@ -37,7 +37,7 @@ pub struct Profile {
 }
 
 /// A row of a table: a method with its settings.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RowSpec {
     /// The name in experiment files, in `table.csv` and in file names.

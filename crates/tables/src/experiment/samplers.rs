@@ -61,10 +61,10 @@ pub struct MixtureProfile {
     pub samples: i64,
     /// Blocks of couplings, 1 to 64; in the SNF a Markov kernel follows each.
     #[garde(range(min = 1, max = 64))]
-    pub blocks: usize,
+    pub blocks: i64,
     /// Couplings of a block, 1 to 64.
     #[garde(range(min = 1, max = 64))]
-    pub couplings: usize,
+    pub couplings: i64,
     /// Width of both hidden layers of the subnets, 1 to 4096.
     #[garde(range(min = 1, max = 4096))]
     pub hidden: i64,

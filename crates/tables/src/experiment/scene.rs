@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// A scene of a profile.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Scene {
     /// Its name; empty for the only one of an experiment.
@@ -27,12 +27,12 @@ pub struct Scene {
 }
 
 /// A problem with some other settings than methods know.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ObservationModel {
     /// The problem.
     pub problem: Rc<dyn ConfiguredProblem>,
     /// The other settings, for readers.
-    pub said: String,
+    pub description: String,
 }
 
 impl Scene {
@@ -142,7 +142,10 @@ impl Section<'_> {
         let mut observer = None;
         if let Some(with) = self.observed_with {
             places.insert(0, at("observed_with"));
-            observer = Some(ObservationModel { problem: read(kind, &places, file)?, said: said(with) });
+            observer = Some(ObservationModel {
+                problem: read(kind, &places, file)?,
+                description: description(with),
+            });
         }
         let (name, data) = (self.name.to_owned(), self.data.clone());
         Ok(Scene { name, data, kind, problem, observer, places })
@@ -198,12 +201,12 @@ impl Scene {
         file: &File<'_>,
     ) -> Result<ObservationModel, Box<FileError>> {
         let places: Vec<String> = [place].iter().chain(&self.places).cloned().collect();
-        Ok(ObservationModel { problem: read(self.kind, &places, file)?, said: said(with) })
+        Ok(ObservationModel { problem: read(self.kind, &places, file)?, description: description(with) })
     }
 }
 
 /// Settings for readers.
-fn said(with: &toml::Table) -> String {
+fn description(with: &toml::Table) -> String {
     with.iter().map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join(", ")
 }
 

@@ -10,7 +10,7 @@ use smalti_methods::Instrument;
 use std::collections::BTreeMap;
 
 /// Images and the methods that run on them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EvaluationSet {
     /// Which of the scenes of the profile they are of.

@@ -1,7 +1,7 @@
 //! The training curve as an SVG drawing.
 
 use super::plot::{Axis, chart};
-use crate::outcome::{Look, TrainingCurve};
+use crate::outcome::{LineStyle, TrainingCurve};
 use smalti_base::Result;
 use std::ops::Range;
 
@@ -13,7 +13,8 @@ const POINTS: usize = 800;
 /// # Errors
 /// [`smalti_base::Error::Value`] where the drawing fails.
 pub(super) fn draw(curve: &TrainingCurve) -> Result<Option<String>> {
-    let lines = [(thinned(&curve.training), Look::First), (thinned(&curve.validation), Look::Second)];
+    let lines =
+        [(thinned(&curve.training), LineStyle::First), (thinned(&curve.validation), LineStyle::Second)];
     let last = lines.iter().flat_map(|(l, _)| l).map(|p| p.0).fold(0.0, f64::max);
     if last <= 0.0 || lines.iter().all(|(l, _)| l.len() < 2) {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! Curves as an SVG drawing.
 
-use crate::outcome::{Look, Plot};
+use crate::outcome::{LineStyle, Plot};
 use plotters::prelude::*;
 use smalti_base::{Error, Result};
 use std::ops::Range;
@@ -18,8 +18,8 @@ pub(super) struct Axis<'a> {
     pub(super) label: &'a dyn Fn(&f64) -> String,
 }
 
-/// The points of a curve, and its look.
-pub(super) type Curve = (Vec<(f64, f64)>, Look);
+/// The points of a curve, and how it is drawn.
+pub(super) type Curve = (Vec<(f64, f64)>, LineStyle);
 
 /// A drawing of `lines` on axes `[x, y]`, 760 x 320.
 ///
@@ -58,12 +58,12 @@ fn try_chart(
         .x_label_formatter(x.label)
         .y_label_formatter(y.label)
         .draw()?;
-    for (points, look) in lines {
+    for (points, style) in lines {
         let within = points.iter().copied().filter(|(_, v)| y.range.contains(v));
-        let style = match look {
-            Look::First => FIRST.stroke_width(2),
-            Look::Second => SECOND.stroke_width(2),
-            Look::Reference => INK.stroke_width(1),
+        let style = match style {
+            LineStyle::First => FIRST.stroke_width(2),
+            LineStyle::Second => SECOND.stroke_width(2),
+            LineStyle::Reference => INK.stroke_width(1),
         };
         chart.draw_series(LineSeries::new(within, style))?;
     }
@@ -95,7 +95,7 @@ pub(super) fn draw(plot: &Plot) -> Result<Option<String>> {
     let lines: Vec<Curve> = plot
         .lines
         .iter()
-        .map(|line| (line.points.iter().filter(finite).copied().collect(), line.look))
+        .map(|line| (line.points.iter().filter(finite).copied().collect(), line.style))
         .collect();
     chart(axes, &lines).map(Some)
 }
@@ -110,8 +110,8 @@ mod tests {
             title: "t".into(),
             axes: ["x".into(), "y".into()],
             lines: vec![
-                Line { points: points.clone(), look: Look::First },
-                Line { points, look: Look::Reference },
+                Line { points: points.clone(), style: LineStyle::First },
+                Line { points, style: LineStyle::Reference },
             ],
             legend: ["a".into(), "b".into()],
             caption: String::new(),

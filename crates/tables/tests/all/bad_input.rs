@@ -135,7 +135,9 @@ fn with_weights(text: &str) -> String {
 fn a_flow_for_other_patches_is_refused() {
     let root = checkout(with_weights);
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = |patch_size| PatchNrShape { patch_size, axes: 2, blocks: 2, hidden: 8, clamp };
+    let shape = |patch_size| {
+        PatchNrShape::default().with_patch_size(patch_size).with_blocks(2).with_hidden(8).with_clamp(clamp)
+    };
     let path = root.path().join("flow.safetensors");
     PatchNr::new(shape(5), Seed::new(1)).unwrap().save(&path).unwrap();
     let line = complaint(root.path());

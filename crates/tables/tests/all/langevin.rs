@@ -6,7 +6,7 @@ use smalti_base::{Seed, image_file};
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, ProfileName};
 use smalti_tables::options::RunOptions;
-use smalti_tables::outcome::{ExperimentOutcome, Look};
+use smalti_tables::outcome::{ExperimentOutcome, LineStyle};
 use smalti_tables::run::run;
 use toml::Table;
 
@@ -133,9 +133,13 @@ fn a_run_on_synthetic_data_writes_everything_and_repeats() {
         assert_eq!((shown.results.len(), shown.maps.len(), shown.observation.is_some()), (6, 2, seen));
         assert!(rows[0].data.contains("(synthetic)"), "{}", rows[0].data);
         // Energy and five pixels against zero; pixels and patches against the diagonal.
-        let looks = |k: usize, look| outcome.plots[k].lines.iter().filter(|line| line.look == look).count();
-        assert_eq!((looks(0, Look::First), looks(0, Look::Second)), (1, 5));
-        assert_eq!((looks(1, Look::First), looks(1, Look::Second), looks(1, Look::Reference)), (1, 1, 1));
+        let styled =
+            |k: usize, style| outcome.plots[k].lines.iter().filter(|line| line.style == style).count();
+        assert_eq!((styled(0, LineStyle::First), styled(0, LineStyle::Second)), (1, 5));
+        assert_eq!(
+            (styled(1, LineStyle::First), styled(1, LineStyle::Second), styled(1, LineStyle::Reference)),
+            (1, 1, 1)
+        );
         assert_eq!(outcome.plots[0].lines[1].points[0], (0.0, 1.0));
         let weights = if seen { "patchnr_mean_synthetic_test" } else { "patchnr_mean" };
         for file in ["table.csv", &format!("{weights}.safetensors")] {

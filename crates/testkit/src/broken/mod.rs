@@ -36,6 +36,8 @@
 //!
 //! ([`trainable`](crate::laws::trainable) is shown to fail on a detached layer, in the tests.)
 
+#![allow(missing_debug_implementations, reason = "what a twin wraps is a trait object without it")]
+
 mod bijections;
 mod densities;
 mod energies;

@@ -9,6 +9,7 @@ use smalti_flows::{
 use tch::{Kind, Tensor};
 
 /// A layer and a batch of inputs for it.
+#[derive(Debug)]
 pub struct LayerCase {
     /// The layer.
     pub layer: Named<dyn Layer>,
@@ -18,6 +19,12 @@ pub struct LayerCase {
 
 /// The bijection in a boxed layer.
 pub struct Plain(pub Box<dyn Layer>);
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Plain").finish_non_exhaustive()
+    }
+}
 
 impl Bijection for Plain {
     fn to_latent(&self, x: &Tensor, cond: Option<&Tensor>) -> Result<Mapped> {
@@ -86,8 +93,15 @@ pub fn layers() -> Result<Vec<LayerCase>> {
 /// Those of the constructors; none with the sizes used here.
 pub fn patchnr(patch_size: i64, axes: usize) -> Result<PatchNr> {
     let clamp = clamp(ClampForm::AlphaAtan)?;
-    let mut flow =
-        PatchNr::new(PatchNrShape { patch_size, axes, blocks: 3, hidden: 20, clamp }, Seed::new(22))?;
+    let mut flow = PatchNr::new(
+        PatchNrShape::default()
+            .with_patch_size(patch_size)
+            .with_axes(axes as i64)
+            .with_blocks(3)
+            .with_hidden(20)
+            .with_clamp(clamp),
+        Seed::new(22),
+    )?;
     flow.to(tch::Device::Cpu, Kind::Double)?;
     Ok(flow)
 }

@@ -10,6 +10,7 @@ use smalti_operators::{Boundary, Convolution, Operator, PseudoInverse};
 use tch::{Device, Kind, Tensor};
 
 /// A layer, a batch of images for it, and the condition where it takes one.
+#[derive(Debug)]
 pub struct ImageCase {
     /// The layer.
     pub layer: Named<dyn ImageLayer>,
@@ -63,6 +64,7 @@ pub fn image_layers() -> Result<Vec<ImageCase>> {
 }
 
 /// A bijection on images under a condition.
+#[derive(Debug)]
 pub struct ConsistencyCase {
     /// The layer.
     pub layer: Named<dyn Bijection>,
@@ -100,8 +102,11 @@ pub fn consistency() -> Result<Vec<ConsistencyCase>> {
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
 pub fn wppflow(factor: i64) -> Result<(WppFlow, Tensor, Tensor)> {
-    let shape =
-        WppFlowShape { factor, blocks: 2, hidden: 6, origin: 1.25, ..WppFlowShape::altekrueger_2023_x4()? };
+    let shape = WppFlowShape::altekrueger_2023_x4()
+        .with_factor(factor)
+        .with_blocks(2)
+        .with_hidden(6)
+        .with_origin(1.25);
     let seed = Seed::new(32);
     let mut flow = WppFlow::new(shape, seed)?;
     flow.to(Device::Cpu, Kind::Double)?;

@@ -6,6 +6,7 @@ use smalti_operators::{Gaussian, Likelihood, LikelihoodAlgebra, Poisson};
 use tch::{Kind, Tensor};
 
 /// A likelihood with a noise-free batch `u` and an observation `y`, float64.
+#[derive(Debug)]
 pub struct LikelihoodCase {
     /// The likelihood.
     pub likelihood: Named<dyn Likelihood>,

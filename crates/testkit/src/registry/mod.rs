@@ -19,6 +19,12 @@ pub struct Named<T: ?Sized> {
     pub subject: Box<T>,
 }
 
+impl<T: ?Sized> std::fmt::Debug for Named<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Named").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl<T: ?Sized> Named<T> {
     /// `subject` by the name of `name`.
     pub fn new(name: impl Into<String>, subject: Box<T>) -> Self {

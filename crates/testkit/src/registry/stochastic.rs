@@ -17,6 +17,12 @@ pub struct AtCondition {
     pub condition: Shared<Tensor>,
 }
 
+impl std::fmt::Debug for AtCondition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AtCondition").field("condition", &self.condition).finish_non_exhaustive()
+    }
+}
+
 impl AtCondition {
     fn of(&self, x: &Tensor) -> Tensor {
         self.condition.narrow(0, 0, x.size()[0])
@@ -58,6 +64,7 @@ impl Layer for AtCondition {
 }
 
 /// A conditional layer with a batch and its conditions.
+#[derive(Debug)]
 pub struct ConditionalCase {
     /// The layer.
     pub layer: Named<dyn ConditionalLayer>,
@@ -159,7 +166,7 @@ pub fn stochastic_flows() -> Result<Vec<(String, ConditionalSnf)>> {
 /// Those of the constructors; none with the sizes used here.
 pub fn stochastic_flow(kernel: impl Fn() -> Result<Box<dyn MarkovKernel>>) -> Result<ConditionalSnf> {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.4)?;
-    let shape = FlowShape { dim: 2, condition: 2, couplings: 1, hidden: vec![8], clamp };
+    let shape = FlowShape::new(2, 2).with_couplings(1).with_hidden([8]).with_clamp(clamp);
     let mut flow = ConditionalSnf::alternating(&shape, 2, kernel, 3, Box::new(mixture()?), Seed::new(25))?;
     flow.to_kind(Kind::Double);
     // Near the identity, so that the weights of paths vary little.

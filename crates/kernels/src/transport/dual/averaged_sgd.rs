@@ -42,7 +42,7 @@ fn ascend(
     let rise = step / count as f64;
     for t in 0..steps {
         let transform = match t {
-            0 => queries.remember(&iterate, SLACK * rise * steps as f64, CANDIDATES)?,
+            0 => queries.cache_candidates(&iterate, SLACK * rise * steps as f64, CANDIDATES)?,
             _ => queries.c_transform(&iterate)?,
         };
         let shares = shares(&transform, weights, count);

@@ -85,7 +85,7 @@ fn fixed_potentials_give_the_same_value_and_gradient_at_their_image() {
         if let DualMethod::Converge { gap, .. } = dual {
             assert!(bound < at_other * (1.0 + gap), "{bound} {at_other}");
         }
-        let again = fixed.release();
+        let again = fixed.into_prior();
         assert!((again.value(&x).unwrap() / value - 1.0).abs() < 1e-12);
     }
 }

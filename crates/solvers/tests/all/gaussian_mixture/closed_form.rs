@@ -65,7 +65,7 @@ fn map_estimation_with_one_component_solves_its_linear_system() {
     let mut from = |start: &Tensor, steps: u64| {
         let (operator, likelihood, observation) = (&operator, &likelihood, &y);
         let problem = Objective { operator, likelihood, observation, prior: &mut prior, weight: WEIGHT };
-        let settings = AdamSettings { steps, rate: 0.02, schedule: Schedule::Cosine { warmup: 10 } };
+        let settings = AdamSettings::constant(steps, 0.02).with_schedule(Schedule::Cosine { warmup: 10 });
         let mut map = Map::new(problem, start, settings).unwrap();
         run(&mut map, steps, &RunControl::default()).unwrap();
         map.finish().unwrap()

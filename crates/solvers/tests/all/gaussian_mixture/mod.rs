@@ -16,8 +16,8 @@ use tch::{Device, Kind, Tensor};
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 
-fn settings(patch_size: i64, components: usize) -> GaussianMixtureSettings {
-    GaussianMixtureSettings { patch_size, components, ..GaussianMixtureSettings::paper() }
+fn settings(patch_size: i64, components: i64) -> GaussianMixtureSettings {
+    GaussianMixtureSettings::piening_2024().with_patch_size(patch_size).with_components(components)
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
@@ -49,7 +49,7 @@ fn from_the_same_start_it_is_scikit_learns() {
     let array = |name: &str| arrays.iter().find(|(n, _)| n == name).unwrap().1.shallow_clone();
     let start =
         GaussianMixture::new(&array("start.weights"), &array("start.means"), &array("start.covariances"));
-    let with = GaussianMixtureSettings { tolerance: 1e-6, ..settings(2, 3) };
+    let with = settings(2, 3).with_tolerance(1e-6);
     let images = [array("image")];
     let training = GaussianMixtureTraining::new(&images, None, with, Seed::new(1)).unwrap();
     let patches = training.patches().shallow_clone();
@@ -69,7 +69,7 @@ fn the_likelihood_never_falls() {
     let images = [image("first", 40, 30), image("second", 17, 50)];
     for (floor, slack) in [(0.0, 1e-12), (1e-6, 1e-9)] {
         for seed in 0..3 {
-            let with = GaussianMixtureSettings { floor, tolerance: 0.0, ..settings(3, 12) };
+            let with = settings(3, 12).with_floor(floor).with_tolerance(0.0);
             let training = GaussianMixtureTraining::new(&images, None, with, Seed::new(seed)).unwrap();
             let (trained, _) = train(training, 400);
             let values: Vec<f64> = trained.curve.iter().map(|point| point.train).collect();
@@ -120,11 +120,11 @@ fn patches_are_drawn_from_all_images_without_repetition() {
     let images = [image("first", 20, 14), image("second", 10, 30), image("third", 4, 4)];
     let all = Tensor::cat(&images.each_ref().map(|image| all_patches(image, 3)), 0);
     let with = |patches, seed| {
-        let settings = GaussianMixtureSettings { patches, ..settings(3, 4) };
+        let settings = settings(3, 4).with_patches(patches);
         let training = GaussianMixtureTraining::new(&images, None, settings, Seed::new(seed)).unwrap();
         training.patches().shallow_clone()
     };
-    assert!(with(usize::MAX, 1) == all);
+    assert!(with(i64::MAX, 1) == all);
     let some = with(200, 1);
     assert_eq!(some.size(), [200, 9]);
     let same = Tensor::cdist(&some, &all, 2.0, None::<i64>).le(1e-6).to_kind(Kind::Int64);
@@ -138,7 +138,7 @@ fn a_resumed_training_ends_with_the_same_bits() {
     let images = [image("first", 40, 30)];
     let validation = image("validation", 20, 20);
     let make = || {
-        let with = GaussianMixtureSettings { start_steps: 5, tolerance: 0.0, ..settings(3, 6) };
+        let with = settings(3, 6).with_start_steps(5).with_tolerance(0.0);
         GaussianMixtureTraining::new(&images, Some(&validation), with, Seed::new(1)).unwrap()
     };
     let (whole, steps) = in_pieces(25, &[], make);
@@ -186,14 +186,10 @@ fn wrong_settings_and_images_are_errors() {
     assert!(line(&good, None, settings(3, 0)).contains("components"));
     assert!(line(&good, None, settings(3, 217)).contains("1 to the number of patches, 216"));
     assert!(line(&good, None, settings(15, 2)).contains("patch size"));
-    assert!(
-        line(&good, None, GaussianMixtureSettings { patches: 0, ..settings(3, 2) }).starts_with("patches")
-    );
+    assert!(line(&good, None, settings(3, 2).with_patches(0)).starts_with("patches"));
     for wrong in [-1.0, f64::NAN] {
-        assert!(
-            line(&good, None, GaussianMixtureSettings { floor: wrong, ..settings(3, 2) }).contains("floor")
-        );
-        let with = GaussianMixtureSettings { tolerance: wrong, ..settings(3, 2) };
+        assert!(line(&good, None, settings(3, 2).with_floor(wrong)).contains("floor"));
+        let with = settings(3, 2).with_tolerance(wrong);
         assert!(line(&good, None, with).contains("tolerance"));
     }
     assert!(line(&[], None, settings(3, 2)).starts_with("training images: expected at least 1"));
