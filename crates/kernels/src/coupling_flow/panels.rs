@@ -164,20 +164,20 @@ impl Panels {
                 }
                 for (column, x) in panel.as_chunks::<R>().0.iter().zip(x) {
                     let mut there = [lanes.splat(0.0); V];
-                    for v in 0..V {
-                        there[v] = lanes.load(&x.0[first + v]);
+                    for (there, x) in there.iter_mut().zip(&x.0[first..first + V]) {
+                        *there = lanes.load(x);
                     }
                     for (sums, factor) in sums.iter_mut().zip(column) {
                         let factor = lanes.splat(*factor);
-                        for v in 0..V {
-                            sums[v] = lanes.mul_add(factor, there[v], sums[v]);
+                        for (sum, there) in sums.iter_mut().zip(&there) {
+                            *sum = lanes.mul_add(factor, *there, *sum);
                         }
                     }
                 }
                 for (r, sums) in sums.iter().enumerate() {
                     if first_row + r < self.rows {
-                        for v in 0..V {
-                            take(first_row + r, first + v, sums[v]);
+                        for (v, sum) in sums.iter().enumerate() {
+                            take(first_row + r, first + v, *sum);
                         }
                     }
                 }

@@ -18,12 +18,15 @@ impl Numbers {
     }
 }
 
+/// Layers of weight and bias.
+type Net = Vec<(Vec<f32>, Vec<f32>)>;
+
 /// Weights with their shapes; `widths` are those of the hidden layers.
 struct Flow {
     dim: usize,
     clamp: Clamp,
-    /// `[couplings][2][layers]` of weight and bias.
-    weights: Vec<[Vec<(Vec<f32>, Vec<f32>)>; 2]>,
+    /// Two nets for each coupling.
+    weights: Vec<[Net; 2]>,
     permutations: Vec<Vec<i64>>,
 }
 
@@ -38,11 +41,11 @@ impl Flow {
                     let size = 1.5 / (w[0] as f64).sqrt();
                     (numbers.draw(w[0] * w[1], size), numbers.draw(w[1], size))
                 })
-                .collect::<Vec<_>>()
+                .collect::<Net>()
         };
         let weights = (0..couplings).map(|_| [net(n1, 2 * n2), net(n2, 2 * n1)]).collect();
         // 5 and 7 are prime to the dimensions in use.
-        let step = if dim % 5 == 0 { 7 } else { 5 };
+        let step = if dim.is_multiple_of(5) { 7 } else { 5 };
         let permutation = |k: usize| (0..dim).map(|i| ((i * step + k) % dim) as i64).collect();
         Self { dim, clamp, weights, permutations: (0..couplings).map(permutation).collect() }
     }
@@ -253,7 +256,7 @@ fn what_does_not_fit_is_refused() {
         clamp: flow.clamp,
         permutation: &[3, 1, 2, 0],
     };
-    CouplingFlow::new(4, &[good.clone()]).unwrap();
+    CouplingFlow::new(4, std::slice::from_ref(&good)).unwrap();
     for permutation in [&[0, 1, 2][..], &[0, 1, 2, 2], &[0, 1, 2, 4], &[0, 1, 2, -1]] {
         assert!(CouplingFlow::new(4, &[CouplingWeights { permutation, ..good.clone() }]).is_err());
     }
@@ -269,5 +272,5 @@ fn what_does_not_fit_is_refused() {
             .starts_with("outputs of a subnet")
     );
     assert!(refused(vec![]).starts_with("outputs of a subnet"));
-    assert!(CouplingFlow::new(1, &[]).is_err() && CouplingFlow::new(5, &[good.clone()]).is_err());
+    assert!(CouplingFlow::new(1, &[]).is_err() && CouplingFlow::new(5, std::slice::from_ref(&good)).is_err());
 }
