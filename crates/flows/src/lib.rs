@@ -32,6 +32,7 @@ pub mod layer;
 pub mod mlp;
 pub mod patchnr;
 pub mod patchnr_file;
+mod patchnr_kernel;
 pub mod permutation;
 pub mod precision;
 pub mod prelude;

@@ -231,6 +231,11 @@ impl PatchNr {
         self.chain.refresh()
     }
 
+    /// The dtype of matrix products.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// The architecture.
     pub fn shape(&self) -> PatchNrShape {
         self.shape
@@ -288,6 +293,9 @@ impl PatchNr {
     /// [`Error::Shape`] where patches do not have `d` values.
     pub fn nll(&self, patches: &Tensor) -> Result<Tensor> {
         check_vectors("patches", patches, self.shape.dim())?;
+        if let Some((nll, _)) = self.nll_by_kernel(patches, false)? {
+            return Ok(nll);
+        }
         let n = patches.size()[0];
         let nll = Tensor::empty([n], (patches.kind(), patches.device()));
         let mut chunks = parallel::cut([patches, &nll], &self.chunks(n))?;
@@ -308,6 +316,9 @@ impl PatchNr {
     /// [`Error::Shape`] where patches do not have `d` values.
     pub fn nll_and_grad(&self, patches: &Tensor) -> Result<(Tensor, Tensor)> {
         check_vectors("patches", patches, self.shape.dim())?;
+        if let Some((nll, Some(grad))) = self.nll_by_kernel(patches, true)? {
+            return Ok((nll, grad));
+        }
         let n = patches.size()[0];
         let nll = Tensor::empty([n], (patches.kind(), patches.device()));
         let grad = Tensor::empty([n, self.shape.dim()], (patches.kind(), patches.device()));

@@ -1,7 +1,8 @@
 //! Plain Rust compute without tch: loops that libtorch would do in several passes over memory, done in one.
 //!
 //! Everything here works on slices and uses the widest vector instructions that the processor has (by `pulp`,
-//! chosen at run time). [`adam`] runs on the calling thread, [`transport`] and [`radon`] on the threads of the rayon pool.
+//! chosen at run time). [`adam`] runs on the calling thread, [`coupling_flow`], [`transport`]
+//! and [`radon`] on the threads of the rayon pool.
 //!
 //! ```
 //! use smalti_kernels::adam::{GradientTerm, Update, adam};
@@ -14,6 +15,7 @@
 pub mod adam;
 pub mod affine;
 pub mod bf16;
+pub mod coupling_flow;
 mod elementary;
 pub mod error;
 mod fold;

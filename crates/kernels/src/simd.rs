@@ -39,6 +39,8 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// Bit `l` tells whether `a_l <= b_l`.
     fn at_most(self, a: Self::F, b: Self::F) -> u16;
+    /// `a` where the bit of the lane is set, 0 elsewhere.
+    fn keep(self, mask: u16, a: Self::F) -> Self::F;
     fn sum(self, a: Self::F) -> f32;
     /// Writes `first` plus the positions of the bits that are set, ascending, into sixteen numbers; what follows these has
     /// no meaning.
@@ -92,6 +94,10 @@ impl Lanes for V4 {
     #[inline(always)]
     fn at_most(self, a: Self::F, b: Self::F) -> u16 {
         self.cmp_le_f32x16(a, b).0
+    }
+    #[inline(always)]
+    fn keep(self, mask: u16, a: Self::F) -> Self::F {
+        pulp::cast(self.avx512f._mm512_maskz_mov_ps(mask, pulp::cast(a)))
     }
     #[inline(always)]
     fn sum(self, a: Self::F) -> f32 {
@@ -176,6 +182,16 @@ impl Lanes for V3 {
     fn at_most(self, a: Self::F, b: Self::F) -> u16 {
         let bits = |k: usize| self.avx._mm256_movemask_ps(pulp::cast(self.cmp_le_f32x8(a[k], b[k]))) as u16;
         bits(0) | bits(1) << 8
+    }
+    #[inline(always)]
+    fn keep(self, mask: u16, a: Self::F) -> Self::F {
+        let half = |mask: u16, a: pulp::f32x8| -> pulp::f32x8 {
+            let of_lanes = pulp::cast(PLACES);
+            let set = self.and_u32s(self.splat_u32s(u32::from(mask)), of_lanes);
+            let set = self.avx2._mm256_cmpeq_epi32(pulp::cast(set), pulp::cast(of_lanes));
+            pulp::cast(self.and_u32s(pulp::cast(set), pulp::cast(a)))
+        };
+        [half(mask, a[0]), half(mask >> HALF, a[1])]
     }
     #[inline(always)]
     fn sum(self, a: Self::F) -> f32 {
@@ -268,6 +284,10 @@ impl Lanes for Plain {
         (0..LANES).fold(0, |bits, l| bits | u16::from(a[l] <= b[l]) << l)
     }
     #[inline(always)]
+    fn keep(self, mask: u16, a: Group) -> Group {
+        std::array::from_fn(|l| if mask >> l & 1 == 1 { a[l] } else { 0.0 })
+    }
+    #[inline(always)]
     fn sum(self, a: Group) -> f32 {
         a.iter().sum()
     }
@@ -315,6 +335,10 @@ const POSITIONS: [u32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 #[cfg(target_arch = "x86_64")]
 const HALF: usize = LANES / 2;
 
+/// The bits of the lanes of such a register.
+#[cfg(target_arch = "x86_64")]
+const PLACES: pulp::u32x8 = pulp::u32x8(1, 2, 4, 8, 16, 32, 64, 128);
+
 /// For each mask of eight bits the positions of those that are set, ascending, one in each byte from the lowest on.
 #[cfg(target_arch = "x86_64")]
 static PACKED: [i64; 1 << HALF] = {
@@ -342,8 +366,7 @@ pub(crate) trait Kernel {
 
 /// Which instructions to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code))]
-pub(crate) enum Isa {
+pub enum Isa {
     /// AVX-512, where the processor has it.
     V4,
     /// AVX2 with fused multiply-add, where the processor has it.

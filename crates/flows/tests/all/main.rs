@@ -4,6 +4,7 @@ mod consistency;
 mod freia;
 mod freia_images;
 mod patchnr;
+mod patchnr_kernel;
 mod scatterometry;
 mod stochastic;
 mod wppflow;
