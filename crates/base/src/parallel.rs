@@ -218,7 +218,8 @@ pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()> +
 }
 
 /// For every piece `(start, length)` of the first axis, that part of every tensor, without a graph: items for
-/// [`for_each_mut`], each a view that no other one overlaps, to be read or written in place.
+/// [`for_each_mut`], each a view that no other one overlaps, to be read or written in place. Of a tensor whose elements may share
+/// memory, as those of an expanded one, parts are copies: they are to be read.
 ///
 /// # Errors
 /// [`Error::Value`] where pieces overlap, are not in order, or begin before the first row; those of libtorch where a tensor has no such rows.
@@ -235,10 +236,32 @@ pub fn cut<const N: usize>(tensors: [&Tensor; N], pieces: &[(i64, i64)]) -> Resu
     }
     let _no_grad = tch::no_grad_guard();
     let piece = |&(start, length): &(i64, i64)| {
-        let views = tensors.iter().map(|t| t.f_narrow(0, start, length)).collect::<Result<Vec<_>, _>>()?;
+        let part = |t: &&Tensor| -> Result<Tensor> {
+            let view = t.f_narrow(0, start, length)?;
+            if !overlaps_itself(t) {
+                return Ok(view);
+            }
+            let mut copy = Tensor::f_empty(view.size(), (view.kind(), view.device()))?;
+            copy.f_copy_(&view)?;
+            Ok(copy)
+        };
+        let views = tensors.iter().map(part).collect::<Result<Vec<_>>>()?;
         <[Tensor; N]>::try_from(views).map_err(|views| Error::shape("views", N, views.len()))
     };
     pieces.iter().map(piece).collect()
+}
+
+/// Whether elements of a tensor may share memory: along some axis, the next element lies within what the axes of smaller strides
+/// reach over.
+fn overlaps_itself(t: &Tensor) -> bool {
+    let mut axes: Vec<(i64, i64)> = t.stride().into_iter().zip(t.size()).filter(|axis| axis.1 > 1).collect();
+    axes.sort_unstable();
+    let mut reach = 0;
+    axes.iter().any(|(stride, size)| {
+        let within = *stride <= reach;
+        reach += stride * (size - 1);
+        within
+    })
 }
 
 #[cfg(test)]
@@ -266,6 +289,26 @@ mod tests {
         for wrong in [&[(-3, 3), (0, 10)][..], &[(0, 3), (2, 3)][..], &[(3, 3), (0, 3)], &[(8, 3)]] {
             assert!(cut([&x, &y], wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn pieces_of_expanded_tensors_share_no_memory() {
+        let row = Tensor::arange(3, tch::kind::FLOAT_CPU);
+        let windows = Tensor::arange(6, tch::kind::FLOAT_CPU).as_strided([4, 3], [1, 1], None);
+        for x in [row.expand([4, 3], false), windows] {
+            let values = x.contiguous();
+            let mut pieces = cut([&x], &[(0, 1), (1, 1), (2, 2)]).unwrap();
+            let read = Tensor::cat(&pieces.iter().map(|[x]| x).collect::<Vec<_>>(), 0);
+            assert_eq!(read, values);
+            for_each_mut(&mut pieces[..1], |[x]| Ok(x.f_fill_(7.0).map(drop)?)).unwrap();
+            assert_eq!(pieces[1][0], values.narrow(0, 1, 1));
+            assert_eq!(x, values);
+        }
+        // Transposed and strided ones are written in place.
+        let x = Tensor::zeros([3, 8], tch::kind::FLOAT_CPU);
+        let mut pieces = cut([&x.transpose(0, 1).slice(0, 0, None, 2)], &[(0, 2), (2, 2)]).unwrap();
+        for_each_mut(&mut pieces, |[x]| Ok(x.f_fill_(1.0).map(drop)?)).unwrap();
+        assert_eq!(x.sum(tch::Kind::Float).double_value(&[]), 12.0);
     }
 
     #[test]

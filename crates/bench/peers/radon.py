@@ -1,10 +1,11 @@
-"""The projection of an image along parallel rays, or its transpose.
+"""The projection of an image along parallel rays or those of a fan, or its transpose.
 
 Arguments: `astra` (2D, CPU, the model `line`) or `deepinv` (its `Tomography`, angle by angle, which is its faster way on CPUs, and
 the exact transpose by autograd); `forward` or `adjoint`.
 
 Lengths are in metres. ASTRA has our geometry: row 0 at the largest y, s = x cos(theta) + y sin(theta), detector pixels around the
-axis. deepinv's detector is its own: as many pixels of the image's size as the diagonal needs, around the axis. What it
+axis; its `fanflat` is our fan, where four lengths are given: those of a pixel and of a detector pixel, and the distances of the source
+and of the detector from the axis. deepinv's detector is its own: as many pixels of the image's size as the diagonal needs, around the axis. What it
 gives and gets is interpolated linearly between the two detectors, outside of the time taken, and its transpose is scaled by the
 number of its rays to ours.
 """
@@ -15,7 +16,7 @@ import torch
 
 tensors, _, (package, how) = protocol.start()
 angles = tensors["angles"].numpy()
-size, spacing = tensors["lengths"].tolist()
+size, spacing, *distances = tensors["lengths"].tolist()
 given = tensors["input"][0, 0].numpy()
 expected = tensors["expected"][0, 0].double().numpy()
 sinogram, image = (expected, given) if how == "forward" else (given, expected)
@@ -27,8 +28,9 @@ def astra_work():
 
     half = 0.5 * size * side
     pixels = astra.create_vol_geom(side, side, -half, half, -half, half)
-    beam = astra.create_proj_geom("parallel", spacing, rays, angles)
-    model = astra.create_projector("line", beam, pixels)
+    kind, model = ("fanflat", "line_fanflat") if distances else ("parallel", "line")
+    beam = astra.create_proj_geom(kind, spacing, rays, angles, *distances)
+    model = astra.create_projector(model, beam, pixels)
     volume = astra.data2d.create("-vol", pixels, image)
     projections = astra.data2d.create("-sino", beam, sinogram)
     config = astra.astra_dict("FP" if how == "forward" else "BP")

@@ -129,11 +129,15 @@ fn the_real_projectors_compute_what_we_do() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut command = bench_peers(folder.path(), Path::new("python3"));
-    command.env("PYTHONPATH", path).args(["--only", "radon_forward_362", "--only", "radon_adjoint_362"]);
+    command.env("PYTHONPATH", path);
+    for name in ["radon_forward_362", "radon_adjoint_362", "fan_forward_362", "fan_adjoint_362"] {
+        command.args(["--only", name]);
+    }
     let output = command.output().unwrap();
     let (out, err) = texts(&output);
     assert_eq!(output.status.code(), Some(0), "{out}{err}");
-    assert_eq!(out.matches("values agree to").count(), 4, "{out}{err}");
+    // Of parallel beams there are two peers.
+    assert_eq!(out.matches("values agree to").count(), 6, "{out}{err}");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //!
 //! `cargo run --release -p smalti-kernels --example radon`; threads by `RAYON_NUM_THREADS`.
 
-use smalti_kernels::{error::KernelError, radon::ParallelBeam};
+use smalti_kernels::{
+    error::KernelError,
+    radon::{Beam, ParallelBeam},
+};
 use std::time::Instant;
 
 fn main() -> Result<(), KernelError> {

@@ -82,7 +82,7 @@ pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
 pub use operator::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid};
 pub use pseudo_inverse::{MinimumNorm, PseudoInverse};
-pub use radon::{Detector, Footprint, ParallelBeam, Pixels, Radon};
+pub use radon::{Curve, Detector, FanBeam, Footprint, Geometry, ParallelBeam, Pixels, Radon};
 pub use registered::estimate_kernel;
 pub use scaled::ScaledOperator;
 pub use stack::{Along, Stack};

@@ -1,5 +1,6 @@
-//! Computed tomography: line integrals along parallel rays.
+//! Computed tomography: line integrals along parallel rays or those of a fan.
 
+mod fan_tensors;
 mod tensors;
 
 use crate::check::{self, linear};
@@ -7,15 +8,15 @@ use crate::{LinearOperator, Operator};
 use smalti_base::slices::{self, Buffer};
 use smalti_base::{Error, Result, Space, parallel::install};
 use smalti_kernels::error::KernelError;
-use smalti_kernels::radon::Real;
-pub use smalti_kernels::radon::{Detector, Footprint, ParallelBeam, Pixels};
+use smalti_kernels::radon::{Beam, Real};
+pub use smalti_kernels::radon::{Curve, Detector, FanBeam, Footprint, Geometry, ParallelBeam, Pixels};
 use tch::{Device, Kind, Tensor};
 
-/// The projection of an image along the rays of a [`ParallelBeam`]:
+/// The projection of an image along the rays of a [`Geometry`], of a [`ParallelBeam`]
 ///
 /// `(A x)[k, j] = int x(s_j cos theta_k - t sin theta_k, s_j sin theta_k + t cos theta_k) dt`
 ///
-/// by Joseph's model, linear interpolation along the rows (or columns) that a ray crosses; see
+/// and of a [`FanBeam`] the same with `theta_k - gamma_j` and `R sin gamma_j` in place of `theta_k` and `s_j`, by Joseph's model, linear interpolation along the rows (or columns) that a ray crosses; see
 /// [`smalti_kernels::radon`], also for where pixels and detector lie. Detector pixels wider than image pixels measure
 /// the mean over their width ([`Footprint`]), so that every pixel keeps its mass. The adjoint is the exact transpose.
 ///
@@ -50,7 +51,7 @@ use tch::{Device, Kind, Tensor};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Radon {
-    beam: ParallelBeam,
+    beam: Geometry,
     domain: Space,
     range: Space,
     tensors: bool,
@@ -58,7 +59,8 @@ pub struct Radon {
 
 impl Radon {
     /// The projection along these rays. Warns where the image leaves the field of view of the detector.
-    pub fn new(beam: ParallelBeam) -> Self {
+    pub fn new(beam: impl Into<Geometry>) -> Self {
+        let beam = beam.into();
         let (domain, range) = spaces(&beam);
         warn_of_truncation(&beam);
         Self { beam, domain, range, tensors: false }
@@ -71,13 +73,13 @@ impl Radon {
     }
 
     /// The rays.
-    pub fn beam(&self) -> &ParallelBeam {
+    pub fn beam(&self) -> &Geometry {
         &self.beam
     }
 }
 
 /// Says where the image leaves the field of view of the detector.
-pub(crate) fn warn_of_truncation(beam: &ParallelBeam) {
+pub(crate) fn warn_of_truncation(beam: &Geometry) {
     let beyond = beam.truncation();
     if beyond > 0.0 {
         tracing::warn!(
@@ -88,7 +90,7 @@ pub(crate) fn warn_of_truncation(beam: &ParallelBeam) {
 }
 
 /// The images and the sinograms of a geometry.
-pub(crate) fn spaces(beam: &ParallelBeam) -> (Space, Space) {
+pub(crate) fn spaces(beam: &Geometry) -> (Space, Space) {
     let Pixels { rows, columns, .. } = beam.pixels();
     let (angles, detectors) = (beam.angle_list().len(), beam.detector().count);
     (Space::image(1, rows as i64, columns as i64), Space::image(1, angles as i64, detectors as i64))
@@ -106,12 +108,12 @@ pub(crate) enum Way {
     Forward,
     /// `A^T`.
     Adjoint,
-    /// The sum over angles of the projection at a pixel, interpolated.
+    /// The sum over angles of the projection at a pixel, interpolated, see [`Beam::back_project`].
     BackProject,
 }
 
 /// The map `way` of a batch that was checked.
-pub(crate) fn map(beam: &ParallelBeam, way: Way, x: &Tensor, tensors: bool) -> Result<Tensor> {
+pub(crate) fn map(beam: &Geometry, way: Way, x: &Tensor, tensors: bool) -> Result<Tensor> {
     let (domain, range) = spaces(beam);
     let to = if way == Way::Forward { range } else { domain };
     if x.size()[0] == 0 {
@@ -120,10 +122,11 @@ pub(crate) fn map(beam: &ParallelBeam, way: Way, x: &Tensor, tensors: bool) -> R
     let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
     let input = x.f_to_kind(kind)?;
     let output = if tensors || x.device() != Device::Cpu || x.requires_grad() {
-        match way {
-            Way::Forward => tensors::forward(beam, &input)?,
-            Way::Adjoint => tensors::back(beam, true, &input)?,
-            Way::BackProject => tensors::back(beam, false, &input)?,
+        match (beam, way) {
+            (Geometry::Parallel(beam), Way::Forward) => tensors::forward(beam, &input)?,
+            (Geometry::Parallel(beam), way) => tensors::back(beam, way == Way::Adjoint, &input)?,
+            (Geometry::Fan(beam), Way::Forward) => fan_tensors::forward(beam, &input)?,
+            (Geometry::Fan(beam), way) => fan_tensors::back(beam, way == Way::Adjoint, &input)?,
         }
     } else if kind == Kind::Double {
         by_kernel::<f64>(beam, way, &input, to)?
@@ -134,12 +137,7 @@ pub(crate) fn map(beam: &ParallelBeam, way: Way, x: &Tensor, tensors: bool) -> R
 }
 
 #[allow(unsafe_code)]
-fn by_kernel<T: Real + slices::Float>(
-    beam: &ParallelBeam,
-    way: Way,
-    x: &Tensor,
-    to: Space,
-) -> Result<Tensor> {
+fn by_kernel<T: Real + slices::Float>(beam: &Geometry, way: Way, x: &Tensor, to: Space) -> Result<Tensor> {
     let from = if way == Way::Forward { spaces(beam).0 } else { spaces(beam).1 };
     let input = x.detach().f_contiguous()?;
     let mut output = Buffer::<T>::zeros(&to.batch(x.size()[0]))?;
@@ -175,5 +173,7 @@ impl LinearOperator for Radon {
     }
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Where the rays of a parallel beam run: angles, pixels, detector.
+//! Where the rays of a parallel beam run: angles, pixels, detector; and what is common to all geometries.
 
 use crate::error::KernelError;
 use std::f64::consts::{PI, SQRT_2};
@@ -19,6 +19,19 @@ pub struct Pixels {
     pub columns: usize,
     /// Side of a pixel in metres.
     pub size: f64,
+}
+
+impl Pixels {
+    /// Half of the width and of the height, in metres.
+    pub(super) fn reach(&self) -> [f64; 2] {
+        [0.5 * self.columns as f64 * self.size, 0.5 * self.rows as f64 * self.size]
+    }
+
+    /// The distance of the corners from the axis of rotation, in metres.
+    pub fn radius(&self) -> f64 {
+        let [right, up] = self.reach();
+        right.hypot(up)
+    }
 }
 
 /// A line of equal detector pixels; pixel `j` lies at `s = (j - (count - 1)/2) spacing + offset`.
@@ -60,7 +73,7 @@ pub enum Footprint {
 
 impl Footprint {
     /// [`Footprint::Strip`] where detector pixels are wider than image pixels, which lie between single rays then.
-    fn of(pixels: Pixels, detector: Detector) -> Self {
+    pub(super) fn of(pixels: Pixels, detector: Detector) -> Self {
         // Equal sizes stay equal with rounding.
         if detector.spacing > (1.0 + 1e-6) * pixels.size { Self::Strip } else { Self::Line }
     }
@@ -84,6 +97,51 @@ pub struct ParallelBeam {
 /// More rows, columns, detector pixels or angles than anybody can hold, and far from overflow.
 const MOST: usize = 1 << 20;
 
+/// Angles, pixels and a detector that can be, the detector's pixels as they are seen where the axis of rotation lies.
+pub(super) fn check(angles: &[f64], pixels: Pixels, detector: Detector) -> Result<(), KernelError> {
+    let counts = [
+        ("number of projection angles", angles.len()),
+        ("number of image rows", pixels.rows),
+        ("number of image columns", pixels.columns),
+        ("number of detector pixels", detector.count),
+    ];
+    for (what, count) in counts {
+        if count == 0 || count > MOST {
+            return Err(KernelError::new(what, "between 1 and 2^20", count));
+        }
+    }
+    if let Some((k, angle)) = angles.iter().enumerate().find(|(_, angle)| !angle.is_finite()) {
+        let got = format!("{angle} at position {k}");
+        return Err(KernelError::new("projection angle", "a finite number of radians", got));
+    }
+    for (what, length) in [("size of a pixel", pixels.size), ("detector spacing", detector.spacing)] {
+        if !(length > 0.0 && length.is_finite()) {
+            return Err(KernelError::new(what, "a positive, finite number of metres", length));
+        }
+    }
+    let ratio = detector.spacing / pixels.size;
+    if !RATIOS.contains(&ratio) {
+        let expected = format!("{:e} to {:e} times the size of a pixel", RATIOS.start(), RATIOS.end());
+        return Err(KernelError::new("detector spacing", expected, format!("{ratio:e} times")));
+    }
+    if !detector.offset.is_finite() {
+        let expected = "a finite number of metres";
+        return Err(KernelError::new("detector offset", expected, detector.offset));
+    }
+    Ok(())
+}
+
+/// Some of the angles.
+pub(super) fn part(angles: &[f64], indices: Range<usize>) -> Result<Vec<f64>, KernelError> {
+    match angles.get(indices.clone()) {
+        Some(part) if !part.is_empty() => Ok(part.to_vec()),
+        _ => {
+            let expected = format!("at least one index, all below the {} angles", angles.len());
+            Err(KernelError::new("range of angles", expected, format!("{indices:?}")))
+        }
+    }
+}
+
 impl ParallelBeam {
     /// A geometry of these angles (radians), pixels and detector.
     ///
@@ -91,35 +149,7 @@ impl ParallelBeam {
     /// [`KernelError`] where there is no angle or one that is not finite, no row, column or detector pixel, more than
     /// 2^20 of any, a size or spacing that is not positive and finite, or an offset that is not finite.
     pub fn new(angles: Vec<f64>, pixels: Pixels, detector: Detector) -> Result<Self, KernelError> {
-        let counts = [
-            ("number of projection angles", angles.len()),
-            ("number of image rows", pixels.rows),
-            ("number of image columns", pixels.columns),
-            ("number of detector pixels", detector.count),
-        ];
-        for (what, count) in counts {
-            if count == 0 || count > MOST {
-                return Err(KernelError::new(what, "between 1 and 2^20", count));
-            }
-        }
-        if let Some((k, angle)) = angles.iter().enumerate().find(|(_, angle)| !angle.is_finite()) {
-            let got = format!("{angle} at position {k}");
-            return Err(KernelError::new("projection angle", "a finite number of radians", got));
-        }
-        for (what, length) in [("size of a pixel", pixels.size), ("detector spacing", detector.spacing)] {
-            if !(length > 0.0 && length.is_finite()) {
-                return Err(KernelError::new(what, "a positive, finite number of metres", length));
-            }
-        }
-        let ratio = detector.spacing / pixels.size;
-        if !RATIOS.contains(&ratio) {
-            let expected = format!("{:e} to {:e} times the size of a pixel", RATIOS.start(), RATIOS.end());
-            return Err(KernelError::new("detector spacing", expected, format!("{ratio:e} times")));
-        }
-        if !detector.offset.is_finite() {
-            let expected = "a finite number of metres";
-            return Err(KernelError::new("detector offset", expected, detector.offset));
-        }
+        check(&angles, pixels, detector)?;
         Ok(Self { angles, pixels, detector, footprint: Footprint::of(pixels, detector) })
     }
 
@@ -163,13 +193,7 @@ impl ParallelBeam {
     /// # Errors
     /// [`KernelError`] where the range is empty or leads beyond the last angle.
     pub fn angles(&self, indices: Range<usize>) -> Result<Self, KernelError> {
-        match self.angles.get(indices.clone()) {
-            Some(angles) if !angles.is_empty() => Ok(Self { angles: angles.to_vec(), ..self.clone() }),
-            _ => {
-                let expected = format!("at least one index, all below the {} angles", self.angles.len());
-                Err(KernelError::new("range of angles", expected, format!("{indices:?}")))
-            }
-        }
+        Ok(Self { angles: part(&self.angles, indices)?, ..self.clone() })
     }
 
     /// The angles in radians, in the order given.
@@ -190,16 +214,6 @@ impl ParallelBeam {
     /// The detector.
     pub fn detector(&self) -> Detector {
         self.detector
-    }
-
-    /// Number of image values, `rows columns`.
-    pub fn image_len(&self) -> usize {
-        self.pixels.rows * self.pixels.columns
-    }
-
-    /// Number of sinogram values, `angles detector pixels`.
-    pub fn sinogram_len(&self) -> usize {
-        self.angles.len() * self.detector.count
     }
 
     /// By how many metres the image reaches beyond the detector at the worst angle; 0 where every projection is whole.

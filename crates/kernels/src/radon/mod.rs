@@ -1,4 +1,4 @@
-//! Parallel-beam projection and its exact transpose, without a stored matrix.
+//! Projection along parallel rays or those of a fan and its exact transpose, without a stored matrix.
 //!
 //! # Model
 //! Joseph's: the integral along a ray is a sum over the rows that it crosses (columns, for rays flatter than 45 degrees) of
@@ -9,9 +9,10 @@
 //!
 //! pixels outside of the image being zero. Detector pixels wider than image pixels would leave pixels between rays out
 //! and see others twice: there `(A x)[k]` is the mean of this over `|k' - k| <= 1/2` ([`Footprint::Strip`], after De
-//! Man and Basu), and every pixel keeps its mass, `spacing sum_k (A e)[k] = size^2` at every angle.
-//! [`ParallelBeam::adjoint`] is the transpose of exactly this matrix. A projection is a line integral in metres times
-//! the unit of the image.
+//! Man and Basu), and every pixel keeps its mass, `spacing sum_k (A e)[k] = size^2` at every angle of a parallel beam.
+//! Each ray of a fan has an `origin`, a `per_line` and a `length` of its own, and the rays of one angle may be steep and flat;
+//! all else is the same. [`Beam::adjoint`] is the transpose of exactly this matrix. A projection is a line integral in
+//! metres times the unit of the image.
 //!
 //! # Shapes
 //! Images are `rows columns` values row by row, sinograms `angles detectors` values angle by angle.
@@ -26,7 +27,7 @@
 //! write to the same place, and results do not depend on their number.
 //!
 //! ```
-//! use smalti_kernels::radon::{Detector, ParallelBeam, Pixels};
+//! use smalti_kernels::radon::{Beam, Detector, ParallelBeam, Pixels};
 //! # fn main() -> Result<(), smalti_kernels::error::KernelError> {
 //! let pixels = Pixels { rows: 2, columns: 3, size: 0.1 };
 //! let beam = ParallelBeam::new(vec![0.0], pixels, Detector::centred(3, 0.1))?;
@@ -42,8 +43,13 @@
 //! Imaging 1 (1982), 192-196. B. De Man and S. Basu, "Distance-driven projection and backprojection in three
 //! dimensions", Physics in Medicine and Biology 49 (2004), 2463-2475.
 //!
-//! Reading order: [`geometry`], [`view`], `number`, `plane`, `strip`, `scalar`, `wide`, `real`.
+//! Reading order: [`geometry`], [`view`], [`fan`], `bundle`, [`any`], `number`, `plane`, `strip`, `scalar`, `wide`, `real`.
 
+pub mod any;
+mod bundle;
+pub mod fan;
+#[cfg(test)]
+mod fan_tests;
 pub mod geometry;
 mod number;
 mod plane;
@@ -55,31 +61,35 @@ mod tests;
 pub mod view;
 mod wide;
 
+pub use any::Geometry;
+pub use fan::{Curve, FanBeam, Ray};
 pub use geometry::{Detector, Footprint, ParallelBeam, Pixels};
 pub use real::Real;
 pub use view::View;
 
 use crate::error::KernelError;
 use crate::simd::{Isa, LANES};
+use bundle::{Bundle, Fan};
 use plane::Plane;
 use rayon::prelude::*;
 use scalar::Spread;
 
-/// Angles whose rays are brought back to a line before the next ones are: their rays stay in the cache.
+/// Bundles, mostly one an angle, whose rays are brought back to a line before the next ones are: their rays stay in the cache.
 const ANGLES: usize = 16;
 
 /// Lines that a thread takes at a time.
 const LINES: usize = 8;
 
-impl ParallelBeam {
+/// A geometry of rays: what projects images, and what is transposed.
+#[expect(private_bounds)]
+pub trait Beam: Scan {
     /// `A x`: writes the projections of `image`.
     ///
     /// Values that are not finite stay so in the rays that meet them.
     ///
     /// # Errors
-    /// [`KernelError`] where a slice has another length than [`ParallelBeam::image_len`] or
-    /// [`ParallelBeam::sinogram_len`].
-    pub fn forward<T: Real>(&self, image: &[T], sinogram: &mut [T]) -> Result<(), KernelError> {
+    /// [`KernelError`] where a slice has another length than [`Beam::image_len`] or [`Beam::sinogram_len`].
+    fn forward<T: Real>(&self, image: &[T], sinogram: &mut [T]) -> Result<(), KernelError> {
         self.check(image, sinogram)?;
         self.forward_with(Isa::V4, image, sinogram);
         Ok(())
@@ -88,23 +98,54 @@ impl ParallelBeam {
     /// `A^T y`: writes the transpose applied to `sinogram`.
     ///
     /// # Errors
-    /// Those of [`ParallelBeam::forward`].
-    pub fn adjoint<T: Real>(&self, sinogram: &[T], image: &mut [T]) -> Result<(), KernelError> {
+    /// Those of [`Beam::forward`].
+    fn adjoint<T: Real>(&self, sinogram: &[T], image: &mut [T]) -> Result<(), KernelError> {
         self.check(image, sinogram)?;
         self.back(Isa::V4, Spread::Transpose, sinogram, image);
         Ok(())
     }
 
-    /// Back projection: writes to each pixel the sum over all angles of the projection at the pixel's `s`, interpolated
-    /// linearly between detector pixels, 0 beyond them. What filtered back projection ends with; not the transpose.
+    /// Back projection: writes to each pixel the sum over all angles of the projection at the ray through the pixel, interpolated
+    /// linearly between detector pixels, 0 beyond them; of fan beams times `(R / U)^2` ([`FanBeam::seen`]). What filtered
+    /// back projection ends with; not the transpose.
     ///
     /// # Errors
-    /// Those of [`ParallelBeam::forward`].
-    pub fn back_project<T: Real>(&self, sinogram: &[T], image: &mut [T]) -> Result<(), KernelError> {
+    /// Those of [`Beam::forward`].
+    fn back_project<T: Real>(&self, sinogram: &[T], image: &mut [T]) -> Result<(), KernelError> {
         self.check(image, sinogram)?;
-        self.back(Isa::V4, Spread::Interpolate, sinogram, image);
+        match self.fan() {
+            Some(fan) => fan.interpolate(sinogram, image),
+            None => self.back(Isa::V4, Spread::Interpolate, sinogram, image),
+        }
         Ok(())
     }
+
+    /// Number of image values, `rows columns`.
+    fn image_len(&self) -> usize {
+        let Pixels { rows, columns, .. } = self.grid();
+        rows * columns
+    }
+
+    /// Number of sinogram values, `angles detector pixels`.
+    fn sinogram_len(&self) -> usize {
+        self.views() * self.rays()
+    }
+}
+
+impl<S: Scan> Beam for S {}
+
+/// What the kernels ask of a geometry.
+trait Scan: Sized {
+    /// The image.
+    fn grid(&self) -> Pixels;
+    /// Number of angles.
+    fn views(&self) -> usize;
+    /// Number of detector pixels.
+    fn rays(&self) -> usize;
+    /// The rays of angle `k`.
+    fn bundles(&self, k: usize) -> Vec<Bundle>;
+    /// The fan beam that it is.
+    fn fan(&self) -> Option<&FanBeam>;
 
     fn check<T>(&self, image: &[T], sinogram: &[T]) -> Result<(), KernelError> {
         let lengths = [
@@ -120,9 +161,9 @@ impl ParallelBeam {
     }
 
     fn forward_with<T: Real>(&self, isa: Isa, image: &[T], sinogram: &mut [T]) {
-        let views = self.views();
-        let Pixels { rows, columns, .. } = self.pixels();
-        let any = |transposed| views.iter().any(|view| view.transposed == transposed);
+        let views: Vec<Vec<Bundle>> = (0..self.views()).map(|k| self.bundles(k)).collect();
+        let Pixels { rows, columns, .. } = self.grid();
+        let any = |transposed| views.iter().flatten().any(|bundle| bundle.transposed() == transposed);
         let by_rows = any(false).then(|| {
             let row = |r: usize, line: &mut [T]| line.copy_from_slice(&image[r * columns..][..columns]);
             Plane::filled(rows, columns, row)
@@ -134,47 +175,50 @@ impl ParallelBeam {
                 }
             })
         });
-        let count = self.detector().count;
+        let count = self.rays();
         let work = sinogram.par_chunks_mut(count).zip(&views);
         let buffer = || vec![T::ZERO; count.next_multiple_of(LANES)];
         work.for_each_init(buffer, |rays, (projection, view)| {
-            let Some(plane) = (if view.transposed { &by_columns } else { &by_rows }) else { return };
-            rays.fill(T::ZERO);
-            T::project(isa, view, plane, rays);
-            let length = T::of(view.length);
-            for (k, value) in projection.iter_mut().enumerate() {
-                *value = length * rays[if view.reversed { count - 1 - k } else { k }];
+            for bundle in view {
+                let Some(plane) = (if bundle.transposed() { &by_columns } else { &by_rows }) else { return };
+                rays.fill(T::ZERO);
+                T::project(isa, bundle, plane, rays);
+                for (k, &ray) in rays[..bundle.rays()].iter().enumerate() {
+                    projection[bundle.pixel(k)] = T::of(bundle.length(k)) * ray;
+                }
             }
         });
     }
 
     fn back<T: Real>(&self, isa: Isa, spread: Spread, sinogram: &[T], image: &mut [T]) {
-        let views = self.views();
-        let Pixels { rows, columns, .. } = self.pixels();
-        let count = self.detector().count;
-        let rays = Plane::filled(views.len(), count, |k, line: &mut [T]| {
-            let view = &views[k];
-            let length = if spread == Spread::Transpose { T::of(view.length) } else { T::of(1.0) };
+        let bundles: Vec<(usize, Bundle)> = (0..self.views())
+            .flat_map(|k| self.bundles(k).into_iter().map(move |bundle| (k, bundle)))
+            .collect();
+        let Pixels { rows, columns, .. } = self.grid();
+        let count = self.rays();
+        let rays = Plane::filled(bundles.len(), count, |at, line: &mut [T]| {
+            let (k, bundle) = &bundles[at];
             let projection = &sinogram[k * count..][..count];
-            for (j, &value) in projection.iter().enumerate() {
-                line[if view.reversed { count - 1 - j } else { j }] = length * value;
+            for (k, ray) in line[..bundle.rays()].iter_mut().enumerate() {
+                let length = if spread == Spread::Transpose { T::of(bundle.length(k)) } else { T::of(1.0) };
+                *ray = length * projection[bundle.pixel(k)];
             }
         });
         let side = |transposed: bool, lines, width| {
-            let views: Vec<(View, &[T])> = (views.iter().enumerate())
-                .filter(|(_, view)| view.transposed == transposed)
-                .map(|(k, view)| (*view, rays.padded(k)))
+            let bundles: Vec<(&Bundle, &[T])> = (bundles.iter().enumerate())
+                .filter(|(_, (_, bundle))| bundle.transposed() == transposed)
+                .map(|(at, (_, bundle))| (bundle, rays.padded(at)))
                 .collect();
-            let mut plane = Plane::zeros(if views.is_empty() { 0 } else { lines }, width);
+            let mut plane = Plane::zeros(if bundles.is_empty() { 0 } else { lines }, width);
             let stride = plane.stride();
             plane.groups_mut(LINES).for_each_init(
                 || vec![T::ZERO; stride],
                 |part, (first, group)| {
-                    for views in views.chunks(ANGLES) {
+                    for bundles in bundles.chunks(ANGLES) {
                         for (l, line) in group.chunks_exact_mut(stride).enumerate() {
                             // Sums of sums round less.
                             part.fill(T::ZERO);
-                            T::collect(isa, spread, first + l, views, part);
+                            T::collect(isa, spread, first + l, bundles, part);
                             for (value, part) in line.iter_mut().zip(&*part) {
                                 *value = *value + *part;
                             }
@@ -182,7 +226,7 @@ impl ParallelBeam {
                     }
                 },
             );
-            (!views.is_empty()).then_some(plane)
+            (!bundles.is_empty()).then_some(plane)
         };
         let (by_rows, by_columns) = (side(false, rows, columns), side(true, columns, rows));
         for (r, row) in image.chunks_exact_mut(columns).enumerate() {
@@ -197,8 +241,48 @@ impl ParallelBeam {
             }
         }
     }
+}
 
-    fn views(&self) -> Vec<View> {
-        (0..self.angle_list().len()).map(|k| self.view(k)).collect()
+impl Scan for ParallelBeam {
+    fn grid(&self) -> Pixels {
+        self.pixels()
+    }
+
+    fn views(&self) -> usize {
+        self.angle_list().len()
+    }
+
+    fn rays(&self) -> usize {
+        self.detector().count
+    }
+
+    fn bundles(&self, k: usize) -> Vec<Bundle> {
+        vec![Bundle::Parallel(self.view(k))]
+    }
+
+    fn fan(&self) -> Option<&FanBeam> {
+        None
+    }
+}
+
+impl Scan for FanBeam {
+    fn grid(&self) -> Pixels {
+        self.pixels()
+    }
+
+    fn views(&self) -> usize {
+        self.angle_list().len()
+    }
+
+    fn rays(&self) -> usize {
+        self.detector().count
+    }
+
+    fn bundles(&self, k: usize) -> Vec<Bundle> {
+        Fan::bundles(self, k)
+    }
+
+    fn fan(&self) -> Option<&FanBeam> {
+        Some(self)
     }
 }

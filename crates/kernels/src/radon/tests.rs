@@ -3,7 +3,7 @@
 use super::*;
 use std::f64::consts::PI;
 
-fn noise(n: usize, seed: u64) -> Vec<f64> {
+pub(super) fn noise(n: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -14,16 +14,16 @@ fn noise(n: usize, seed: u64) -> Vec<f64> {
     (0..n).map(|_| next()).collect()
 }
 
-fn single(values: &[f64]) -> Vec<f32> {
+pub(super) fn single(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&v| v as f32).collect()
 }
 
-fn inner<T: Into<f64> + Copy, U: Into<f64> + Copy>(a: &[T], b: &[U]) -> f64 {
+pub(super) fn inner<T: Into<f64> + Copy, U: Into<f64> + Copy>(a: &[T], b: &[U]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| a.into() * b.into()).sum()
 }
 
 /// Largest difference, relative to the largest value.
-fn gap<T: Into<f64> + Copy>(a: &[T], b: &[f64]) -> f64 {
+pub(super) fn gap<T: Into<f64> + Copy>(a: &[T], b: &[f64]) -> f64 {
     let largest = b.iter().fold(1e-300_f64, |m, b| m.max(b.abs()));
     a.iter().zip(b).map(|(&a, &b)| (a.into() - b).abs()).fold(0.0, f64::max) / largest
 }

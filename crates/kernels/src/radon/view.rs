@@ -1,5 +1,6 @@
 //! The rays of one angle, as positions on the lines of the image that they cross.
 
+use super::bundle::Crossing;
 use super::geometry::{Detector, Footprint, ParallelBeam, Pixels};
 use std::ops::Range;
 
@@ -76,22 +77,52 @@ impl View {
         self.origin + self.per_line * line as f64
     }
 
-    /// The rays that cross a line between -1 and its width: where interpolation is not zero.
-    pub(super) fn crossing(&self, line: usize) -> Range<usize> {
-        let start = self.start(line);
-        let first = ((-1.0 - start) / self.per_ray).ceil();
-        let end = ((self.width as f64 - start) / self.per_ray).floor() + 1.0;
+    /// The rays on a line.
+    #[inline(always)]
+    pub(super) fn on(&self, line: usize) -> OnLine<'_> {
+        OnLine { view: self, start: self.start(line) }
+    }
+}
+
+/// A [`View`] on a line, which its ray 0 crosses at `start`.
+pub(super) struct OnLine<'a> {
+    view: &'a View,
+    start: f64,
+}
+
+impl OnLine<'_> {
+    /// The rays between -1 and the width, and those that are less than `more` rays beyond.
+    fn within(&self, more: f64) -> Range<usize> {
+        let View { per_ray, width, rays, .. } = *self.view;
+        let first = ((-1.0 - self.start) / per_ray - more).ceil();
+        let end = ((width as f64 - self.start) / per_ray + more).floor() + 1.0;
         // Casts of what is negative give 0.
-        let end = (end as usize).min(self.rays);
+        let end = (end as usize).min(rays);
         (first as usize).min(end)..end
     }
+}
 
-    /// The detector pixels whose width meets a line between -1 and its width.
-    pub(super) fn meeting(&self, line: usize) -> Range<usize> {
-        let start = self.start(line);
-        let first = ((-1.0 - start) / self.per_ray - 0.5).ceil();
-        let end = ((self.width as f64 - start) / self.per_ray + 0.5).floor() + 1.0;
-        let end = (end as usize).min(self.rays);
-        (first as usize).min(end)..end
+impl Crossing for OnLine<'_> {
+    #[inline(always)]
+    fn ray(&self, k: usize) -> f64 {
+        self.start + self.view.per_ray * k as f64
+    }
+
+    #[inline(always)]
+    fn edge(&self, k: usize) -> f64 {
+        self.start + self.view.per_ray * (k as f64 - 0.5)
+    }
+
+    #[inline(always)]
+    fn per_width(&self, _: usize) -> f64 {
+        1.0 / self.view.per_ray
+    }
+
+    fn rays(&self) -> Range<usize> {
+        self.within(0.0)
+    }
+
+    fn strips(&self) -> Range<usize> {
+        self.within(0.5)
     }
 }

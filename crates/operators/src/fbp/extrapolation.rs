@@ -11,12 +11,17 @@ const ERRORS: f64 = 6.0;
 /// Fewer detector pixels do not tell.
 const FEWEST: usize = 16;
 
+/// The least curvature of an arc: that of an object ten times as wide as the detector.
+const LEAST_CURVATURE: f64 = 0.01;
+
 /// How rows of `count` values go on: `reach` values before and after each, [`None`] where all rows end at about zero.
 ///
 /// A row of a convex, even object is a half ellipse, `p(s)^2` a parabola in `s`. The parabola that is closest to a
 /// row's squares (where they are not zero), scaled to meet the row's end, says how the row goes on until it reaches
-/// zero; it fades out over the last half of `reach`. Rows that are no arc fade within a quarter. Ends at about zero go
-/// on as zero.
+/// zero, never above the row's largest value; it fades out over the last half of `reach`. Rows that are no arc, or not zero at less
+/// than 16 pixels, fade within a quarter. Ends at about zero go on as zero.
+///
+/// The noise is that of all rows: give those of one image.
 ///
 /// # Reference
 /// Hsieh et al., "A novel reconstruction algorithm to extend the CT scan field-of-view", Medical Physics 31 (2004),
@@ -34,10 +39,11 @@ pub(super) fn beyond(rows: &[f64], count: usize, reach: usize) -> Option<[Vec<f6
             let Some(level) = level else { continue };
             any = true;
             let arc = Arc::of(row, ends.width);
+            let highest = row.iter().copied().fold(level, f64::max);
             let out = &mut all[right][k * reach..][..reach];
             for t in 1..=reach {
                 let place = if right == 1 { t - 1 } else { reach - t };
-                out[place] = level * arc.beyond(right == 1, t as f64, reach as f64);
+                out[place] = (level * arc.beyond(right == 1, t as f64, reach as f64)).min(highest);
             }
         }
     }
@@ -81,7 +87,8 @@ impl Ends {
 
 /// The parabola `c[0] + c[1] u + c[2] u^2` closest to the squares of a row, `u` from -1 to 1 over the row.
 struct Arc {
-    coefficients: [f64; 3],
+    /// [`None`] where the row is no arc.
+    coefficients: Option<[f64; 3]>,
     per_pixel: f64,
     /// Where the level at the right end is measured.
     end: f64,
@@ -110,25 +117,28 @@ impl Arc {
         };
         let matrix = [[m[0], m[1], m[2]], [m[1], m[2], m[3]], [m[2], m[3], m[4]]];
         let whole = determinant(matrix);
-        let coefficients = [0, 1, 2].map(|k| {
+        let coefficients: [f64; 3] = [0, 1, 2].map(|k| {
             let mut other = matrix;
             for (row, &b) in other.iter_mut().zip(&b) {
                 row[k] = b;
             }
             determinant(other) / whole
         });
+        let bent = coefficients[2] < -LEAST_CURVATURE * highest * highest;
+        let coefficients = (bent && m[0] >= FEWEST as f64).then_some(coefficients);
         Self { coefficients, per_pixel, end: 1.0 - 0.5 * (width as f64 - 1.0) * per_pixel }
     }
 
     /// The row's value `t` pixels beyond its end, as a share of that at the end.
     fn beyond(&self, right: bool, t: f64, reach: f64) -> f64 {
         let fade = |t: f64, over: f64| 0.5 + 0.5 * (PI * (t / over).clamp(0.0, 1.0)).cos();
-        let [a, b, c] = self.coefficients;
+        let no_arc = fade(t, 0.25 * reach);
+        let Some([a, b, c]) = self.coefficients else { return no_arc };
         let side = if right { 1.0 } else { -1.0 };
         let at = |u: f64| a + b * u + c * u * u;
         let end = at(side * self.end);
-        if !(c < 0.0 && end > 0.0) {
-            return fade(t, 0.25 * reach);
+        if end <= 0.0 {
+            return no_arc;
         }
         let share = (at(side * (1.0 + t * self.per_pixel)) / end).max(0.0).sqrt();
         share * fade(t - 0.5 * reach, 0.5 * reach)
@@ -175,6 +185,35 @@ mod tests {
         assert!(
             left[..50].iter().chain(&right[..50]).all(|v| *v == 0.0) && left[99] > 0.0 && right[50] > 0.0
         );
+    }
+
+    /// Objects at the very end of the detector, which few pixels see, and arcs that are hardly bent.
+    #[test]
+    fn nothing_grows_beyond_the_end() {
+        let mut worst: f64 = 0.0;
+        for aside in 40..140 {
+            for radius in [5.0, 20.0, 60.0] {
+                let mut row = chords(radius, -f64::from(aside), 100);
+                row.iter_mut()
+                    .enumerate()
+                    .for_each(|(k, v)| *v += 0.3 * ((k * 7919 % 100) as f64 / 50.0 - 1.0));
+                let highest = row.iter().copied().fold(0.0, f64::max);
+                let Some(ends) = beyond(&row, 100, 100) else { continue };
+                for value in ends.concat() {
+                    worst = worst.max(value / highest);
+                }
+                if row.iter().filter(|v| **v > ABOUT_ZERO * highest).count() < FEWEST {
+                    assert!(
+                        ends[1][..30].iter().all(|v| *v <= highest) && ends[1][30] == 0.0,
+                        "{radius} {aside}"
+                    );
+                }
+            }
+        }
+        assert!(worst <= 1.0, "{worst}");
+        let flat: Vec<f64> = (0..64).map(|j| 1.0 - 1e-6 * (f64::from(j) / 32.0 - 1.0).powi(2)).collect();
+        let [left, right] = beyond(&flat, 64, 64).unwrap();
+        assert!(left[40] == 0.0 && right[20] == 0.0 && right[0] > 0.9);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(super) struct Shares {
     pub(super) sparse: Vec<Gap>,
     /// The widest gap of all.
     pub(super) widest: f64,
+    /// The median gap.
+    pub(super) median: f64,
 }
 
 impl Shares {
@@ -81,7 +83,7 @@ impl Shares {
             gaps.sort_by(|a, b| b.width.total_cmp(&a.width));
         }
         let widest = different.last().copied().unwrap_or(period);
-        Self { weights, missing, sparse: shared, widest }
+        Self { weights, missing, sparse: shared, widest, median }
     }
 
     /// What there is to say about gaps, in one line.
@@ -92,17 +94,20 @@ impl Shares {
             total(&self.missing),
             named(&self.missing)
         );
-        let sparse = format!(
-            "views are as far apart as {:.1} degrees ({}): each stands for half of the gaps beside it, with streaks",
-            self.sparse.first().map_or(0.0, |gap| gap.width.to_degrees()),
-            named(&self.sparse)
-        );
-        match (self.missing.is_empty(), self.sparse.is_empty()) {
-            (true, true) => None,
-            (false, true) => Some(missing),
-            (true, false) => Some(sparse),
-            (false, false) => Some(format!("{missing}; {sparse}")),
+        match (self.missing.is_empty(), self.said_of_sparse()) {
+            (true, sparse) => sparse,
+            (false, None) => Some(missing),
+            (false, Some(sparse)) => Some(format!("{missing}; {sparse}")),
         }
+    }
+
+    /// What there is to say about gaps that are shared.
+    pub(super) fn said_of_sparse(&self) -> Option<String> {
+        let widest = self.sparse.first()?.width.to_degrees();
+        Some(format!(
+            "views are as far apart as {widest:.1} degrees ({}): each stands for half of the gaps beside it, with streaks",
+            named(&self.sparse)
+        ))
     }
 }
 
@@ -123,7 +128,7 @@ fn typical(different: &[f64], median: f64, period: f64) -> f64 {
 }
 
 /// The first three of some gaps, in degrees.
-fn named(gaps: &[Gap]) -> String {
+pub(super) fn named(gaps: &[Gap]) -> String {
     let one = |gap: &Gap| {
         let from = gap.from.to_degrees();
         format!("{from:.1} to {:.1}", from + gap.width.to_degrees())

@@ -8,7 +8,7 @@ use smalti_kernels::radon::{Footprint, ParallelBeam, Pixels, View};
 use tch::{Device, Kind, Tensor};
 
 /// Values of the largest intermediate tensor.
-const CHUNK: i64 = 1 << 24;
+pub(super) const CHUNK: i64 = 1 << 24;
 
 /// Numbers of some views as columns `[angles, 1, 1]` in the order of the detector pixels.
 struct Columns {
@@ -40,7 +40,7 @@ impl Columns {
 }
 
 /// `0, ..., n - 1` in float64.
-fn numbers(n: i64, like: &Tensor) -> Result<Tensor> {
+pub(super) fn numbers(n: i64, like: &Tensor) -> Result<Tensor> {
     Ok(Tensor::f_arange(n, (Kind::Double, like.device()))?)
 }
 
@@ -80,15 +80,8 @@ pub(super) fn forward(beam: &ParallelBeam, x: &Tensor) -> Result<Tensor> {
                 continue;
             }
             let across = columns.per_ray.f_mul(&numbers(rays, x)?)?;
-            let position = columns.starts(lines)?.f_add(&across)?.f_clamp(-1.0, width as f64)?;
-            let below = position.f_floor()?;
-            let w = position.f_sub(&below)?.f_to_kind(x.kind())?;
-            let line = numbers(lines, x)?.f_mul_scalar((width + 3) as f64)?.f_view([1, lines, 1])?;
-            let index = below.f_add(&line)?.f_add_scalar(1.0)?.f_to_kind(Kind::Int64)?.f_flatten(0, -1)?;
-            let size = [batch, angles, lines, rays];
-            let left = plane.f_index_select(1, &index)?.f_view(size)?;
-            let right = plane.f_index_select(1, &index.f_add_scalar(1)?)?.f_view(size)?;
-            let seen = right.f_sub(&left)?.f_mul(&w)?.f_add(&left)?;
+            let position = columns.starts(lines)?.f_add(&across)?;
+            let seen = interpolated(&position, &plane, [batch, angles, lines, width, rays])?;
             let sums = seen.f_sum_dim_intlist(2i64, false, None::<Kind>)?;
             let length = columns.length.f_to_kind(x.kind())?.f_view([1, angles, 1])?;
             parts.push(sums.f_mul(&length)?);
@@ -103,12 +96,41 @@ pub(super) fn forward(beam: &ParallelBeam, x: &Tensor) -> Result<Tensor> {
     Ok(Tensor::f_cat(&parts, 1)?.f_index_select(1, &places)?.f_unsqueeze(1)?)
 }
 
+/// The values of lines at positions `[angles, lines, rays]`: `[B, angles, lines, rays]`; `plane` has one zero before and two
+/// after every line.
+pub(super) fn interpolated(position: &Tensor, plane: &Tensor, sizes: [i64; 5]) -> Result<Tensor> {
+    let [batch, angles, lines, width, rays] = sizes;
+    let position = position.f_clamp(-1.0, width as f64)?;
+    let below = position.f_floor()?;
+    let w = position.f_sub(&below)?.f_to_kind(plane.kind())?;
+    let line = numbers(lines, plane)?.f_mul_scalar((width + 3) as f64)?.f_view([1, lines, 1])?;
+    let index = below.f_add(&line)?.f_add_scalar(1.0)?.f_to_kind(Kind::Int64)?.f_flatten(0, -1)?;
+    let size = [batch, angles, lines, rays];
+    let left = plane.f_index_select(1, &index)?.f_view(size)?;
+    let right = plane.f_index_select(1, &index.f_add_scalar(1)?)?.f_view(size)?;
+    Ok(right.f_sub(&left)?.f_mul(&w)?.f_add(&left)?)
+}
+
 /// The part of [`forward`] for some angles of detector pixels that are means over their width, `[B, angles, rays]`: differences
 /// of the line's integral at their edges, in float64. `sums` are sums along the lines of `plane`, up to and with each value.
 fn strips(columns: &Columns, plane: &Tensor, sums: &Tensor, sizes: [i64; 5]) -> Result<Tensor> {
-    let [batch, angles, lines, width, rays] = sizes;
+    let [_, angles, lines, _, rays] = sizes;
     let across = columns.per_ray.f_mul(&numbers(rays + 1, plane)?.f_add_scalar(-0.5)?)?;
-    let edge = columns.starts(lines)?.f_add(&across)?.f_clamp(-1.0, width as f64)?;
+    let edge = columns.starts(lines)?.f_add(&across)?;
+    let integral = integrals(&edge, plane, sums, sizes)?;
+    let means = integral.f_diff(1, 3, None::<Tensor>, None::<Tensor>)?.f_sum_dim_intlist(
+        2i64,
+        false,
+        None::<Kind>,
+    )?;
+    let scale = columns.length.f_div(&columns.per_ray)?.f_view([1, angles, 1])?;
+    Ok(means.f_mul(&scale)?.f_to_kind(plane.kind())?)
+}
+
+/// The integrals of lines, interpolated, up to edges `[angles, lines, rays + 1]`: `[B, angles, lines, rays + 1]` in float64.
+pub(super) fn integrals(edge: &Tensor, plane: &Tensor, sums: &Tensor, sizes: [i64; 5]) -> Result<Tensor> {
+    let [batch, angles, lines, width, rays] = sizes;
+    let edge = edge.f_clamp(-1.0, width as f64)?;
     let below = edge.f_floor()?;
     let w = edge.f_sub(&below)?;
     let line = numbers(lines, plane)?.f_mul_scalar((width + 3) as f64)?.f_view([1, lines, 1])?;
@@ -119,20 +141,12 @@ fn strips(columns: &Columns, plane: &Tensor, sums: &Tensor, sizes: [i64; 5]) -> 
     };
     let lacks = w.f_neg()?.f_add_scalar(1.0)?.f_square()?.f_mul_scalar(0.5)?;
     let next = w.f_square()?.f_mul_scalar(0.5)?;
-    let integral = at(sums, &index)?
-        .f_sub(&at(plane, &index)?.f_mul(&lacks)?)?
-        .f_add(&at(plane, &index.f_add_scalar(1)?)?.f_mul(&next)?)?;
-    let means = integral.f_diff(1, 3, None::<Tensor>, None::<Tensor>)?.f_sum_dim_intlist(
-        2i64,
-        false,
-        None::<Kind>,
-    )?;
-    let scale = columns.length.f_div(&columns.per_ray)?.f_view([1, angles, 1])?;
-    Ok(means.f_mul(&scale)?.f_to_kind(plane.kind())?)
+    let whole = at(sums, &index)?.f_sub(&at(plane, &index)?.f_mul(&lacks)?)?;
+    Ok(whole.f_add(&at(plane, &index.f_add_scalar(1)?)?.f_mul(&next)?)?)
 }
 
 /// The integral `H` of the hat of linear interpolation, 0 below -1 and 1 above 1.
-fn hat_integral(u: &Tensor) -> Result<Tensor> {
+pub(super) fn hat_integral(u: &Tensor) -> Result<Tensor> {
     let u = u.f_clamp(-1.0, 1.0)?;
     Ok(u.f_sub(&u.f_mul(&u.f_abs()?)?.f_mul_scalar(0.5)?)?.f_add_scalar(0.5)?)
 }

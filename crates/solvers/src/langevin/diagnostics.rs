@@ -178,7 +178,8 @@ pub fn tail_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> {
         let place = all.len() as f64 * probability + (1.0 - probability);
         let below = (place as usize).clamp(1, all.len() - 1);
         let part = (place - below as f64).clamp(0.0, 1.0);
-        let quantile = (1.0 - part) * all[below - 1] + part * all[below];
+        // Between equal draws exactly that value: a rounded one would not count them.
+        let quantile = all[below - 1] + part * (all[below] - all[below - 1]);
         let below = Halves::of(each(&halves, |x| f64::from(u8::from(x <= quantile))));
         // All at one value: nothing varies that draws could be correlated in.
         if below.total == 0.0 { Ok(below.draws()) } else { below.independent_draws() }
@@ -309,6 +310,19 @@ mod tests {
         assert!(split_r_hat(&[[1.0; 4]]).unwrap().is_nan());
         assert_eq!(split_r_hat(&[[1.0; 4], [2.0; 4]]).unwrap(), f64::INFINITY);
         assert!(effective_sample_size(&[[1.0; 4]]).unwrap().is_nan());
+    }
+
+    /// Quantiles between equal draws are that value, whatever it is: figures of ranks do not depend on it.
+    #[test]
+    fn tails_do_not_depend_on_how_values_round() {
+        let chains = |base: f64| {
+            [0, 1].map(|c| (0..20).map(|k| base * f64::from((k * 7 + c) % 10 / 4 + 1)).collect::<Vec<_>>())
+        };
+        let expected = tail_sample_size(&chains(1.0)).unwrap();
+        for k in 1..400 {
+            let found = tail_sample_size(&chains(f64::from(k) * 0.137)).unwrap();
+            assert_eq!(found, expected, "{k}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod adam;
 mod diagnostics;
 mod dip;
 mod gaussian_mixture;
+mod half_acquisition;
 mod langevin;
 mod langevin_wpp;
 mod map;

@@ -57,8 +57,8 @@ pub use kernels::{BrokenKernel, KernelMistake};
 pub use layers::{BrokenLayer, Mistake};
 pub use likelihoods::{AtOnce, OtherAtOnce, WithoutAttenuation, WithoutVariance};
 pub use operators::{
-    AlwaysFloat, Bent, HalfPixelOff, HalfSliceOff, IgnoredStrides, MixedBatch, ScaledAdjoint, ScaledNormal,
-    ShiftedAdjoint, TruncatedVjp,
+    AlwaysFloat, Bent, BorrowedAdjoint, HalfPixelOff, HalfSliceOff, IgnoredStrides, MixedBatch,
+    ScaledAdjoint, ScaledNormal, ShiftedAdjoint, TruncatedVjp,
 };
 pub use regularizers::{Amnesiac, Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
 pub use transport::{NearestRows, ScaledBound};

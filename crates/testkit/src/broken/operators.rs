@@ -8,6 +8,8 @@ use tch::{Kind, Tensor};
 pub struct ScaledAdjoint(pub Box<dyn LinearOperator>);
 /// An operator whose adjoint is shifted to the right by one pixel.
 pub struct ShiftedAdjoint(pub Box<dyn LinearOperator>);
+/// An operator with the adjoint of another one, of the same spaces.
+pub struct BorrowedAdjoint(pub Box<dyn LinearOperator>, pub Box<dyn LinearOperator>);
 /// An operator whose `normal` is scaled by 1.01.
 pub struct ScaledNormal(pub Box<dyn LinearOperator>);
 /// `A x + 1e-3 (A x)^2`: said to be linear, with the vector-Jacobian product of what it is.
@@ -80,6 +82,7 @@ fn of_memory(a: &dyn LinearOperator, x: &Tensor) -> Result<Tensor> {
 
 like_the_original!(ScaledAdjoint, apply = apply, vjp = vjp);
 like_the_original!(ShiftedAdjoint, apply = apply, vjp = vjp);
+like_the_original!(BorrowedAdjoint, apply = apply, vjp = vjp);
 like_the_original!(ScaledNormal, apply = apply, vjp = vjp);
 like_the_original!(Bent, apply = bent, vjp = bent_vjp);
 like_the_original!(TruncatedVjp, apply = bent, vjp = vjp);
@@ -113,6 +116,12 @@ impl LinearOperator for ScaledAdjoint {
 impl LinearOperator for ShiftedAdjoint {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         Ok(self.0.adjoint(v)?.f_roll(1, -1)?)
+    }
+}
+
+impl LinearOperator for BorrowedAdjoint {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        self.1.adjoint(v)
     }
 }
 

@@ -3,9 +3,9 @@
 use super::Named;
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::{
-    Along, Biased, Boundary, Composition, Convolution, Crop, Detector, Footprint, FourierDownsampling,
-    Gradient, Identity, ImagingOperator, LinearOperator, Mask, Operator, OperatorAlgebra, ParallelBeam,
-    Pixels, Radon, Stack, VolumeConvolution, kernel, radon,
+    Along, Biased, Boundary, Composition, Convolution, Crop, Curve, Detector, FanBeam, Footprint,
+    FourierDownsampling, Geometry, Gradient, Identity, ImagingOperator, LinearOperator, Mask, Operator,
+    OperatorAlgebra, ParallelBeam, Pixels, Radon, Stack, VolumeConvolution, kernel, radon,
 };
 use std::rc::Rc;
 use tch::{Kind, Tensor};
@@ -130,8 +130,8 @@ pub fn blurs() -> Result<Vec<Imaging>> {
     Ok(all)
 }
 
-/// Computed tomography with square and rectangular images, fine and coarse detectors, off centre, by the kernels and by
-/// tensors; part of [`linear_operators`].
+/// Computed tomography along parallel rays and fans with square and rectangular images, fine and coarse detectors, off
+/// centre, by the kernels and by tensors; part of [`linear_operators`].
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
@@ -152,17 +152,50 @@ pub fn projections() -> Result<Vec<Linear>> {
         let beam = ParallelBeam::new(angles.clone(), pixels, detector).map_err(radon::refused)?;
         if beam.footprint() == Footprint::Strip {
             let rays = beam.clone().with_footprint(Footprint::Line);
-            beams.push((format!("{name}, single rays"), rays));
+            beams.push((format!("parallel beam, {name}, single rays"), Geometry::from(rays)));
         }
-        beams.push((name.to_owned(), beam));
+        beams.push((format!("parallel beam, {name}"), beam.into()));
+    }
+    // Distances of source and detector from the axis of rotation; the last fan has rays of both orientations in all views.
+    let fans = [
+        ("rectangular", 12, 19, Detector { count: 31, spacing: 0.012, offset: 0.004 }, [0.3, 0.1]),
+        (
+            "rectangular, coarse detector",
+            21,
+            9,
+            Detector { count: 12, spacing: 0.05, offset: -0.01 },
+            [0.4, 0.2],
+        ),
+        (
+            "rectangular, fine detector",
+            10,
+            14,
+            Detector { count: 60, spacing: 0.0051, offset: 0.0 },
+            [0.2, 0.15],
+        ),
+        (
+            "rectangular, near source",
+            13,
+            18,
+            Detector { count: 35, spacing: 0.018, offset: 0.03 },
+            [0.14, 0.11],
+        ),
+    ];
+    for curve in [Curve::Flat, Curve::Curved] {
+        for (name, rows, columns, detector, distances) in fans {
+            let pixels = Pixels { rows, columns, size: 0.01 };
+            // As an arc the longest detector would lead round the source.
+            let spacing = if curve == Curve::Curved { 0.55 * detector.spacing } else { detector.spacing };
+            let detector = if distances[0] < 0.15 { Detector { spacing, ..detector } } else { detector };
+            let beam =
+                FanBeam::new(angles.clone(), pixels, detector, curve, distances).map_err(radon::refused)?;
+            beams.push((format!("fan beam, {curve:?}, {name}"), beam.into()));
+        }
     }
     for (name, beam) in beams {
         let a = Radon::new(beam);
-        all.push(Linear::new(
-            format!("parallel beam, {name}, by tensors"),
-            Box::new(a.clone().with_tensors()),
-        ));
-        all.push(Linear::new(format!("parallel beam, {name}"), Box::new(a)));
+        all.push(Linear::new(format!("{name}, by tensors"), Box::new(a.clone().with_tensors())));
+        all.push(Linear::new(name, Box::new(a)));
     }
     Ok(all)
 }

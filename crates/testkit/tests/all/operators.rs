@@ -1,7 +1,10 @@
 //! Every operator obeys every law of operators; each broken twin is rejected by the law it breaks.
 
 use smalti_base::{Result, Seed, Space};
-use smalti_operators::{Along, Boundary, Convolution, LinearOperator, Operator, OperatorAlgebra, Stack};
+use smalti_operators::{
+    Along, Boundary, Convolution, Curve, Detector, FanBeam, LinearOperator, Operator, OperatorAlgebra,
+    Pixels, Radon, Stack,
+};
 use smalti_testkit::registry::operators::{blurs, linear_operators, operators};
 use smalti_testkit::{Violation, broken, laws};
 use tch::Tensor;
@@ -115,6 +118,22 @@ fn scaled_adjoints_are_rejected_with_their_scale() {
 fn shifted_adjoints_are_rejected() {
     let law = |name: &str, a: &broken::ShiftedAdjoint| laws::adjoint(name, a, Seed::new(SEED));
     rejected(("the adjoint", "fitted scale"), 1e-6..2.0, broken::ShiftedAdjoint, law);
+}
+
+/// Fans that are brought back to a source a little further away, or as if their detector were flat.
+#[test]
+fn adjoints_of_other_fans_are_rejected() {
+    let fan = |curve, source: f64| -> Box<dyn LinearOperator> {
+        let pixels = Pixels { rows: 12, columns: 19, size: 0.01 };
+        let angles = (0..11).map(|k| f64::from(k) * 0.6).collect();
+        let detector = Detector { count: 31, spacing: 0.012, offset: 0.004 };
+        Box::new(Radon::new(FanBeam::new(angles, pixels, detector, curve, [source, 0.1]).unwrap()))
+    };
+    for other in [fan(Curve::Flat, 0.303), fan(Curve::Curved, 0.3)] {
+        let twin = broken::BorrowedAdjoint(fan(Curve::Flat, 0.3), other);
+        let law = laws::adjoint("a fan", &twin, Seed::new(SEED));
+        smalti_testkit::rejected(law, "the adjoint", "fitted scale", 1e-6..2.0);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use smalti_base::{Result, Seed};
 use smalti_flows::{Bijection, Mapped, Precision};
-use smalti_operators::Operator;
+use smalti_operators::{Curve, Detector, FanBeam, Fbp, Filter, Geometry, Operator, ParallelBeam, Pixels};
 use smalti_priors::Regularizer;
 use smalti_testkit::registry::{flows, images, likelihoods, operators, priors, stochastic, wasserstein};
 use smalti_testkit::{Violation, broken, laws, rejected};
@@ -79,6 +79,29 @@ fn operators_look_at_values() {
             let (x, v) = (x.to_kind(kind), v.to_kind(kind));
             broken.hold(laws::views(&format!("{name}, {kind:?}, apply"), &x, |x| Ok(vec![a.apply(x)?])));
             broken.hold(laws::views(&format!("{name}, {kind:?}, adjoint"), &v, |v| Ok(vec![a.adjoint(v)?])));
+        }
+    }
+}
+
+/// Slices of a scan may share their memory, too.
+#[test]
+fn filtered_back_projections_look_at_values() {
+    let mut broken = Broken::default();
+    let pixels = Pixels { rows: 12, columns: 15, size: 0.01 };
+    let turn: Vec<f64> = (0..24).map(|k| f64::from(k) * 0.2618).collect();
+    // Whole and truncated projections, the axis aside, and a fan.
+    let parallel = |count, offset| {
+        let detector = Detector { count, spacing: 0.01, offset };
+        Geometry::from(ParallelBeam::new(turn.clone(), pixels, detector).unwrap())
+    };
+    let detector = Detector::centred(30, 0.014);
+    let fan = FanBeam::new(turn.clone(), pixels, detector, Curve::Curved, [0.3, 0.2]).unwrap();
+    for beam in [parallel(24, 0.0), parallel(16, 0.0), parallel(18, 0.05), fan.into()] {
+        let y = draw("y", &[2, 1, 24, beam.detector().count as i64]);
+        let fbp = Fbp::new(beam.clone(), Filter::Hann, 0.8).unwrap();
+        for kind in KINDS {
+            let name = format!("filtered back projection, {kind:?}, {:?}", beam.detector());
+            broken.hold(laws::views(&name, &y.to_kind(kind), |y| Ok(vec![fbp.apply(y)?])));
         }
     }
 }
