@@ -31,9 +31,9 @@ use tch::{Device, Tensor};
 /// What loading, observing and the methods meet.
 pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<ExperimentOutcome> {
     let run = options.to_run();
-    let stages = (0..profile.scenes.len()).map(|i| SceneRun::new(i, profile, data, &run));
-    let stages: Vec<SceneRun<'_>> = stages.collect::<Result<_>>()?;
-    let prepared = prepare(profile, &stages)?;
+    let stages = stages(profile, data, &run)?;
+    let materials = checked(profile, &stages)?;
+    let prepared = prepare(profile, &stages, &materials)?;
     let table = Table { profile, data, stages, prepared };
     let mut outcome = ExperimentOutcome::default();
     for set in &profile.sets {
@@ -45,9 +45,25 @@ pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result
     Ok(outcome)
 }
 
-/// What the rows of every scene learn. What is wrong with any image, or a file of weights that is missing, is said before the first
-/// training.
-fn prepare(profile: &Profile, stages: &[SceneRun<'_>]) -> Result<Vec<BTreeMap<String, Prepared>>> {
+/// Whether [`run`] will find what it needs: images that suit the problem and the methods, and files of weights. It does so by
+/// itself; where several experiments run one after the other, this says it before the first.
+///
+/// # Errors
+/// What is wrong with an image or a file.
+pub fn check(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<()> {
+    let run = options.to_run();
+    let stages = stages(profile, data, &run)?;
+    let materials = checked(profile, &stages)?;
+    given(profile, &stages, &materials).map(drop)
+}
+
+/// The scenes of a profile with their instruments.
+fn stages<'a>(profile: &'a Profile, data: &'a DataSource, run: &Run) -> Result<Vec<SceneRun<'a>>> {
+    (0..profile.scenes.len()).map(|i| SceneRun::new(i, profile, data, run)).collect()
+}
+
+/// What is learned from in every scene. What is wrong with any image, or a file of weights that is missing, is said here.
+fn checked<'a>(profile: &Profile, stages: &'a [SceneRun<'_>]) -> Result<Vec<TrainingData<'a>>> {
     for row in profile.used(None) {
         for (_, file) in row.settings.files() {
             std::fs::File::open(&file).map_err(|e| Error::file(file.as_ref(), "reading", e))?;
@@ -58,9 +74,36 @@ fn prepare(profile: &Profile, stages: &[SceneRun<'_>]) -> Result<Vec<BTreeMap<St
         stage.check(&stage.images(set)?, &profile.rows)?;
     }
     let seen = |stage: &SceneRun<'_>| profile.sets.iter().any(|set| set.scene == stage.number);
-    let material = |stage| if seen(stage) { stage.material() } else { Ok(stage.no_material()) };
-    let materials: Vec<TrainingData<'_>> = stages.iter().map(material).collect::<Result<_>>()?;
-    stages.iter().zip(&materials).map(|(stage, material)| stage.prepare(profile, material)).collect()
+    let material = |stage: &'a SceneRun<'_>| match seen(stage) {
+        true => stage.material(),
+        false => Ok(stage.no_material()),
+    };
+    stages.iter().map(material).collect()
+}
+
+/// The rows of every scene whose weights are given: what is wrong with a file of them is said before anything is trained.
+fn given(
+    profile: &Profile,
+    stages: &[SceneRun<'_>],
+    materials: &[TrainingData<'_>],
+) -> Result<Vec<BTreeMap<String, Prepared>>> {
+    let with_files = |row: &RowSpec| !row.settings.files().is_empty();
+    let each = stages.iter().zip(materials);
+    each.map(|(stage, material)| stage.prepare(profile, material, with_files)).collect()
+}
+
+/// What the rows of every scene learn.
+fn prepare(
+    profile: &Profile,
+    stages: &[SceneRun<'_>],
+    materials: &[TrainingData<'_>],
+) -> Result<Vec<BTreeMap<String, Prepared>>> {
+    let mut all = given(profile, stages, materials)?;
+    for ((stage, material), prepared) in stages.iter().zip(materials).zip(&mut all) {
+        let rest = |row: &RowSpec| row.settings.files().is_empty();
+        prepared.extend(stage.prepare(profile, material, rest)?);
+    }
+    Ok(all)
 }
 
 /// What a table is made with.

@@ -208,14 +208,16 @@ impl<'a> SceneRun<'a> {
         self.observer().observe(&image, stand_in(name))
     }
 
-    /// Lets all rows of the scene learn that learn from `material`. What learns fast comes first: it says soon what is wrong.
+    /// Lets those rows of the scene learn that learn from `material` and are `chosen`. What learns fast comes first: it says soon what
+    /// is wrong.
     pub(super) fn prepare(
         &self,
         profile: &Profile,
         material: &TrainingData<'_>,
+        chosen: impl Fn(&RowSpec) -> bool,
     ) -> Result<BTreeMap<String, Prepared>> {
         let mut rows = profile.used(Some(self.number));
-        rows.retain(|row| row.learns_from == LearnsFrom::References);
+        rows.retain(|row| row.learns_from == LearnsFrom::References && chosen(row));
         rows.sort_by_key(|row| row.method.learns);
         let prepare = |row: &RowSpec| {
             self.run.check()?;

@@ -13,7 +13,6 @@ use smalti_tables::outcome::{
     Distance, DistanceKind, ExperimentOutcome, Figure, Figures, ReportImage, ScoredImage, TableRow,
     TrainingCurve,
 };
-use smalti_tables::publish::Staged;
 use smalti_tables::report::add;
 use smalti_tables::run::run;
 use smalti_tables::table;
@@ -145,9 +144,8 @@ fn the_report_holds_all_that_it_shows() {
     let (profile, data) = (experiment.profile(ProfileName::Smoke), DataSource::Synthetic);
     let options = RunOptions { command_line: "smalti-tables --experiment <b>&".into(), ..options(&folder) };
     let facts = evaluate::facts(&experiment, profile, &data, &options).unwrap();
-    let mut staged = Staged::beside(&folder).unwrap();
-    add(&mut staged, &facts, &outcome()).unwrap();
-    staged.publish().unwrap();
+    add(&options.results, &facts, &outcome()).unwrap();
+    options.results.publish().unwrap();
 
     let page = std::fs::read_to_string(folder.join("report.html")).unwrap();
     let body = &page[page.find("<body>").unwrap()..];
