@@ -188,5 +188,5 @@ fn a_run_that_fails_leaves_nothing() {
     let error =
         run(&experiment, experiment.profile(ProfileName::Smoke), &data, &options(&folder)).unwrap_err();
     assert!(error.to_string().contains("lost.png"), "{error}");
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing half-written");
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "nothing half-written, nothing hidden");
 }
