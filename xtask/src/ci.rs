@@ -1,4 +1,4 @@
-//! `cargo xtask ci` and `cargo xtask test`: every check, the cheapest first.
+//! `cargo xtask ci`, `cargo xtask test` and `cargo xtask cases`: every check, the cheapest first.
 
 use crate::{
     child,
@@ -18,6 +18,23 @@ use std::{
 pub(crate) fn test(root: &Path) -> Result {
     let libtorch = setup(root)?;
     Err(child::replace(tests(root, &libtorch)?))
+}
+
+/// What the names of the standing suite contain: inputs of other people that have gone wrong (modules `cases`), and arbitrary
+/// bytes for every reader of files (modules `fuzz`).
+const CASES: [&str; 2] = ["cases::", "fuzz::"];
+
+/// The standing suite alone, after set-up.
+pub(crate) fn cases(root: &Path) -> Result {
+    let libtorch = setup(root)?;
+    Err(child::replace(standing(root, &libtorch)?))
+}
+
+fn standing(root: &Path, libtorch: &Libtorch) -> Result<Command> {
+    let mut command = tests(root, libtorch)?;
+    // Of libraries and test programs: examples in documentation are none of it.
+    command.args(["--tests", "--"]).args(CASES);
+    Ok(command)
 }
 
 /// Tests run side by side: threads inside of libtorch's operations would only wait for one another.
@@ -68,7 +85,11 @@ fn steps(root: &Path, clock: &mut Clock) -> Result {
         let mut doc = cargo(root, &libtorch, &["doc", "--workspace", "--release", "--no-deps"])?;
         child::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
-    clock.step("test", || child::run(&mut tests(root, &libtorch)?))?;
+    clock.step("test", || {
+        let mut rest = tests(root, &libtorch)?;
+        child::run(rest.arg("--").args(CASES.iter().flat_map(|name| ["--skip", name])))
+    })?;
+    clock.step("cases", || child::run(&mut standing(root, &libtorch)?))?;
     // The workspace turns the features of base on for all of its packages.
     clock.step("test base without features", || {
         let test = ["test", "--release", "-p", "smalti-base", "--no-default-features", "--test", "all"];
@@ -176,6 +197,21 @@ mod tests {
         let there = examples(root).unwrap();
         for (name, _) in FEWER_STEPS {
             assert!(there.iter().any(|example| example == name), "{name}");
+        }
+    }
+
+    /// A suite that nothing belongs to would pass, too.
+    #[test]
+    fn there_are_cases_of_the_programs_and_of_their_parts() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for part in CASES {
+            let module = part.trim_end_matches("::");
+            let declares = |file: &PathBuf| {
+                let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+                text.lines().any(|line| line == format!("mod {module};"))
+            };
+            let there = workspace::files(root).unwrap();
+            assert!(there.iter().any(declares) || module == "fuzz", "no module {module}");
         }
     }
 

@@ -38,7 +38,9 @@ enum Command {
     },
     /// Set up, then run all tests and doctests
     Test,
-    /// All checks, cheapest first: fmt, tidy, clippy, documentation, tests, examples, experiments
+    /// Set up, then run the standing suite: inputs that have gone wrong, processes that are killed, arbitrary bytes for readers
+    Cases,
+    /// All checks, cheapest first: fmt, tidy, clippy, documentation, tests, cases, examples, experiments
     Ci,
     /// Check layering, file length, topics and the other rules of the house
     Tidy,
@@ -96,6 +98,7 @@ fn run(command: &Command) -> failure::Result {
     match command {
         Command::Setup { cuda } => setup::with_extent(root, *cuda).map(drop),
         Command::Test => ci::test(root),
+        Command::Cases => ci::cases(root),
         Command::Ci => ci::ci(root),
         Command::Tidy => tidy::tidy(root),
         Command::ReproduceTables(options) => tables::reproduce_tables(root, options),

@@ -42,6 +42,36 @@ fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     builder.tempfile_in(folder).map_err(|e| e.kind().into())
 }
 
+/// Puts everything within the folder `from` into the folder `to`, which is made where it is missing, as another name of the same
+/// file, or as a copy where the file system has no such links. What is there under the same name stays.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn link_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).map_err(|e| Error::file(to, "writing", e))?;
+    for entry in fs::read_dir(from).map_err(|e| Error::file(from, "reading", e))? {
+        let entry = entry.map_err(|e| Error::file(from, "reading", e))?;
+        link(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Puts the file or folder `from` at `to` in the way of [`link_tree`].
+///
+/// # Errors
+/// [`Error::File`].
+pub fn link(from: &Path, to: &Path) -> Result<()> {
+    // A link to a folder is linked as what it is.
+    if from.is_dir() && !from.is_symlink() {
+        return link_tree(from, to);
+    }
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(_) => fs::copy(from, to).map(drop).map_err(|e| Error::file(to, "writing", e)),
+    }
+}
+
 /// Reads a whole file.
 ///
 /// # Errors

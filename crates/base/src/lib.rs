@@ -12,7 +12,7 @@
 //! space.check("noise", &noise).unwrap();
 //! ```
 //!
-//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`image_file`],
+//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`lock`], [`image_file`],
 //! [`hdf5_file`], `lodopab`, [`metrics`], [`checkpoint`], [`pytorch_file`], [`npz_file`], `tensorboard`.
 //!
 //! # Features
@@ -30,6 +30,7 @@ pub mod error;
 pub mod files;
 pub mod hdf5_file;
 pub mod image_file;
+pub mod lock;
 #[cfg(feature = "hdf5")]
 pub mod lodopab;
 pub mod metrics;

@@ -2,7 +2,7 @@
 
 use smalti_base::checkpoint::{Checkpoint, text_hash};
 use smalti_base::tensorboard::EventFile;
-use smalti_base::{Error, Result, Seed};
+use smalti_base::{Error, Result, Seed, files};
 use smalti_solvers::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, StopReason, run};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -13,10 +13,11 @@ use tch::Device;
 
 /// Where and how a computation runs.
 ///
-/// With a folder, unfinished work is kept in `state/` within it: intermediate states of iterations every minute and on a request
-/// to stop, and every finished piece of work. A piece of work is known by its name and its *identity*, a text of all that
-/// it depends on; the file's name holds a hash of the identity, so that two of one name do not meet, and nothing is gone on with that
-/// was made with other settings, data or seed.
+/// With a folder, unfinished work is kept in `state/` within it: intermediate states of iterations after five seconds, every
+/// minute and on a request to stop, every finished piece of work, and its files of results, such as trained weights, until
+/// [`Run::deliver`] puts them where readers look. A piece of work is known by its name and its *identity*, a text of all that
+/// it depends on; the file's name holds a hash of the identity, so that two of one name do not meet, and nothing is gone on with or
+/// overwritten that was made with other settings, data or seed.
 #[derive(Debug, Clone)]
 pub struct Run {
     /// The seed of everything random.
@@ -31,6 +32,8 @@ pub struct Run {
     identity: String,
     /// The files of state that this run has to do with, over all its parts.
     used: Rc<RefCell<BTreeSet<PathBuf>>>,
+    /// The folders of state that hold files of results, over all its parts.
+    results: Rc<RefCell<BTreeSet<PathBuf>>>,
 }
 
 /// What a file of a finished piece of work can hold.
@@ -48,16 +51,16 @@ pub trait Persist: Sized {
     fn from_checkpoint(file: Checkpoint) -> Result<Self>;
 }
 
-/// Time between two checkpoints of a long computation.
-const EVERY: Duration = Duration::from_secs(60);
+/// Time until the first checkpoint of a long computation, and between two of them after that.
+const CHECKPOINTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 
 impl Run {
     /// A run that keeps nothing.
     pub fn new(seed: Seed, device: Device) -> Self {
         let (name, identity) = (String::new(), format!("seed {}", seed.value()));
         let (scene, row) = (String::new(), String::new());
-        let (cancel, used) = (Cancel::default(), Rc::default());
-        Self { seed, device, cancel, folder: None, scene, row, name, identity, used }
+        let (cancel, used, results) = (Cancel::default(), Rc::default(), Rc::default());
+        Self { seed, device, cancel, folder: None, scene, row, name, identity, used, results }
     }
 
     /// The same for one of several scenes of a table, which have names; the table's only one has none.
@@ -92,7 +95,7 @@ impl Run {
         Self { cancel, ..self }
     }
 
-    /// The same with results and state in `folder`.
+    /// The same with its state in `folder`.
     #[must_use]
     pub fn in_folder(self, folder: &Path) -> Self {
         Self { folder: Some(folder.to_owned()), ..self }
@@ -129,12 +132,22 @@ impl Run {
 
     /// The file of the piece of work of this run, or of a `stage` of it.
     fn path(&self, stage: &str) -> Option<PathBuf> {
-        let hash = text_hash(&self.identity);
         let (name, stage) = (plain(&self.name), plain(stage).replace('-', "_"));
-        let file = format!("{name}-{stage}-{}.safetensors", hash.get(..12).unwrap_or(&hash));
-        let path = self.state()?.join(file);
+        let path = self.state()?.join(format!("{name}-{stage}-{}.safetensors", self.hash()));
         self.used.borrow_mut().insert(path.clone());
         Some(path)
+    }
+
+    /// The folder of the files of results of this piece of work.
+    fn results(&self) -> Option<PathBuf> {
+        let path = self.state()?.join(format!("{}-results-{}", plain(&self.name), self.hash()));
+        self.results.borrow_mut().insert(path.clone());
+        Some(path)
+    }
+
+    /// A short name of the identity.
+    fn hash(&self) -> String {
+        text_hash(&self.identity).chars().take(12).collect()
     }
 
     /// Runs `iteration` for at most `steps` steps, from the state kept as `stage` of this piece of work where there is one.
@@ -149,7 +162,8 @@ impl Run {
     ) -> Result<(I::Output, RunSummary)> {
         let checkpoints = self.path(stage).map(|path| CheckpointPolicy {
             path,
-            every: EVERY,
+            first: CHECKPOINTS[0],
+            every: CHECKPOINTS[1],
             identity: self.identity.clone(),
         });
         let control = RunControl::default().with_cancel(self.cancel.clone()).with_checkpoints(checkpoints);
@@ -190,6 +204,7 @@ impl Run {
         self.check()?;
         let part = self.part(name, identity);
         let Some(path) = part.path("done") else { return make(blank, &part) };
+        let results = part.results();
         if path.exists() {
             let mut file = Checkpoint::load(&path).map_err(|error| match error {
                 Error::Content { path, problem, .. } => {
@@ -202,14 +217,20 @@ impl Run {
             }
         }
         part.warn_of_others();
-        let before = self.used.borrow().clone();
+        let before = (self.used.borrow().clone(), self.results.borrow().clone());
         let made = make(blank, &part)?;
+        // What it consists of may have made files of results, too: another process will know the whole only.
+        let within: Vec<PathBuf> = self.results.borrow().difference(&before.1).cloned().collect();
+        for (from, to) in within.iter().filter(|from| from.is_dir()).zip(results.iter().cycle()) {
+            files::link_tree(from, to)?;
+            std::fs::remove_dir_all(from).map_err(|e| Error::file(from, "removing", e))?;
+        }
         let mut file = save(&made)?;
         file.set_meta("identity", &part.identity);
         file.save(&path)?;
         part.drop_stages(&path);
         // What its parts kept is in it.
-        let parts: Vec<PathBuf> = self.used.borrow().difference(&before).cloned().collect();
+        let parts: Vec<PathBuf> = self.used.borrow().difference(&before.0).cloned().collect();
         parts.iter().for_each(|path| smalti_solvers::run::discard(path));
         Ok(made)
     }
@@ -228,61 +249,82 @@ impl Run {
 
     /// Says before the work that there is some of the same name that is not gone on with.
     fn warn_of_others(&self) {
-        let own = text_hash(&self.identity);
-        let own = own.get(..12).unwrap_or_default();
-        let foreign =
-            |path: &PathBuf| !path.to_string_lossy().contains(own) && !self.used.borrow().contains(path);
+        let own = self.hash();
+        let foreign = |path: &PathBuf| {
+            path.is_file() && !path.to_string_lossy().contains(&own) && !self.used.borrow().contains(path)
+        };
         if let Some(other) = self.namesakes().iter().find(|path| foreign(path)) {
-            tracing::info!(
-                "{}: begins anew, for {} was made with other settings, data or seed; that is kept",
-                self.name,
-                other.display()
-            );
+            let with = match made_with_seed(other) {
+                Some(seed) if seed != self.seed.value().to_string() => {
+                    format!("seed {seed}; that is kept, and a run with that seed goes on from it")
+                }
+                _ => "other settings or data; that is kept".to_owned(),
+            };
+            tracing::warn!("{}: begins anew, for {} was made with {with}", self.name, other.display());
         }
     }
 
     /// Removes the states of iterations that led to a finished piece of work.
     fn drop_stages(&self, done: &Path) {
-        let own = text_hash(&self.identity);
-        let own = own.get(..12).unwrap_or_default();
+        let own = self.hash();
         for path in self.namesakes() {
-            if path != done && path.to_string_lossy().contains(own) {
+            if path != done && path.to_string_lossy().contains(&own) {
                 smalti_solvers::run::discard(&path);
             }
         }
     }
 
-    /// A log for TensorBoard in `tensorboard/LOG` of the folder of results, of the iteration `stage`: beside what is there where
-    /// that goes on, in its place where it begins; `None` for a run without a folder.
+    /// A log for TensorBoard, delivered as `tensorboard/LOG`, of the iteration `stage`: beside what is there where that goes on, in
+    /// its place where it begins; `None` for a run without a folder.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be written.
     pub fn events(&self, stage: &str, log: &str) -> Result<Option<EventFile>> {
-        let (Some(folder), Some(state)) = (&self.folder, self.path(stage)) else { return Ok(None) };
-        let folder = folder.join("tensorboard").join(log);
+        let (Some(results), Some(state)) = (self.results(), self.path(stage)) else { return Ok(None) };
+        let folder = results.join("tensorboard").join(log);
         if !state.exists() && folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(|e| Error::file(&folder, "replacing", e))?;
         }
         EventFile::create(&folder).map(Some)
     }
 
-    /// Writes a file of results, such as trained weights, where the run has a folder.
+    /// Writes a file of results, such as trained weights, where the run has a folder: with its state, until [`Run::deliver`].
     ///
     /// # Errors
     /// Those of `save`.
     pub fn publish(&self, file: &str, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        self.folder.as_ref().map_or(Ok(()), |folder| save(&folder.join(file)))
+        self.results().map_or(Ok(()), |folder| save(&folder.join(file)))
+    }
+
+    /// Puts the files of results of all pieces of work of this run into `folder`, also of those that an earlier process finished.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn deliver(&self, folder: &Path) -> Result<()> {
+        let there = self.results.borrow();
+        there.iter().filter(|from| from.is_dir()).try_for_each(|from| files::link_tree(from, folder))
     }
 
     /// Removes the state that this run, with all its parts, has used: its results are published. What other settings, data or seeds
     /// have left unfinished stays.
     pub fn discard_state(&self) {
         self.used.take().iter().for_each(|path| smalti_solvers::run::discard(path));
+        for folder in self.results.take() {
+            // One that is not there is no error.
+            let _ = std::fs::remove_dir_all(folder);
+        }
         if let Some(state) = self.state() {
             // Fails where something is left in it.
             let _ = std::fs::remove_dir(state);
         }
     }
+}
+
+/// The seed of the run that made a file of state, where it tells.
+fn made_with_seed(path: &Path) -> Option<String> {
+    let file = Checkpoint::load(path).ok()?;
+    let identity = file.metadata.get("identity").or_else(|| file.metadata.get("run.identity"))?;
+    Some(identity.strip_prefix("seed ")?.split(';').next()?.to_owned())
 }
 
 /// A name as part of a file's name.

@@ -70,12 +70,21 @@ impl Cancel {
     }
 }
 
+/// A request that is made by setting the flag, as handlers of signals do.
+impl From<Arc<AtomicBool>> for Cancel {
+    fn from(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+}
+
 /// Where, how often and under which name the state is kept.
 #[derive(Debug, Clone)]
 pub struct CheckpointPolicy {
     /// The checkpoint file. A run starts from it where it is there.
     pub path: PathBuf,
-    /// Time between two checkpoints.
+    /// Time until the first checkpoint: seconds, so that little is lost where a run is ended early.
+    pub first: Duration,
+    /// Time between two checkpoints after it.
     pub every: Duration,
     /// All settings that the state depends on; a file with other settings is refused.
     pub identity: String,
@@ -147,6 +156,7 @@ pub fn run<I: Iteration>(iteration: &mut I, steps: u64, control: &RunControl) ->
     let start = Instant::now();
     let elapsed = || before + start.elapsed();
     let mut kept = Instant::now();
+    let mut due = policy.map(|policy| policy.first);
     let reason = loop {
         if k >= steps {
             break StopReason::Steps;
@@ -165,11 +175,11 @@ pub fn run<I: Iteration>(iteration: &mut I, steps: u64, control: &RunControl) ->
         if let Some(why) = step.done {
             break StopReason::Done(why);
         }
-        if let Some(policy) = policy
-            && kept.elapsed() >= policy.every
+        if let (Some(policy), Some(time)) = (policy, due)
+            && kept.elapsed() >= time
         {
             save(iteration, policy, k, elapsed())?;
-            kept = Instant::now();
+            (kept, due) = (Instant::now(), Some(policy.every));
         }
     };
     Ok(RunSummary { reason, steps: k, elapsed: elapsed() })

@@ -34,18 +34,9 @@ use tch::{Device, Tensor};
 /// What loading, observing and the methods meet.
 pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<ExperimentOutcome> {
     let run = options.to_run();
-    let stages = (0..profile.scenes.len()).map(|i| SceneRun::new(i, profile, data, &run));
-    let stages: Vec<SceneRun<'_>> = stages.collect::<Result<_>>()?;
-    check(profile, &stages)?;
-    let seen = |stage: &SceneRun<'_>| profile.sets.iter().any(|set| set.scene == stage.number);
-    let materials =
-        stages.iter().map(|stage| if seen(stage) { stage.material() } else { Ok(stage.no_material()) });
-    let materials: Vec<TrainingData<'_>> = materials.collect::<Result<_>>()?;
-    let learned = profile.scenes.iter().map(|_| BTreeMap::new()).collect();
-    let mut table = Table { profile, data, stages: &stages, materials: &materials, learned };
-    for row in profile.used(None) {
-        table.learn_what_needs_no_training(row)?;
-    }
+    let stages = stages(profile, data, &run)?;
+    let materials = materials(profile, &stages)?;
+    let mut table = Table::new(profile, data, &stages, &materials)?;
     let mut outcome = ExperimentOutcome::default();
     for set in &profile.sets {
         table.evaluate(set, &mut outcome)?;
@@ -56,17 +47,40 @@ pub fn run(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result
     Ok(outcome)
 }
 
-/// What is wrong with any image, or a file of weights that is missing.
-fn check(profile: &Profile, stages: &[SceneRun<'_>]) -> Result<()> {
+/// Whether [`run`] will find what it needs: images that suit the problem and the methods, and files of weights. It does so by
+/// itself; where several experiments run one after the other, this says it before the first.
+///
+/// # Errors
+/// What is wrong with an image or a file.
+pub fn check(profile: &Profile, data: &DataSource, options: &RunOptions) -> Result<()> {
+    let run = options.to_run();
+    let stages = stages(profile, data, &run)?;
+    let materials = materials(profile, &stages)?;
+    Table::new(profile, data, &stages, &materials).map(drop)
+}
+
+/// The scenes of a profile with their instruments.
+fn stages<'a>(profile: &'a Profile, data: &'a DataSource, run: &Run) -> Result<Vec<SceneRun<'a>>> {
+    (0..profile.scenes.len()).map(|i| SceneRun::new(i, profile, data, run)).collect()
+}
+
+/// What is learned from in every scene. What is wrong with any image, or a file of weights that is missing, is said here.
+fn materials<'a>(profile: &Profile, stages: &'a [SceneRun<'_>]) -> Result<Vec<TrainingData<'a>>> {
     for row in profile.used(None) {
         for (_, file) in row.settings.files() {
             std::fs::File::open(&file).map_err(|e| Error::file(file.as_ref(), "reading", e))?;
         }
     }
-    profile.sets.iter().try_for_each(|set| {
+    for set in &profile.sets {
         let stage = &stages[set.scene];
-        stage.check(&stage.images(set)?, &profile.rows)
-    })
+        stage.check(&stage.images(set)?, &profile.rows)?;
+    }
+    let seen = |stage: &SceneRun<'_>| profile.sets.iter().any(|set| set.scene == stage.number);
+    let material = |stage: &'a SceneRun<'_>| match seen(stage) {
+        true => stage.material(),
+        false => Ok(stage.no_material()),
+    };
+    stages.iter().map(material).collect()
 }
 
 /// What a table is made with.
@@ -81,22 +95,28 @@ struct Table<'a> {
     learned: Vec<BTreeMap<String, Prepared>>,
 }
 
-impl Table<'_> {
-    /// Lets a row learn in every scene that has it, where that takes no training: it says soon what is wrong with the references.
-    fn learn_what_needs_no_training(&mut self, row: &RowSpec) -> Result<()> {
-        if row.method.learns > Learns::Patches {
-            return Ok(());
+impl<'a> Table<'a> {
+    /// A table whose rows have learned where that takes no training: that says soon what is wrong with references or weights.
+    fn new(
+        profile: &'a Profile,
+        data: &'a DataSource,
+        stages: &'a [SceneRun<'a>],
+        materials: &'a [TrainingData<'a>],
+    ) -> Result<Self> {
+        let learned = profile.scenes.iter().map(|_| BTreeMap::new()).collect();
+        let mut table = Self { profile, data, stages, materials, learned };
+        for scene in 0..stages.len() {
+            let untrained =
+                |row: &&RowSpec| row.method.learns <= Learns::Patches || !row.settings.files().is_empty();
+            for row in profile.used(Some(scene)).into_iter().filter(untrained) {
+                table.learn(row, scene)?;
+            }
         }
-        let scenes = (0..self.stages.len())
-            .filter(|&scene| self.profile.used(Some(scene)).iter().any(|used| used.key == row.key));
-        scenes.collect::<Vec<_>>().into_iter().try_for_each(|scene| self.learn(row, scene))
+        Ok(table)
     }
 
-    /// Lets a row of a scene learn, and those that it starts from, unless they have.
+    /// Lets a row of a scene learn, unless it has.
     fn learn(&mut self, row: &RowSpec, scene: usize) -> Result<()> {
-        if let Some(before) = row.start.as_ref().and_then(|key| self.profile.rows.get(key)) {
-            self.learn(before, scene)?;
-        }
         if row.learns_from != LearnsFrom::References || self.learned[scene].contains_key(&row.key) {
             return Ok(());
         }
@@ -195,7 +215,11 @@ impl Table<'_> {
         let rows = set.methods.iter().filter_map(|key| self.profile.rows.get(key));
         let mut of_parts: Vec<Vec<TableRow>> = parts.iter().map(|_| Vec::new()).collect();
         for row in rows {
-            self.learn(row, set.scene)?;
+            let mut before = Some(row);
+            while let Some(row) = before {
+                self.learn(row, set.scene)?;
+                before = row.start.as_ref().and_then(|key| self.profile.rows.get(key));
+            }
             let mut scores = RowScores::of(row, &self.profile.rows);
             for posed in &mut posed {
                 self.score(row, stage, posed, &mut scores, outcome)?;

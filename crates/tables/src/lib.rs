@@ -4,7 +4,7 @@
 //! profiles of increasing work. The file is checked as a whole before anything runs; a fault in it is shown with
 //! line and caret. A run collects rows, images and the training curve in an [`outcome::ExperimentOutcome`], from which the
 //! table (terminal, Markdown, CSV) and a self-contained HTML report are written; results appear whole or not at
-//! all. Where no measured images are found, a built-in synthetic set stands in, and every output says so first.
+//! all, from one process at a time, and a run that is ended early goes on from where it was. Where no measured images are found, a built-in synthetic set stands in, and every output says so first.
 //!
 //! ```
 //! use smalti_tables::outcome::{Figure, Figures, TableRow};
@@ -28,7 +28,7 @@
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`options`], [`run`], [`evaluate`] (what most tables
 //! are made by), [`sweep`], [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
-//! [`publish`].
+//! [`publish`], [`signals`], [`streams`].
 
 mod calibration_plot;
 pub mod catalogue;
@@ -45,5 +45,7 @@ mod recorded;
 pub mod report;
 pub mod run;
 pub mod scatterometry;
+pub mod signals;
+pub mod streams;
 pub mod sweep;
 pub mod table;

@@ -3,17 +3,21 @@
 use clap::Parser;
 use smalti_base::device::{limit_spinning, prepare_process};
 use smalti_base::{DeviceChoice, Error, Seed};
-use smalti_solvers::Cancel;
 use smalti_tables::catalogue::Catalogue;
 use smalti_tables::data::DataSource;
 use smalti_tables::experiment::samplers::{MixtureProfile, Samplers, ScatterometryProfile};
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
 use smalti_tables::options::RunOptions;
-use smalti_tables::run::{run, run_mixture, run_scatterometry};
+use smalti_tables::outcome::TableRow;
+use smalti_tables::publish::Results;
+use smalti_tables::run::{replaces, run, run_mixture, run_scatterometry};
+use smalti_tables::signals::Signals;
+use smalti_tables::streams::{Output, say};
 use smalti_tables::sweep::{self, Sweep};
-use smalti_tables::{mixture, scatterometry, table};
+use smalti_tables::{evaluate, mixture, scatterometry, table};
+use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_indicatif::IndicatifLayer;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -61,14 +65,15 @@ fn main() -> ExitCode {
     limit_spinning();
     let arguments = Arguments::parse();
     log();
-    match reproduce(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{}", failure.render());
-            // 130 is what shells give a program that Ctrl-C ended.
-            if failure.cancelled() { ExitCode::from(130) } else { ExitCode::FAILURE }
-        }
-    }
+    let done =
+        Signals::listen().map_err(Failure::from).map(|signals| (reproduce(&arguments, &signals), signals));
+    let (failure, code) = match done {
+        Ok((Ok(()), _)) => return ExitCode::SUCCESS,
+        Ok((Err(failure), signals)) if failure.cancelled() => (failure, ExitCode::from(signals.exit_code())),
+        Ok((Err(failure), _)) | Err(failure) => (failure, ExitCode::FAILURE),
+    };
+    say(&failure.render());
+    code
 }
 
 /// Logs and progress bars on standard error; bars only where it is a terminal.
@@ -79,101 +84,163 @@ fn log() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
+        // It would be told on standard error, where nothing can be written.
+        .log_internal_errors(false)
         .compact();
     let level = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     tracing_subscriber::registry().with(level).with(lines).with(bars).init();
 }
 
-/// The first Ctrl-C asks to stop, a second one ends the process at once (exit code 130).
-fn cancel_on_ctrl_c() -> Result<Cancel, Error> {
-    let cancel = Cancel::default();
-    let handler = cancel.clone();
-    ctrlc::set_handler(move || {
-        if handler.requested() {
-            std::process::exit(130);
-        }
-        handler.request();
-    })
-    .map_err(|e| Error::value("Ctrl-C handler", "none before", e))?;
-    Ok(cancel)
-}
-
-fn reproduce(arguments: &Arguments) -> Result<(), Failure> {
+fn reproduce(arguments: &Arguments, signals: &Signals) -> Result<(), Failure> {
     let threads = arguments.threads.map(usize::from);
     prepare_process(threads);
     let device = arguments.device.resolve()?;
-    let cancel = cancel_on_ctrl_c()?;
     let here = std::env::current_dir().map_err(|e| Error::file(".".as_ref(), "reading", e))?;
     let catalogue = Catalogue::find(&here)?;
     let environment = std::env::var_os("SMALTI_DATA").filter(|v| !v.is_empty()).map(PathBuf::from);
-
-    // All files are checked before the first experiment runs.
-    let (option, environment) = (arguments.data.as_deref(), environment.as_deref());
-    let repository = catalogue.repository();
-    let options = |name: &str, folder: &str| RunOptions {
-        profile: arguments.profile,
-        seed: Seed::new(arguments.seed),
-        device,
-        threads: smalti_base::device::threads(),
-        cancel: cancel.clone(),
-        folder: arguments.out.join(name).join(folder),
-        command_line: std::env::args().collect::<Vec<String>>().join(" "),
+    let places = Places {
+        option: arguments.data.as_deref(),
+        environment: environment.as_deref(),
+        repository: catalogue.repository(),
     };
-    if let Some(asked) = &arguments.sweep {
-        for path in catalogue.paths(&arguments.experiments)? {
-            let experiments = asked.experiments(&path, arguments.profile, arguments.image.as_deref())?;
-            let Some((_, first)) = experiments.first() else { continue };
-            let options = options(&first.name, &format!("{}-sweep", arguments.profile));
-            let find = |experiment: &Experiment| {
-                experiment.find_data(experiment.profile(options.profile), option, environment, repository)
-            };
-            let rows = sweep::run(&experiments, find, &options)?;
-            println!("{}\n\n{}", find(first)?.sentence(), table::terminal(&rows));
+    // Whatever can be wrong with any of them is said before the first experiment runs.
+    let paths = catalogue.paths(&arguments.experiments)?;
+    let plans = match &arguments.sweep {
+        Some(asked) => paths.iter().map(|path| Plan::sweep(asked, path, arguments, &places)).collect(),
+        None => paths
+            .iter()
+            .map(|path| Plan::table(path, arguments.profile, &places))
+            .collect::<Result<Vec<_>, _>>(),
+    }?;
+    let command_line: Vec<String> = std::env::args_os().map(typed).collect();
+    let options = |plan: &Plan| -> Result<RunOptions, Error> {
+        let ending = if arguments.sweep.is_some() { "-sweep" } else { "" };
+        let folder = format!("{}{ending}", arguments.profile);
+        Ok(RunOptions {
+            profile: arguments.profile,
+            seed: Seed::new(arguments.seed),
+            device,
+            threads: smalti_base::device::threads(),
+            cancel: signals.cancel(),
+            results: Results::claim(&arguments.out.join(plan.name()).join(folder))?,
+            command_line: command_line.join(" "),
+        })
+    };
+    let options = plans.iter().map(options).collect::<Result<Vec<RunOptions>, _>>()?;
+    for (i, (plan, options)) in plans.iter().zip(&options).enumerate() {
+        plan.check(i > 0, options)?;
+        replaces(options).iter().for_each(|line| say(line));
+    }
+    let mut output = Output::default();
+    for (plan, options) in plans.iter().zip(options) {
+        let data = plan.data.sentence();
+        if arguments.sweep.is_none() {
+            say(&format!("{}, profile {}. {data}", plan.title(), options.profile));
         }
-        return Ok(());
+        let rows = plan.run(&options)?;
+        output.print(&format!("{data}\n\n{}", table::terminal(&rows)));
+        say(&format!("written to {}", options.results.folder().display()));
     }
-    let mut planned = Vec::new();
-    for path in catalogue.paths(&arguments.experiments)? {
-        planned.push(if let Some(experiment) = Samplers::<MixtureProfile>::read(&path)? {
-            Planned::Mixture(Box::new(experiment), mixture::data())
-        } else if let Some(experiment) = Samplers::<ScatterometryProfile>::read(&path)? {
-            let data = scatterometry::data(option, environment, repository)?;
-            Planned::Scatterometry(Box::new(experiment), data)
-        } else {
-            let experiment = Experiment::read(&path)?;
-            let profile = experiment.profile(arguments.profile);
-            let data = experiment.find_data(profile, option, environment, repository)?;
-            Planned::Table(Box::new(experiment), data)
-        });
-    }
-    for plan in &planned {
-        let (name, title, data) = match plan {
-            Planned::Table(experiment, data) => (&experiment.name, &experiment.title, data),
-            Planned::Mixture(experiment, data) => (&experiment.name, &experiment.title, data),
-            Planned::Scatterometry(experiment, data) => (&experiment.name, &experiment.title, data),
-        };
-        let options = options(name, &arguments.profile.to_string());
-        eprintln!("{title}, profile {}. {}", options.profile, data.sentence());
-        let outcome = match plan {
-            Planned::Table(experiment, data) => {
-                run(experiment, experiment.profile(options.profile), data, &options)?
-            }
-            Planned::Mixture(experiment, data) => {
-                run_mixture(experiment, experiment.profile(options.profile), data, &options)?
-            }
-            Planned::Scatterometry(experiment, data) => {
-                run_scatterometry(experiment, experiment.profile(options.profile), data, &options)?
-            }
-        };
-        println!("{}\n\n{}", data.sentence(), table::terminal(&outcome.rows));
-        eprintln!("written to {}", options.folder.display());
-    }
-    Ok(())
+    Ok(output.finish()?)
 }
 
-/// An experiment and its data.
-enum Planned {
-    Table(Box<Experiment>, DataSource),
-    Mixture(Box<Samplers<MixtureProfile>>, DataSource),
-    Scatterometry(Box<Samplers<ScatterometryProfile>>, DataSource),
+/// A word of the command as a shell can read it; what is no text is written in bytes.
+fn typed(word: OsString) -> String {
+    word.into_string().unwrap_or_else(|word| format!("$'{}'", word.as_encoded_bytes().escape_ascii()))
+}
+
+/// Where data can be.
+struct Places<'a> {
+    option: Option<&'a Path>,
+    environment: Option<&'a Path>,
+    repository: &'a Path,
+}
+
+/// What is asked for, with its data.
+struct Plan {
+    kind: Kind,
+    data: DataSource,
+}
+
+enum Kind {
+    Table(Box<Experiment>),
+    Mixture(Box<Samplers<MixtureProfile>>),
+    Scatterometry(Box<Samplers<ScatterometryProfile>>),
+    /// Every value with the experiment that it makes; at least one.
+    Sweep(Vec<(String, Experiment)>),
+}
+
+impl Plan {
+    /// The experiment of the file at `path`.
+    fn table(path: &Path, profile: ProfileName, places: &Places<'_>) -> Result<Self, Failure> {
+        let &Places { option, environment, repository } = places;
+        if let Some(experiment) = Samplers::<MixtureProfile>::read(path)? {
+            return Ok(Self { kind: Kind::Mixture(Box::new(experiment)), data: mixture::data() });
+        }
+        if let Some(experiment) = Samplers::<ScatterometryProfile>::read(path)? {
+            let data = scatterometry::data(option, environment, repository)?;
+            return Ok(Self { kind: Kind::Scatterometry(Box::new(experiment)), data });
+        }
+        let experiment = Experiment::read(path)?;
+        let data = experiment.find_data(experiment.profile(profile), option, environment, repository)?;
+        Ok(Self { kind: Kind::Table(Box::new(experiment)), data })
+    }
+
+    /// What a sweep makes of it.
+    fn sweep(
+        asked: &Sweep,
+        path: &Path,
+        arguments: &Arguments,
+        places: &Places<'_>,
+    ) -> Result<Self, Failure> {
+        let &Places { option, environment, repository } = places;
+        let all = asked.experiments(path, arguments.profile, arguments.image.as_deref())?;
+        let Some((_, first)) = all.first() else {
+            return Err(Error::value("--sweep", "at least one value", "none").into());
+        };
+        let data = first.find_data(first.profile(arguments.profile), option, environment, repository)?;
+        Ok(Self { kind: Kind::Sweep(all), data })
+    }
+
+    fn name(&self) -> &str {
+        match &self.kind {
+            Kind::Table(experiment) => &experiment.name,
+            Kind::Mixture(experiment) => &experiment.name,
+            Kind::Scatterometry(experiment) => &experiment.name,
+            Kind::Sweep(all) => all.first().map_or("", |(_, experiment)| &experiment.name),
+        }
+    }
+
+    fn title(&self) -> &str {
+        match &self.kind {
+            Kind::Table(experiment) => &experiment.title,
+            Kind::Mixture(experiment) => &experiment.title,
+            Kind::Scatterometry(experiment) => &experiment.title,
+            Kind::Sweep(all) => all.first().map_or("", |(_, experiment)| &experiment.title),
+        }
+    }
+
+    /// Whether it can run. A single table that runs at once (not `later`) says so by itself.
+    fn check(&self, later: bool, options: &RunOptions) -> Result<(), Error> {
+        match &self.kind {
+            Kind::Table(experiment) if later => {
+                evaluate::check(experiment.profile(options.profile), &self.data, options)
+            }
+            Kind::Sweep(all) => sweep::check(all, &self.data, options),
+            Kind::Table(_) | Kind::Mixture(_) | Kind::Scatterometry(_) => Ok(()),
+        }
+    }
+
+    fn run(&self, options: &RunOptions) -> Result<Vec<TableRow>, Error> {
+        let (data, name) = (&self.data, options.profile);
+        let outcome = match &self.kind {
+            Kind::Table(experiment) => run(experiment, experiment.profile(name), data, options),
+            Kind::Mixture(experiment) => run_mixture(experiment, experiment.profile(name), data, options),
+            Kind::Scatterometry(experiment) => {
+                run_scatterometry(experiment, experiment.profile(name), data, options)
+            }
+            Kind::Sweep(all) => return sweep::run(all, data, options),
+        };
+        Ok(outcome?.rows)
+    }
 }

@@ -1,10 +1,10 @@
 //! How a run was asked for.
 
 use crate::experiment::ProfileName;
+use crate::publish::Results;
 use smalti_base::Seed;
 use smalti_methods::Run;
 use smalti_solvers::Cancel;
-use std::path::PathBuf;
 use tch::Device;
 
 /// How a run was asked for.
@@ -20,8 +20,8 @@ pub struct RunOptions {
     pub threads: usize,
     /// A request to stop.
     pub cancel: Cancel,
-    /// The folder of this run's results and checkpoints, `OUT/NAME/PROFILE`.
-    pub folder: PathBuf,
+    /// The results of this run, in whose folder `OUT/NAME/PROFILE` its state is kept.
+    pub results: Results,
     /// The command as it was typed, for the report.
     pub command_line: String,
 }
@@ -29,6 +29,6 @@ pub struct RunOptions {
 impl RunOptions {
     /// How methods run, with state and results in the folder of this run.
     pub fn to_run(&self) -> Run {
-        Run::new(self.seed, self.device).with_cancel(self.cancel.clone()).in_folder(&self.folder)
+        Run::new(self.seed, self.device).with_cancel(self.cancel.clone()).in_folder(self.results.folder())
     }
 }

@@ -1,105 +1,201 @@
-//! Results that appear whole or not at all.
+//! Results that readers see whole or not at all, from one process at a time.
 
+use smalti_base::lock::Lock;
 use smalti_base::{Error, Result, files};
-use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Files of a run, collected in a hidden folder within the folder of results and moved into place at the end.
+/// The folder of the results of a run, `OUT/NAME/PROFILE`, claimed by this process until the last clone is dropped.
 ///
-/// Until [`Staged::publish`] nothing that readers see has changed; a run that fails leaves the results of the
-/// run before it. All writing, which a full disk can stop, is done before the first move.
+/// Results are collected in a hidden folder beside it, which takes its place at the end by one exchange of names: a reader of the
+/// folder sees the results of the run before or those of this one, whatever ends the process at whatever time. What else lies in
+/// the folder, such as `state/`, is in the new one, too. All writing, which a full disk can stop, is done before the exchange.
+///
+/// ```text
+/// OUT/NAME/PROFILE                 what readers see
+/// OUT/NAME/.PROFILE.lock           held while a process is at work; names it
+/// OUT/NAME/.PROFILE.part-XXXXXX/   what is collected; removed at the end, or by the next run where the process was killed
+/// ```
+#[derive(Debug, Clone)]
+pub struct Results(Arc<Claim>);
+
 #[derive(Debug)]
-pub struct Staged {
+struct Claim {
     folder: PathBuf,
     hidden: TempDir,
-    entries: BTreeSet<PathBuf>,
+    // Given up after the hidden folder is gone.
+    _lock: Lock,
 }
 
-impl Staged {
-    /// Starts collecting results for `folder`, which is made where it is missing.
+/// What a run writes: none of it stays beside results of another run.
+const OWN: [&str; 6] = ["table.csv", "table.md", "distances.csv", "run.toml", "report.html", "images"];
+
+/// What unfinished files and folders begin with.
+const PART: &str = ".part-";
+
+/// Bytes that must fit on the disk before the work begins: about those of a table with its pictures.
+const ROOM: usize = 4 << 20;
+
+impl Results {
+    /// Claims `folder`, which need not be there yet, and removes what a killed process has left behind.
     ///
     /// # Errors
-    /// [`Error::File`] where `folder` cannot be written.
-    pub fn beside(folder: &Path) -> Result<Self> {
+    /// [`Error::Content`] naming the process that is at work there; [`Error::File`] where nothing can be written, or the disk is
+    /// full.
+    pub fn claim(folder: &Path) -> Result<Self> {
         let fail = |e| Error::file(folder, "writing", e);
-        std::fs::create_dir_all(folder).map_err(fail)?;
-        let hidden = tempfile::Builder::new().prefix(".part-").tempdir_in(folder).map_err(fail)?;
-        Ok(Self { folder: folder.to_owned(), hidden, entries: BTreeSet::new() })
+        // A link to a folder elsewhere stays what it is.
+        let folder =
+            &if folder.is_symlink() { fs::canonicalize(folder).map_err(fail)? } else { folder.to_owned() };
+        let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
+            return Err(Error::value("folder of results", "a folder with a name", folder.display()));
+        };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        fs::create_dir_all(parent).map_err(fail)?;
+        let lock = Lock::acquire(&parent.join(hidden(name, ".lock")), folder)?;
+        let part = hidden(name, PART);
+        clean(folder, parent, &part).map_err(fail)?;
+        let hidden = tempfile::Builder::new().prefix(&part).tempdir_in(parent).map_err(fail)?;
+        room(hidden.path()).map_err(fail)?;
+        if folder.exists() {
+            tempfile::tempfile_in(folder).map_err(fail)?;
+        }
+        fs::create_dir(hidden.path().join("new")).map_err(fail)?;
+        Ok(Self(Arc::new(Claim { folder: folder.clone(), hidden, _lock: lock })))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
+    /// Where results are collected.
+    pub fn collected(&self) -> PathBuf {
+        self.0.hidden.path().join("new")
     }
 
     /// Adds the file `name` (such as `images/truth.png`).
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        files::write_atomically(&self.hidden.path().join("new").join(name), bytes)?;
-        self.entries.extend(Path::new(name).iter().next().map(PathBuf::from));
-        Ok(())
+    pub fn add(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        files::write_atomically(&self.collected().join(name), bytes)
     }
 
-    /// Moves everything into place; files and folders of the same name are replaced, others stay.
+    /// Puts what was collected in place.
     ///
     /// # Errors
-    /// [`Error::File`].
-    pub fn publish(self) -> Result<()> {
-        let (new, old) = (self.hidden.path().join("new"), self.hidden.path().join("old"));
-        std::fs::create_dir_all(&old).map_err(|e| Error::file(&old, "writing", e))?;
-        for entry in &self.entries {
-            let place = self.folder.join(entry);
-            let fail = |e| Error::file(&place, "replacing", e);
-            // A file is replaced by the rename itself, a folder must first get out of the way.
-            if place.is_dir() {
-                std::fs::rename(&place, old.join(entry)).map_err(fail)?;
+    /// [`Error::File`]; what readers see is then as it was.
+    pub fn publish(&self) -> Result<()> {
+        self.publish_by(exchange, |_| ())
+    }
+
+    /// [`Results::publish`] with `exchange` as the exchange of names; `reached` is told of every point where the process may end.
+    fn publish_by(
+        &self,
+        exchange: impl Fn(&Path, &Path) -> std::io::Result<()>,
+        mut reached: impl FnMut(&str),
+    ) -> Result<()> {
+        let (folder, new, old) = (self.folder(), self.collected(), self.0.hidden.path().join("old"));
+        let fail = |e| Error::file(folder, "replacing", e);
+        reached("all is collected");
+        if !folder.exists() {
+            fs::rename(&new, folder).map_err(fail)?;
+        } else {
+            for entry in fs::read_dir(folder).map_err(fail)? {
+                let entry = entry.map_err(fail)?;
+                let (name, to) = (entry.file_name(), new.join(entry.file_name()));
+                let own = OWN.iter().any(|own| name == *own) || starts_with(&name, OsStr::new(PART));
+                if !own && !to.exists() {
+                    files::link(&entry.path(), &to)?;
+                    reached("a file of others is linked");
+                }
             }
-            std::fs::rename(new.join(entry), &place).map_err(fail)?;
+            let permissions = fs::metadata(folder).map_err(fail)?.permissions();
+            fs::set_permissions(&new, permissions).map_err(fail)?;
+            if exchange(&new, folder).is_ok() {
+                reached("names are exchanged");
+                let _ = fs::rename(&new, &old);
+            } else {
+                // Two renames where the file system knows no exchange; the next run completes them.
+                fs::rename(folder, &old).map_err(fail)?;
+                reached("the old folder is away");
+                fs::rename(&new, folder).or_else(|e| fs::rename(&old, folder).and(Err(e))).map_err(fail)?;
+                reached("the new folder is there");
+            }
         }
-        // The results are in place; what cannot be cleaned up is hidden and harmless.
-        let _ = self.hidden.close();
+        synced(folder);
+        // The results are in place; what cannot be cleaned up is hidden, and the next run's.
+        let _ = fs::create_dir(&new);
+        reached("another may be collected");
+        let _ = fs::remove_dir_all(&old);
+        reached("the old folder is removed");
         Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// `.PROFILE` and an ending.
+fn hidden(name: &OsStr, ending: &str) -> OsString {
+    [OsStr::new("."), name, OsStr::new(ending)].into_iter().collect()
+}
 
-    fn listing(folder: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(folder).unwrap();
-        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
+fn starts_with(name: &OsStr, with: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(with.as_encoded_bytes())
+}
 
-    #[test]
-    fn results_appear_at_once_and_replace_those_before() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("deep/results");
-        for round in ["first", "second"] {
-            let mut staged = Staged::beside(&folder).unwrap();
-            staged.add("table.csv", round.as_bytes()).unwrap();
-            staged.add(&format!("images/{round}.png"), b"png").unwrap();
-            let before = std::fs::read_to_string(folder.join("table.csv")).unwrap_or_default();
-            assert_ne!(before, round, "nothing is visible before the end");
-            staged.publish().unwrap();
-            assert_eq!(std::fs::read_to_string(folder.join("table.csv")).unwrap(), round);
-            assert_eq!(listing(&folder), ["images", "table.csv"]);
-            assert_eq!(listing(&folder.join("images")), [format!("{round}.png")]);
+/// Ends what a killed process has begun: a folder that it had moved away comes back, and what it had not finished goes.
+fn clean(folder: &Path, parent: &Path, part: &OsStr) -> std::io::Result<()> {
+    for entry in fs::read_dir(parent)?.filter_map(std::io::Result::ok) {
+        if starts_with(&entry.file_name(), part) {
+            let old = entry.path().join("old");
+            if old.is_dir() && !folder.exists() {
+                fs::rename(&old, folder)?;
+            }
+            fs::remove_dir_all(entry.path())?;
         }
-        std::fs::write(folder.join("checkpoint"), b"kept").unwrap();
-        let mut dropped = Staged::beside(&folder).unwrap();
-        dropped.add("table.csv", b"third").unwrap();
-        drop(dropped);
-        assert_eq!(std::fs::read_to_string(folder.join("table.csv")).unwrap(), "second");
-        assert_eq!(listing(&folder), ["checkpoint", "images", "table.csv"]);
     }
+    for within in [folder.to_owned(), folder.join("state")] {
+        for entry in fs::read_dir(within).into_iter().flatten().filter_map(std::io::Result::ok) {
+            if starts_with(&entry.file_name(), OsStr::new(PART)) {
+                let path = entry.path();
+                if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+            }
+        }
+    }
+    Ok(())
+}
 
-    #[test]
-    fn a_folder_that_cannot_be_made_is_one_line() {
-        let root = tempfile::tempdir().unwrap();
-        let file = root.path().join("file");
-        std::fs::write(&file, b"").unwrap();
-        let error = Staged::beside(&file.join("results")).err().unwrap().to_string();
-        assert!(error.contains("results") && !error.contains('\n'), "{error}");
+/// Whether there is room on the disk: it is taken and given back.
+fn room(folder: &Path) -> std::io::Result<()> {
+    let mut file = tempfile::tempfile_in(folder)?;
+    file.write_all(&vec![b'.'; ROOM])?;
+    file.sync_data()
+}
+
+/// One step for every reader: the two folders have each other's names.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn exchange(a: &Path, b: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn exchange(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// The exchange is made durable; a file system that cannot sync folders is no reason to fail.
+fn synced(folder: &Path) {
+    for at in [Some(folder), folder.parent()].into_iter().flatten() {
+        if let Ok(file) = fs::File::open(at) {
+            let _ = file.sync_all();
+        }
     }
 }
+
+#[cfg(all(test, unix))]
+mod cases;

@@ -1,11 +1,12 @@
 //! What a run was made with, and where: `run.toml` beside its table.
 
 use crate::options::RunOptions;
-use crate::publish::Staged;
+use crate::publish::Results;
 use serde::Serialize;
 use smalti_base::Result;
 use std::collections::BTreeSet;
 use std::fs::{read_dir, read_to_string};
+use std::path::Path;
 use tch::Device;
 
 /// The release that tch is built for; its build refuses another one.
@@ -33,8 +34,8 @@ struct Made<'a> {
 /// Adds `run.toml` to the results of a run of `experiment`.
 ///
 /// # Errors
-/// Those of [`Staged::add`].
-pub(crate) fn add(mut staged: Staged, experiment: &str, options: &RunOptions) -> Result<Staged> {
+/// Those of [`Results::add`].
+pub(crate) fn add(results: &Results, experiment: &str, options: &RunOptions) -> Result<()> {
     let (device, gpu) = match options.device {
         Device::Cpu => ("cpu".to_owned(), None),
         Device::Cuda(n) => (format!("cuda:{n}"), gpu()),
@@ -53,8 +54,13 @@ pub(crate) fn add(mut staged: Staged, experiment: &str, options: &RunOptions) ->
         libtorch: LIBTORCH,
     };
     // Numbers and texts, which TOML can hold.
-    staged.add("run.toml", toml::to_string(&made).unwrap_or_default().as_bytes())?;
-    Ok(staged)
+    results.add("run.toml", toml::to_string(&made).unwrap_or_default().as_bytes())
+}
+
+/// The seed of the results in `folder`, where there are some.
+pub(crate) fn seed(folder: &Path) -> Option<u64> {
+    let made: toml::Table = toml::from_str(&read_to_string(folder.join("run.toml")).ok()?).ok()?;
+    made.get("seed")?.as_integer()?.try_into().ok()
 }
 
 /// Model and instructions of the first processor that the system lists.

@@ -9,7 +9,7 @@ use crate::data::DataSource;
 use crate::options::RunOptions;
 use crate::outcome::{ExperimentOutcome, Figures, Plot, ReportImage};
 use crate::png::{Picture, data_uri};
-use crate::publish::Staged;
+use crate::publish::Results;
 use crate::table::{TableCells, notes};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
@@ -38,11 +38,11 @@ pub struct Facts<'a> {
 ///
 /// # Errors
 /// [`Error::Shape`] where a shown image is not `[1, 1, H, W]` or smaller than the crop; [`Error::File`].
-pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &ExperimentOutcome) -> Result<()> {
+pub fn add(results: &Results, facts: &Facts<'_>, outcome: &ExperimentOutcome) -> Result<()> {
     let scale = error_scale(&outcome.shown)?;
     let mut images = Vec::new();
     for shown in &outcome.shown {
-        images.push(image(staged, shown, scale)?);
+        images.push(image(results, shown, scale)?);
     }
     let curve = outcome.curve.as_ref().map(curve::draw).transpose()?.flatten();
     let plots = outcome.plots.iter().map(drawn).collect::<Result<Vec<_>>>()?;
@@ -73,7 +73,7 @@ pub fn add(staged: &mut Staged, facts: &Facts<'_>, outcome: &ExperimentOutcome) 
         .and_then(|()| environment.add_template("report.html", TEMPLATE))
         .and_then(|()| environment.get_template("report.html")?.render(page))
         .map_err(|e| Error::value("report template", "a template that renders", e))?;
-    staged.add("report.html", page.as_bytes())
+    results.add("report.html", page.as_bytes())
 }
 
 /// A drawing for the page.
@@ -85,17 +85,17 @@ fn drawn(plot: &Plot) -> Result<Value> {
 }
 
 /// The versions of a shown image: truth, observation, every result. Writes each picture as a file as well.
-fn image(staged: &mut Staged, shown: &ReportImage, scale: f64) -> Result<Value> {
+fn image(results: &Results, shown: &ReportImage, scale: f64) -> Result<Value> {
     let scored = Region::of(shown.scored);
     let place = inset(&shown.truth, scored)?;
     let folder = format!("images/{}", file_name(&shown.name));
-    staged.add(&format!("{folder}/side-by-side.png"), &strip::side_by_side(shown, place)?.to_png()?)?;
-    let mut embed = |name: String, picture: &Picture| -> Result<Value> {
+    results.add(&format!("{folder}/side-by-side.png"), &strip::side_by_side(shown, place)?.to_png()?)?;
+    let embed = |name: String, picture: &Picture| -> Result<Value> {
         let png = picture.to_png()?;
-        staged.add(&format!("{folder}/{name}.png"), &png)?;
+        results.add(&format!("{folder}/{name}.png"), &png)?;
         Ok(Value::from_safe_string(data_uri(&png)))
     };
-    let mut version = |key: &str, title: &str, figures: String, image: &tch::Tensor, window, error: bool| {
+    let version = |key: &str, title: &str, figures: String, image: &tch::Tensor, window, error: bool| {
         let picture = Picture::grey(image, window)?;
         let region = match &shown.observation {
             Some((observation, grid)) if key == "observation" => observed(place, observation, *grid)?,

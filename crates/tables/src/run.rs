@@ -5,12 +5,11 @@ use crate::experiment::samplers::{MixtureProfile, Samplers, ScatterometryProfile
 use crate::experiment::{Experiment, Profile};
 use crate::options::RunOptions;
 use crate::outcome::ExperimentOutcome;
-use crate::publish::Staged;
 use crate::{evaluate, mixture, recorded, report, scatterometry, table};
 use smalti_base::Result;
 
 /// Runs `experiment` and writes `table.csv`, `table.md`, `run.toml`, `report.html` and `images/` into
-/// [`RunOptions::folder`]: all of them or, on an error, none.
+/// [`RunOptions::results`], with what its rows have learned: all of it or, on an error, nothing.
 ///
 /// # Errors
 /// What the methods meet, and [`smalti_base::Error::File`] where the results cannot be written.
@@ -20,11 +19,8 @@ pub fn run(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<ExperimentOutcome> {
-    // A folder that cannot be written is found before the work, not after it.
-    let staged = Staged::beside(&options.folder)?;
     let outcome = evaluate::run(profile, data, options)?;
-    let staged = recorded::add(staged, &experiment.name, options)?;
-    publish(staged, &evaluate::facts(experiment, profile, data, options)?, outcome)
+    publish(&experiment.name, &evaluate::facts(experiment, profile, data, options)?, outcome, options)
 }
 
 /// The same for an experiment with Gaussian mixtures; beside the table it writes `distances.csv`.
@@ -37,10 +33,8 @@ pub fn run_mixture(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<ExperimentOutcome> {
-    let staged = Staged::beside(&options.folder)?;
     let outcome = mixture::run(experiment, profile, data, options)?;
-    let staged = recorded::add(staged, &experiment.name, options)?;
-    publish(staged, &mixture::facts(experiment, profile, data, options), outcome)
+    publish(&experiment.name, &mixture::facts(experiment, profile, data, options), outcome, options)
 }
 
 /// The same for scatterometry.
@@ -53,26 +47,40 @@ pub fn run_scatterometry(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<ExperimentOutcome> {
-    let staged = Staged::beside(&options.folder)?;
     let outcome = scatterometry::run(experiment, profile, data, options)?;
-    let staged = recorded::add(staged, &experiment.name, options)?;
-    publish(staged, &scatterometry::facts(experiment, profile, data, options), outcome)
+    publish(&experiment.name, &scatterometry::facts(experiment, profile, data, options), outcome, options)
+}
+
+/// Says where the results of another seed stand in the place of those that a run will make.
+pub fn replaces(options: &RunOptions) -> Option<String> {
+    let (folder, seed) = (options.results.folder(), options.seed.value());
+    let old = recorded::seed(folder).filter(|&old| old != seed)?;
+    let folder = folder.display();
+    Some(format!(
+        "{folder} has results of seed {old}, which those of seed {seed} will replace; --out DIR keeps both"
+    ))
 }
 
 /// Writes table and report, and drops the state of the run.
 fn publish(
-    mut staged: Staged,
+    experiment: &str,
     facts: &report::Facts<'_>,
     outcome: ExperimentOutcome,
+    options: &RunOptions,
 ) -> Result<ExperimentOutcome> {
-    staged.add("table.csv", table::csv(&outcome.rows).as_bytes())?;
+    let results = &options.results;
+    results.add("table.csv", table::csv(&outcome.rows).as_bytes())?;
     if let Some(distances) = table::distances_csv(&outcome.rows) {
-        staged.add("distances.csv", distances.as_bytes())?;
+        results.add("distances.csv", distances.as_bytes())?;
     }
     let markdown = format!("{}\n\n{}", facts.data.sentence(), table::markdown(&outcome.rows));
-    staged.add("table.md", markdown.as_bytes())?;
-    report::add(&mut staged, facts, &outcome)?;
-    staged.publish()?;
+    results.add("table.md", markdown.as_bytes())?;
+    recorded::add(results, experiment, options)?;
+    report::add(results, facts, &outcome)?;
+    if let Some(run) = &outcome.run {
+        run.deliver(&results.collected())?;
+    }
+    results.publish()?;
     if let Some(run) = &outcome.run {
         run.discard_state();
     }

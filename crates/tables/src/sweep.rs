@@ -1,10 +1,11 @@
 //! A setting of one row in several values, on an image that nothing is learned from: how settings are chosen.
 
+use crate::data::DataSource;
 use crate::evaluate;
 use crate::experiment::{Experiment, Failure, ProfileName};
 use crate::options::RunOptions;
 use crate::outcome::TableRow;
-use crate::publish::Staged;
+use crate::table;
 use smalti_base::{Error, Result};
 use smalti_methods::Run;
 use std::path::Path;
@@ -140,25 +141,36 @@ fn set(methods: &mut Table, row: &str, key: &[String], value: &Value) -> bool {
     place.map(|place| place.clone_from(value)).is_some()
 }
 
-/// Runs every experiment of a sweep and gives its rows, each under what the sweep calls it. State is kept in the folder of `options`
-/// until all have run.
+/// Whether every value of a sweep can run, in the way of [`evaluate::check`].
 ///
 /// # Errors
-/// Those of [`evaluate::run`], and of finding data.
+/// Those of [`evaluate::check`].
+pub fn check(experiments: &[(String, Experiment)], data: &DataSource, options: &RunOptions) -> Result<()> {
+    let mut profiles = experiments.iter().map(|(_, experiment)| experiment.profile(options.profile));
+    profiles.try_for_each(|profile| evaluate::check(profile, data, options))
+}
+
+/// Runs every experiment of a sweep and gives its rows, each under what the sweep calls it; they are published as `table.md`, with
+/// what the rows have learned. State is kept until all have run.
+///
+/// # Errors
+/// Those of [`evaluate::run`]; [`Error::File`] where the table cannot be written.
 pub fn run(
     experiments: &[(String, Experiment)],
-    find: impl Fn(&Experiment) -> Result<crate::data::DataSource>,
+    data: &DataSource,
     options: &RunOptions,
 ) -> Result<Vec<TableRow>> {
-    // A folder that cannot be written is found before the work, not after it.
-    drop(Staged::beside(&options.folder)?);
     let (mut rows, mut finished) = (Vec::new(), Vec::new());
     for (label, experiment) in experiments {
-        let data = find(experiment)?;
-        let outcome = evaluate::run(experiment.profile(options.profile), &data, options)?;
+        let outcome = evaluate::run(experiment.profile(options.profile), data, options)?;
         finished.extend(outcome.run);
         rows.extend(outcome.rows.into_iter().map(|row| TableRow { title: renamed(&row, label), ..row }));
     }
+    let results = &options.results;
+    let markdown = format!("{}\n\n{}", data.sentence(), table::markdown(&rows));
+    results.add("table.md", markdown.as_bytes())?;
+    finished.iter().try_for_each(|run| run.deliver(&results.collected()))?;
+    results.publish()?;
     finished.iter().for_each(Run::discard_state);
     Ok(rows)
 }

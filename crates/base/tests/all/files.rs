@@ -1,6 +1,6 @@
 //! Files are whole or not there.
 
-use smalti_base::files::{read, write_atomically};
+use smalti_base::files::{link_tree, read, write_atomically};
 use std::fs;
 
 #[test]
@@ -40,4 +40,20 @@ fn permissions_are_those_of_any_new_file_and_stay_on_replacement() {
     fs::set_permissions(folder.path().join("ours"), fs::Permissions::from_mode(0o640)).unwrap();
     write_atomically(&folder.path().join("ours"), b"y").unwrap();
     assert_eq!(mode("ours"), 0o640);
+}
+
+#[test]
+fn a_tree_is_linked_and_leaves_what_is_there() {
+    let root = tempfile::tempdir().unwrap();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    write_atomically(&from.join("a/b/file"), b"new").unwrap();
+    write_atomically(&from.join("a/known"), b"new").unwrap();
+    write_atomically(&to.join("a/known"), b"old").unwrap();
+    link_tree(&from, &to).unwrap();
+    assert_eq!(read(&to.join("a/b/file")).unwrap(), b"new");
+    assert_eq!(read(&to.join("a/known")).unwrap(), b"old");
+    // What is written to one name afterwards does not change the other.
+    write_atomically(&from.join("a/b/file"), b"newer").unwrap();
+    assert_eq!(read(&to.join("a/b/file")).unwrap(), b"new");
+    assert!(link_tree(&root.path().join("nowhere"), &to).unwrap_err().to_string().contains("nowhere"));
 }

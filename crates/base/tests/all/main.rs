@@ -7,6 +7,7 @@ mod files;
 mod hdf5_file;
 #[cfg(feature = "tiff")]
 mod image_file;
+mod lock;
 #[cfg(feature = "hdf5")]
 mod lodopab;
 mod metrics;

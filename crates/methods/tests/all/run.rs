@@ -163,6 +163,47 @@ fn a_finished_piece_of_work_leaves_nothing_of_its_parts() {
     assert_eq!(files(), 0);
 }
 
+/// Files of results are those of the identity that made them, whoever else has worked in the folder, and whichever process delivers.
+#[test]
+fn files_of_results_stay_with_their_identity_until_they_are_delivered() {
+    let root = tempfile::tempdir().unwrap();
+    let make = |seed: u64, text: &str| {
+        let run = run(root.path(), seed);
+        run.once("whole", "", |whole| {
+            let made = whole.once("part", "", |part| {
+                part.publish("row.safetensors", |path| {
+                    smalti_base::files::write_atomically(path, text.as_bytes())
+                })?;
+                assert!(part.events("training", "row")?.is_some());
+                Ok(estimate(1.0))
+            })?;
+            Ok(estimate(made.seconds))
+        })
+        .unwrap();
+        run
+    };
+    make(1, "first");
+    make(2, "second");
+    let out = root.path().join("out");
+    assert!(
+        !out.exists()
+            && !root.path().join("row.safetensors").exists()
+            && !root.path().join("tensorboard").exists()
+    );
+    // Another process, which makes nothing.
+    let again = make(1, "never written");
+    again.deliver(&out).unwrap();
+    assert_eq!(std::fs::read_to_string(out.join("row.safetensors")).unwrap(), "first");
+    assert_eq!(std::fs::read_dir(out.join("tensorboard/row")).unwrap().count(), 1);
+    again.discard_state();
+    assert_eq!(std::fs::read_to_string(out.join("row.safetensors")).unwrap(), "first");
+    let other = make(2, "never written");
+    other.deliver(&root.path().join("other")).unwrap();
+    assert_eq!(std::fs::read_to_string(root.path().join("other/row.safetensors")).unwrap(), "second");
+    other.discard_state();
+    assert!(!root.path().join("state").exists());
+}
+
 #[test]
 fn a_run_without_a_folder_keeps_nothing() {
     let run = Run::new(Seed::new(1), Device::Cpu);

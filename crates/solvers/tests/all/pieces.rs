@@ -54,6 +54,7 @@ pub(crate) fn in_pieces<I: Iteration>(
     loop {
         let policy = CheckpointPolicy {
             path: path.clone(),
+            first: Duration::from_secs(1000),
             every: Duration::from_secs(1000),
             identity: "these".into(),
         };

@@ -58,7 +58,8 @@ impl Iteration for Sum {
 }
 
 fn keeping(path: &Path, every: Duration) -> RunControl {
-    let policy = CheckpointPolicy { path: path.to_owned(), every, identity: "settings A".into() };
+    let (path, identity) = (path.to_owned(), "settings A".into());
+    let policy = CheckpointPolicy { path, first: every, every, identity };
     RunControl::default().with_checkpoints(policy)
 }
 
@@ -172,6 +173,22 @@ fn the_state_is_kept_along_the_way_and_discarded() {
     smalti_solvers::run::discard(&path);
     smalti_solvers::run::discard(&path);
     assert!(!path.exists());
+}
+
+#[test]
+fn the_first_state_is_kept_soon_and_the_next_ones_less_often() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let mut control = keeping(&path, Duration::from_secs(1000));
+    control.checkpoints.as_mut().unwrap().first = Duration::from_millis(50);
+    let mut slow = Sum::new(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        Step::default()
+    });
+    run(&mut slow, 12, &control).unwrap();
+    // Once, after the third step (earlier on a busy machine), and not again.
+    let steps: u64 = Checkpoint::load(&path).unwrap().meta_parsed("run.steps").unwrap();
+    assert!((1..=3).contains(&steps), "kept after step {steps}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use smalti_base::{Seed, image_file};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp};
 use smalti_methods::synthetic::microstructure;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -11,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 
 /// A folder with the shipped experiment, changed by `edit`, and a data folder with three synthetic images.
-fn checkout(edit: impl Fn(&str) -> String) -> tempfile::TempDir {
+pub(crate) fn checkout(edit: impl Fn(&str) -> String) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("experiments")).unwrap();
     let text = edit(TEXT);
@@ -24,7 +25,7 @@ fn checkout(edit: impl Fn(&str) -> String) -> tempfile::TempDir {
     root
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(folder: &Path, arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_smalti-tables"));
     command.current_dir(folder).env_remove("SMALTI_DATA").env_remove("RUST_LOG");
     command.args(["--profile", "smoke", "--device", "cpu"]).args(arguments);

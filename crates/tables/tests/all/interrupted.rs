@@ -133,7 +133,7 @@ fn state_of_other_settings_is_told_of_before_anything_is_trained_and_kept() {
     let (stopped, told) = begin(2);
     assert!(matches!(stopped, Err(Error::Cancelled { .. })));
     let anew = told.iter().position(|line| line.contains("patchnr: begins anew")).unwrap();
-    assert!(told[anew].contains("other settings, data or seed"), "{}", told[anew]);
+    assert!(told[anew].contains("was made with seed 1; that is kept"), "{}", told[anew]);
     assert!(told.iter().position(|line| line.contains("training patchNR")).unwrap() > anew, "{told:?}");
     assert!(state().len() == 2 && state().contains(first), "the state of before is kept");
     // Also where the other run is finished and published.

@@ -1,6 +1,7 @@
 //! Tests of the crate from outside, in one program: linking libtorch takes longer than most of them.
 
 mod bad_input;
+mod cases;
 mod command;
 mod ct;
 mod data_lookup;

@@ -13,7 +13,6 @@ use smalti_tables::outcome::{
     Distance, DistanceKind, ExperimentOutcome, Figure, Figures, ReportImage, ScoredImage, TableRow,
     TrainingCurve,
 };
-use smalti_tables::publish::Staged;
 use smalti_tables::report::add;
 use smalti_tables::run::run;
 use smalti_tables::table;
@@ -145,9 +144,8 @@ fn the_report_holds_all_that_it_shows() {
     let (profile, data) = (experiment.profile(ProfileName::Smoke), DataSource::Synthetic);
     let options = RunOptions { command_line: "smalti-tables --experiment <b>&".into(), ..options(&folder) };
     let facts = evaluate::facts(&experiment, profile, &data, &options).unwrap();
-    let mut staged = Staged::beside(&folder).unwrap();
-    add(&mut staged, &facts, &outcome()).unwrap();
-    staged.publish().unwrap();
+    add(&options.results, &facts, &outcome()).unwrap();
+    options.results.publish().unwrap();
 
     let page = std::fs::read_to_string(folder.join("report.html")).unwrap();
     let body = &page[page.find("<body>").unwrap()..];
@@ -190,5 +188,5 @@ fn a_run_that_fails_leaves_nothing() {
     let error =
         run(&experiment, experiment.profile(ProfileName::Smoke), &data, &options(&folder)).unwrap_err();
     assert!(error.to_string().contains("lost.png"), "{error}");
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing half-written");
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "nothing half-written, nothing hidden");
 }

@@ -128,7 +128,7 @@ fn runs_repeat_and_go_on_where_they_were_stopped() {
     stopped.cancel.request();
     let error = mixed(&stopped, MIXTURE).unwrap_err().to_string();
     assert!(error.contains("the same command goes on"), "{error}");
-    assert!(!stopped.folder.join("distances.csv").exists());
+    assert!(!stopped.results.folder().join("distances.csv").exists());
     stopped.cancel = Cancel::default();
     assert_eq!(means(&mixed(&stopped, MIXTURE).unwrap()), means(&whole));
 }

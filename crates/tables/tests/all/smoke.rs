@@ -1,9 +1,11 @@
 //! Options of a short run.
+#![allow(clippy::unwrap_used)]
 
 use smalti_base::Seed;
 use smalti_solvers::Cancel;
 use smalti_tables::experiment::ProfileName;
 use smalti_tables::options::RunOptions;
+use smalti_tables::publish::Results;
 use std::path::Path;
 
 /// Of the smoke profile, on one thread, into `folder`.
@@ -14,7 +16,7 @@ pub(crate) fn options(folder: &Path) -> RunOptions {
         device: tch::Device::Cpu,
         threads: 1,
         cancel: Cancel::default(),
-        folder: folder.to_owned(),
+        results: Results::claim(folder).unwrap(),
         command_line: "smalti-tables".into(),
     }
 }

@@ -68,22 +68,11 @@ fn faults_are_one_line() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_found_before_the_work() {
-    let root = tempfile::tempdir().unwrap();
-    std::fs::write(root.path().join("file"), "").unwrap();
-    let sweep: Sweep = "l2_tv.weight.half_squared_errors=1e-5".parse().unwrap();
-    let experiments = sweep.experiments(Path::new(SIC), ProfileName::Smoke, None).unwrap();
-    let find = |_: &_| panic!("the work has begun");
-    let error = sweep::run(&experiments, find, &options(&root.path().join("file/out"))).unwrap_err();
-    assert!(error.to_string().contains("file/out"), "{error}");
-}
-
-#[test]
 fn rows_are_called_by_their_values() {
     let root = tempfile::tempdir().unwrap();
     let sweep: Sweep = "l2_tv.weight.half_squared_errors=1e-5,1e-1".parse().unwrap();
     let experiments = sweep.experiments(Path::new(SIC), ProfileName::Smoke, None).unwrap();
-    let rows = sweep::run(&experiments, |_| Ok(DataSource::Synthetic), &options(root.path())).unwrap();
+    let rows = sweep::run(&experiments, &DataSource::Synthetic, &options(root.path())).unwrap();
     let titles: Vec<&str> = rows.iter().map(|row| row.title.as_str()).collect();
     assert_eq!(
         titles,
