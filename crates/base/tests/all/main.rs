@@ -10,6 +10,8 @@ mod image_file;
 #[cfg(feature = "hdf5")]
 mod lodopab;
 mod metrics;
+#[cfg(feature = "tiff")]
+mod other_images;
 mod seed;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
