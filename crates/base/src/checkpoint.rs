@@ -118,15 +118,24 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Content`] naming the file and the tensor; the tensor then stays where it is.
     pub fn take(&mut self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
+        self.check(name, shape, kind)?;
+        self.tensors.remove(name).ok_or_else(|| self.wrong(format!("has no tensor {name}")))
+    }
+
+    /// Checks that there is a tensor `name` of exactly this shape and dtype: before memory is taken for something that
+    /// is said to be as large as it.
+    ///
+    /// # Errors
+    /// [`Error::Content`] naming the file and the tensor.
+    pub fn check(&self, name: &str, shape: &[i64], kind: Kind) -> Result<()> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(self.wrong(format!("has no tensor {name}")));
         };
         let (size, found) = (tensor.size(), tensor.kind());
-        if size != shape || found != kind {
-            let problem = format!("tensor {name}: expected {kind:?} {shape:?}, got {found:?} {size:?}");
-            return Err(self.wrong(problem));
+        if size == shape && found == kind {
+            return Ok(());
         }
-        self.tensors.remove(name).ok_or_else(|| self.wrong(format!("has no tensor {name}")))
+        Err(self.wrong(format!("tensor {name}: expected {kind:?} {shape:?}, got {found:?} {size:?}")))
     }
 
     /// The metadata of `key`.

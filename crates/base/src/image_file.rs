@@ -1,13 +1,22 @@
 //! Image files: PNG with 8 or 16 bits; with the feature `tiff` also TIFF with integers or floats.
 //!
 //! Which of the two a file is, its first bytes say; its name does not matter. Pixel values are taken as they
-//! are stored: no gamma, no colour profile, no stretching of the contrast.
+//! are stored: no gamma, no colour profile, no significant bits, no stretching of the contrast. Rows and columns, too: the
+//! orientation that a file may ask for is not applied (of TIFF a warning says so).
 //!
-//! | file | values after loading |
+//! | file | values after loading by type ([`ValueRange::ByType`], the default) |
 //! | --- | --- |
 //! | PNG, 1 to 16 bits | stored / (2^bits - 1), in `[0, 1]` |
 //! | TIFF, integers | stored / largest value of the type (so signed integers lie in `[-1, 1]`) |
 //! | TIFF, floats | as stored, any range |
+//!
+//! # TIFF
+//! Classic and big, either byte order; strips and tiles, also of separate planes; no compression, PackBits, LZW, Deflate, Zstandard,
+//! Group 4, JPEG; predictors. Grey (also where white is 0: integers are inverted, floats come as they are stored), grey with
+//! alpha, RGB with whatever samples follow, palettes, YCbCr compressed as JPEG. Everything else is refused in one line.
+//!
+//! # Sizes
+//! What the head of a file announces is compared with the length of the file and with the memory that there is before any is taken.
 
 mod png;
 mod raster;
@@ -16,29 +25,71 @@ mod tiff;
 
 use crate::error::{Error, Result};
 use crate::files;
-use raster::{NonFinite, Raster, SAVE_AGAIN};
+use crate::value_range::{self, ValueRange};
+use raster::{NonFinite, Raster, SAVE_AGAIN, Stored};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// Loads one greyscale image.
-///
-/// Colour (RGB, or a palette that holds colours) becomes the Rec. 601 luma
-/// `Y = 0.299 R + 0.587 G + 0.114 B` of the stored values, unrounded; grey stored as colour stays exactly what
-/// it was. An alpha channel is ignored. Of a TIFF file with several pages the first is loaded.
+/// Loads one greyscale image, its values by type: [`load_gray_in`] with [`ValueRange::ByType`].
 ///
 /// # Shapes
 /// `[1, 1, H, W]`, float32, on the CPU; the range of values is that of the table above.
 ///
 /// # Errors
+/// Those of [`load_gray_in`].
+pub fn load_gray(path: &Path) -> Result<Tensor> {
+    load_gray_in(path, ValueRange::ByType)
+}
+
+/// Loads one greyscale image, in the range of values asked for.
+///
+/// Colour (RGB, or a palette that holds colours) becomes the Rec. 601 luma
+/// `Y = 0.299 R + 0.587 G + 0.114 B` of the stored values, unrounded; grey stored as colour stays exactly what
+/// it was. An alpha channel is ignored. Of a TIFF file with several pages, and of a stack that ImageJ has written as one, the
+/// first is loaded, and a warning says so; [`load_stack`] loads all.
+///
+/// A line of the log says which range was taken; warnings say where no value of an image of 16 bits needs more than 8, 10, 12 or 14,
+/// and where the image is constant.
+///
+/// # Shapes
+/// `[1, 1, H, W]`, float32, on the CPU.
+///
+/// # Errors
 /// [`Error::File`] where the file cannot be read; [`Error::Content`] where it is empty, neither PNG nor TIFF,
-/// corrupt, of a kind that is not supported, or holds NaN or infinite pixels; [`Error::Feature`] where it is TIFF and the
-/// feature `tiff` is off.
+/// corrupt, of a kind that is not supported, larger than what is read, or holds NaN or infinite pixels, and where its data are to give
+/// the range and are constant; [`Error::Feature`] where it is TIFF and the feature `tiff` is off.
 ///
 /// Luma: ITU-R BT.601.
-pub fn load_gray(path: &Path) -> Result<Tensor> {
+pub fn load_gray_in(path: &Path, range: ValueRange) -> Result<Tensor> {
+    let raster = decode(path, files::read(path)?)?;
+    let size = [1, 1, raster.height as i64, raster.width as i64];
+    Ok(Tensor::f_from_slice(&gray_in(path, raster, range)?)?.f_view(size)?)
+}
+
+/// Loads all pages of a TIFF file, or all images of a stack that ImageJ has written as one page, as a volume in the range of
+/// values asked for. They are made grey one by one, as [`load_gray_in`] does.
+///
+/// # Shapes
+/// `[1, 1, D, H, W]`, float32, on the CPU, in the order of the file.
+///
+/// # Errors
+/// Those of [`load_gray_in`]; [`Error::Content`] where pages differ in size or type, or the file is no TIFF file.
+#[cfg(feature = "tiff")]
+pub fn load_stack(path: &Path, range: ValueRange) -> Result<Tensor> {
     let bytes = files::read(path)?;
-    let Raster { height, width, channels, samples } = decode(path, &bytes)?;
-    let pixels = gray(channels, samples);
+    if !is_tiff(&bytes) {
+        return Err(Error::content(path, "is no TIFF file", "give a TIFF file with several pages"));
+    }
+    // One image of all rows, so that data give one range for all.
+    let (raster, depth) = tiff::decode_stack(path, bytes)?;
+    let size = [1, 1, depth as i64, (raster.height / depth) as i64, raster.width as i64];
+    Ok(Tensor::f_from_slice(&gray_in(path, raster, range)?)?.f_view(size)?)
+}
+
+/// The grey values of a decoded image, checked, in the range asked for.
+fn gray_in(path: &Path, raster: Raster, range: ValueRange) -> Result<Vec<f32>> {
+    let Raster { height, width, channels, samples, stored } = raster;
+    let mut pixels = gray(channels, samples);
     if height * width == 0 || pixels.len() != height * width {
         let problem = format!("holds {} of {height} x {width} pixels", pixels.len());
         return Err(Error::content(path, problem, SAVE_AGAIN));
@@ -50,7 +101,29 @@ pub fn load_gray(path: &Path) -> Result<Tensor> {
             "replace these pixels, e.g. by the mean of their neighbours, or crop them away",
         ));
     }
-    Ok(Tensor::f_from_slice(&pixels)?.f_view([1, 1, height as i64, width as i64])?)
+    let (least, most) = value_range::extremes(&pixels);
+    if least == most && pixels.len() > 1 {
+        tracing::warn!("{}: all pixels are {}", path.display(), f64::from(least) * stored.unit);
+    }
+    let bits = value_range::bits_used(&pixels, stored.bits);
+    if let Some(bits) = bits.filter(|_| range == ValueRange::ByType) {
+        let (most, largest) = (f64::from(most) * stored.unit, (1 << bits) - 1);
+        tracing::warn!(
+            "{}: {bits} bits in {}: no value is above {most:.0}, so none will be above {:.4}; if {largest} is white, \
+             give the range of values 0,{largest}",
+            path.display(),
+            stored.bits,
+            most / stored.unit
+        );
+    }
+    let taken = range.apply(&mut pixels, stored.unit, stored.kind);
+    let taken = taken.map_err(|problem| Error::content(path, problem, "give a range of values"))?;
+    if range == ValueRange::ByType {
+        tracing::debug!("{}: values {taken}", path.display());
+    } else {
+        tracing::info!("{}: values {taken}", path.display());
+    }
+    Ok(pixels)
 }
 
 /// Saves a greyscale image as an 8-bit PNG: `round(255 clamp(v, 0, 1))`.
@@ -101,22 +174,26 @@ pub fn save_tiff_f32(path: &Path, image: &Tensor) -> Result<()> {
     files::write_atomically(path, &tiff::encode_f32(&raster_to_save(image, &[1])?)?)
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<Raster> {
-    match bytes {
+fn decode(path: &Path, bytes: Vec<u8>) -> Result<Raster> {
+    match &bytes[..] {
         [] => Err(Error::content(path, "the file is empty", SAVE_AGAIN)),
-        [0x89, b'P', b'N', b'G', ..] => png::decode(path, bytes),
-        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
+        [0x89, b'P', b'N', b'G', ..] => png::decode(path, &bytes),
+        _ if is_tiff(&bytes) => {
             #[cfg(feature = "tiff")]
             return tiff::decode(path, bytes);
             #[cfg(not(feature = "tiff"))]
             Err(Error::Feature { path: path.to_owned(), format: "TIFF", feature: "tiff" })
         }
         _ => {
-            let kind = image::guess_format(bytes).map_or("of an unknown kind".into(), |f| format!("{f:?}"));
+            let kind = image::guess_format(&bytes).map_or("of an unknown kind".into(), |f| format!("{f:?}"));
             let problem = format!("is neither a PNG nor a TIFF file (its first bytes: {kind})");
             Err(Error::content(path, problem, "convert it to PNG or TIFF"))
         }
     }
+}
+
+fn is_tiff(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..])
 }
 
 fn gray(channels: usize, samples: Vec<f32>) -> Vec<f32> {
@@ -155,5 +232,6 @@ fn raster_to_save(image: &Tensor, channels: &[i64]) -> Result<Raster> {
     let interleaved = image.detach().f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
     let interleaved = interleaved.f_view([c, h, w])?.f_permute([1, 2, 0])?.f_contiguous()?.f_view([-1])?;
     let samples = Vec::<f32>::try_from(&interleaved)?;
-    Ok(Raster { height: h as usize, width: w as usize, channels: c as usize, samples })
+    let stored = Stored::FLOAT;
+    Ok(Raster { height: h as usize, width: w as usize, channels: c as usize, samples, stored })
 }

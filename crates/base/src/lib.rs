@@ -12,8 +12,8 @@
 //! space.check("noise", &noise).unwrap();
 //! ```
 //!
-//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`lock`], [`image_file`],
-//! [`hdf5_file`], `lodopab`, [`metrics`], [`checkpoint`], [`pytorch_file`], [`npz_file`], `tensorboard`.
+//! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`lock`], [`value_range`],
+//! [`image_file`], [`hdf5_file`], `lodopab`, [`metrics`], [`checkpoint`], [`pytorch_file`], [`npz_file`], `tensorboard`.
 //!
 //! # Features
 //! None is on by default; a file of a format whose feature is off is refused by an [`Error::Feature`].
@@ -42,8 +42,10 @@ pub mod slices;
 pub mod space;
 #[cfg(feature = "tensorboard")]
 pub mod tensorboard;
+pub mod value_range;
 
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use seed::Seed;
 pub use space::Space;
+pub use value_range::ValueRange;

@@ -19,6 +19,7 @@
 //! Data 8 (2021), section "Data Records"; the data are Zenodo record 3384092.
 
 use crate::error::{Error, Result};
+use crate::hdf5_file::open::{self, options};
 use hdf5_reader::storage::FileStorage;
 use hdf5_reader::{Dataset, Datatype, Hdf5File, SliceInfo, SliceInfoElem};
 use std::fmt;
@@ -220,8 +221,13 @@ impl Pairs {
 }
 
 fn damaged(path: &Path, place: &str, e: &hdf5_reader::error::Error) -> Error {
-    let answer = e.to_string().replace('\n', " ");
-    Error::content(path, format!("{place}is damaged, cut off or no HDF5 file ({answer})"), AGAIN)
+    match open::refuse(path, place, e) {
+        Error::Content { path, problem, remedy } if problem.contains("is damaged") => {
+            let problem = problem.replacen("is damaged, or", "is damaged, cut off or", 1);
+            Error::content(&path, problem, if remedy.contains("again") { AGAIN } else { &remedy })
+        }
+        other => other,
+    }
 }
 
 /// The dataset `data` of a file, checked.
@@ -231,7 +237,7 @@ fn dataset(path: &Path, [rows, columns]: [i64; 2]) -> Result<Dataset> {
     let length = handle.metadata().map_err(system)?.len();
     let hdf5 = |e| damaged(path, "", &e);
     let storage = Arc::new(FileStorage::from_file(handle).map_err(hdf5)?);
-    let file = Hdf5File::from_storage(storage).map_err(hdf5)?;
+    let file = Hdf5File::from_storage_with_options(storage, options(path)).map_err(hdf5)?;
     let whole = file.superblock().eof_address;
     if length < whole {
         return Err(Error::content(path, format!("is cut off: {length} of {whole} bytes are there"), AGAIN));

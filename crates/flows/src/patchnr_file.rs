@@ -82,6 +82,9 @@ impl PatchNr {
             let perm = file.take(&name, &[shape.dim()], Kind::Int64)?;
             permutations.push(integers(&perm, path)?);
         }
+        for (name, size) in Self::parameter_shapes(shape, &permutations)? {
+            file.check(&name, &size, Kind::Float)?;
+        }
         let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
         flow.fill(|name, size| file.take(name, size, Kind::Float))?;
         flow.provenance = file.metadata;
@@ -131,21 +134,33 @@ impl PatchNr {
         }
         let shape =
             PatchNrShape { patch_size, axes: 2, blocks: permutations.len() as i64, hidden: first[0], clamp };
-        let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
-        flow.fill(|name, size| {
-            let tensor = dict.get(name).ok_or_else(|| missing(name))?;
-            if tensor.size() != size {
-                let problem = format!("{name}: expected {size:?}, got {:?}", tensor.size());
+        for (name, size) in Self::parameter_shapes(shape, &permutations)? {
+            let found = dict.get(&name).ok_or_else(|| missing(&name))?.size();
+            if found != size {
+                let problem = format!("{name}: expected {size:?}, got {found:?}");
                 return Err(Error::content(
                     path,
                     problem,
                     "give a flow whose subnets have two equal hidden layers",
                 ));
             }
-            Ok(tensor.to_kind(Kind::Float))
-        })?;
+        }
+        let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
+        flow.fill(|name, _| Ok(dict.get(name).ok_or_else(|| missing(name))?.f_to_kind(Kind::Float)?))?;
         flow.provenance.insert("imported_from".into(), "FrEIA state dict".into());
         Ok(flow)
+    }
+
+    /// Names and shapes of all parameters: a file is compared with them before memory is taken for what it announces.
+    fn parameter_shapes(shape: PatchNrShape, permutations: &[Vec<i64>]) -> Result<Vec<(String, Vec<i64>)>> {
+        parameter_shapes(shape.hidden, |hidden| {
+            let flow = Self::with_permutations(
+                PatchNrShape { hidden, ..shape },
+                permutations.to_vec(),
+                Seed::new(0),
+            )?;
+            Ok(flow.parameters().into_iter().map(|(name, t)| (name, t.size())).collect())
+        })
     }
 
     /// Fills every parameter with what `source` gives for its name and shape.
@@ -159,6 +174,23 @@ impl PatchNr {
         flat.f_copy_(&Tensor::f_cat(&parts, 0)?.to_device(self.device()))?;
         self.refresh()
     }
+}
+
+/// Names and shapes of the parameters of something with `hidden` hidden units, which may be any number: what differs between two
+/// `narrow` ones, of 2 and of 3 units, is `hidden`.
+pub(crate) fn parameter_shapes(
+    hidden: i64,
+    narrow: impl Fn(i64) -> Result<Vec<(String, Vec<i64>)>>,
+) -> Result<Vec<(String, Vec<i64>)>> {
+    if hidden < 1 {
+        return Err(Error::value("hidden units", "at least 1", hidden));
+    }
+    let (two, three) = (narrow(2)?, narrow(3)?);
+    let size = |(two, three): (i64, i64)| if two == three { two } else { hidden };
+    let of_both = |((name, two), (_, three)): ((String, Vec<i64>), (String, Vec<i64>))| {
+        (name, two.into_iter().zip(three).map(size).collect())
+    };
+    Ok(two.into_iter().zip(three).map(of_both).collect())
 }
 
 fn integers(t: &Tensor, path: &Path) -> Result<Vec<i64>> {

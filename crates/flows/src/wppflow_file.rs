@@ -1,6 +1,7 @@
 //! WPPFlows in files.
 
 use crate::clamp::{ClampForm, SoftClamp};
+use crate::patchnr_file::parameter_shapes;
 use crate::wppflow::WppFlow;
 use crate::wppflow_shape::WppFlowShape;
 use smalti_base::checkpoint::Checkpoint;
@@ -76,12 +77,25 @@ impl WppFlow {
             clamp: clamp("clamp")?,
             origin: file.meta_parsed("origin")?,
         };
+        if shape.blocks > file.tensors.len() {
+            let problem = format!("has {} tensors for {} blocks", file.tensors.len(), shape.blocks);
+            return Err(Error::content(path, problem, "give a file of a WPPFlow"));
+        }
         let mut permutations = Vec::new();
         for (k, channels) in shape.permuted()?.into_iter().enumerate() {
             let name = format!("permutation.{k}");
             let permutation = file.take(&name, &[channels], Kind::Int64)?;
             permutations.push(Vec::<i64>::try_from(&permutation)?);
             file.tensors.insert(name, permutation);
+        }
+        // Before memory is taken for as many hidden channels as the file announces.
+        let shapes = parameter_shapes(shape.hidden, |hidden| {
+            let narrow = WppFlowShape { hidden, ..shape };
+            let flow = Self::with_permutations(narrow, permutations.clone(), Seed::new(0))?;
+            Ok(flow.parameters().into_iter().map(|(name, t)| (name, t.size())).collect())
+        })?;
+        for (name, size) in shapes {
+            file.check(&format!("layer.{name}"), &size, Kind::Float)?;
         }
         let mut flow = Self::with_permutations(shape, permutations, Seed::new(0))?;
         flow.take_parameters(&mut file)?;

@@ -1,18 +1,17 @@
 //! Stacks of images out of HDF5 files.
 
+use super::open::{self, refuse};
 use crate::error::{Error, Result};
-use crate::files;
-use hdf5_reader::{Dataset, Datatype, H5Type, Hdf5File};
+use crate::files::{check_room, deflated_at_most};
+use crate::value_range::{self, ValueRange};
+use hdf5_reader::{Dataset, Datatype, H5Type};
 use std::path::Path;
 use tch::Tensor;
 
-/// What [`super::load_crops`] promises.
-pub(super) fn load(path: &Path, name: Option<&str>) -> Result<Tensor> {
-    let damaged = |e: hdf5_reader::error::Error| {
-        let answer = e.to_string().replace('\n', " ");
-        Error::content(path, format!("is damaged, or no HDF5 file ({answer})"), "copy or download it again")
-    };
-    let file = Hdf5File::from_vec(files::read(path)?).map_err(damaged)?;
+/// What [`super::load_crops_in`] promises.
+pub(super) fn load(path: &Path, name: Option<&str>, range: ValueRange) -> Result<Tensor> {
+    let file = open::open(path)?;
+    let damaged = |e| refuse(path, "", &e);
     let datasets = find(&file.root_group().map_err(damaged)?, name).map_err(damaged)?;
     if datasets.is_empty() {
         let problem = match name {
@@ -21,8 +20,11 @@ pub(super) fn load(path: &Path, name: Option<&str>) -> Result<Tensor> {
         };
         return Err(Error::content(path, problem, "give a file of crops, or the name of its datasets"));
     }
-    let mut parts = Vec::new();
-    let mut first: Option<(String, [i64; 2])> = None;
+    // Filled in where chunks are missing, a dataset may be larger than what deflate can make of the file.
+    let length = std::fs::metadata(path).map_err(|e| Error::file(path, "reading", e))?.len();
+    let most = deflated_at_most(length).saturating_add(64 << 20);
+    let (mut all, mut images) = (Vec::new(), 0);
+    let mut first: Option<(String, [i64; 2], Kind)> = None;
     for (place, dataset) in &datasets {
         let wrong = |problem: String| {
             Error::content(
@@ -31,36 +33,83 @@ pub(super) fn load(path: &Path, name: Option<&str>) -> Result<Tensor> {
                 "give a file of grey images of one size",
             )
         };
-        let shape: Vec<i64> = dataset.shape().iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect();
-        let (n, size) = match shape[..] {
-            [h, w] => (1, [h, w]),
-            [n, h, w] | [n, 1, h, w] => (n, [h, w]),
-            _ => return Err(wrong(format!("expected [H, W], [N, H, W] or [N, 1, H, W], got {shape:?}"))),
-        };
-        if shape.contains(&0) {
-            return Err(wrong(format!("expected at least one pixel, got {shape:?}")));
-        }
+        let (n, size) = layout(dataset.shape()).map_err(wrong)?;
+        let kind = Kind::of(dataset.dtype()).ok_or_else(|| {
+            wrong(format!(
+                "expected float32, float64 or integers of 8 to 32 bits, got {}",
+                name_of(dataset.dtype())
+            ))
+        })?;
         match &first {
-            Some((known, other)) if *other != size => {
+            Some((known, other, _)) if *other != size => {
                 return Err(wrong(format!("expected images of {other:?} as in {known}, got {size:?}")));
             }
+            Some((known, _, other)) if other.name != kind.name && range != ValueRange::ByType => {
+                return Err(wrong(format!("expected {} as in {known}, got {}", other.name, kind.name)));
+            }
             Some(_) => {}
-            None => first = Some((place.clone(), size)),
+            None => first = Some((place.clone(), size, kind)),
         }
-        let values = values(dataset).map_err(damaged)?;
-        let values = values.ok_or_else(|| {
-            wrong(format!("expected float32, float64 or integers of 8 to 32 bits, got {:?}", dataset.dtype()))
-        })?;
+        let count = n.checked_mul(size[0]).and_then(|m| m.checked_mul(size[1]));
+        let bytes = count.and_then(|count| count.checked_mul(kind.bytes)).and_then(|b| u64::try_from(b).ok());
+        let what = format!("dataset {place}: {n} images of {} x {} pixels", size[0], size[1]);
+        // The library's copies, floats of all datasets, and the tensor.
+        check_room(path, &what, bytes, most, 16 / kind.bytes as u64 + 2)?;
+        let values =
+            (kind.read)(dataset, kind.unit).map_err(|e| refuse(path, &format!("dataset {place}: "), &e))?;
+        let wanted = count.and_then(|count| usize::try_from(count).ok());
+        if Some(values.len()) != wanted {
+            return Err(wrong(format!("holds {} values of {:?}", values.len(), dataset.shape())));
+        }
+        let bad = values.iter().filter(|v| !v.is_finite()).count();
         if let Some(k) = values.iter().position(|v| !v.is_finite()) {
             let (row, column) = (k as i64 / size[1] % size[0], k as i64 % size[1]);
             return Err(wrong(format!(
-                "expected finite values, got {} at row {row}, column {column}",
+                "expected finite values, got {} at row {row}, column {column} ({bad} that are not)",
                 values[k]
             )));
         }
-        parts.push(Tensor::f_from_slice(&values)?.f_reshape([n, 1, size[0], size[1]])?);
+        all.extend(values);
+        images += n;
     }
-    Ok(Tensor::f_cat(&parts, 0)?)
+    let Some((_, size, kind)) = first else { return Err(damaged(hdf5_reader::error::Error::InvalidMagic)) };
+    let (least, most) = value_range::extremes(&all);
+    if least == most && all.len() > 1 {
+        tracing::warn!("{}: all pixels are {}", path.display(), f64::from(least) * kind.unit);
+    }
+    if let Some(bits) = value_range::bits_used(&all, kind.bits).filter(|_| range == ValueRange::ByType) {
+        let largest = (1 << bits) - 1;
+        tracing::warn!(
+            "{}: {bits} bits in {}; if {largest} is white, give the range of values 0,{largest}",
+            path.display(),
+            kind.bits
+        );
+    }
+    let taken = range.apply(&mut all, kind.unit, kind.name);
+    let taken = taken.map_err(|problem| Error::content(path, problem, "give a range of values"))?;
+    tracing::info!("{}: {images} images of {} x {} pixels, values {taken}", path.display(), size[0], size[1]);
+    Ok(Tensor::f_from_slice(&all)?.f_reshape([images, 1, size[0], size[1]])?)
+}
+
+/// How many images of how many rows and columns a dataset of this shape is; else what is wrong with it.
+fn layout(shape: &[u64]) -> Result<(i64, [i64; 2]), String> {
+    let shape: Vec<i64> = shape.iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect();
+    // Images of at most four columns are none that anybody learns from, but channels of colour are as many.
+    if let [_, _, channels @ 1..=4] | [_, 5..=i64::MAX, _, channels @ 1..=4] = shape[..] {
+        return Err(format!(
+            "{shape:?} looks like [H, W, C] with {channels} channels last; expected [H, W], [N, H, W] or [N, 1, H, W]: \
+             make it grey, or move the axis (numpy.moveaxis)"
+        ));
+    }
+    let (n, size) = match shape[..] {
+        [h, w] => (1, [h, w]),
+        [n, h, w] | [n, 1, h, w] => (n, [h, w]),
+        _ => return Err(format!("expected [H, W], [N, H, W] or [N, 1, H, W], got {shape:?}")),
+    };
+    if shape.contains(&0) {
+        return Err(format!("expected at least one pixel, got {shape:?}"));
+    }
+    Ok((n, size))
 }
 
 /// The datasets asked for with their full names, in order.
@@ -90,24 +139,60 @@ fn find(
     Ok(found)
 }
 
-/// The values in row-major order; `None` where they are no numbers that this reads.
-fn values(dataset: &Dataset) -> Result<Option<Vec<f32>>, hdf5_reader::error::Error> {
-    fn read<T: H5Type + Into<f64>>(
-        dataset: &Dataset,
-        largest: f64,
-    ) -> Result<Option<Vec<f32>>, hdf5_reader::error::Error> {
-        let array = dataset.read_array::<T>()?;
-        Ok(Some(array.into_iter().map(|v| (v.into() / largest) as f32).collect()))
+/// A type of values that is read.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    bytes: i64,
+    /// What values are divided by.
+    unit: f64,
+    /// Bits of unsigned integers, 0 of all else.
+    bits: u32,
+    /// Reads the values in row-major order and divides them.
+    read: fn(&Dataset, f64) -> Result<Vec<f32>, hdf5_reader::error::Error>,
+}
+
+impl Kind {
+    fn of(datatype: &Datatype) -> Option<Self> {
+        fn read<T: H5Type + Into<f64>>(
+            dataset: &Dataset,
+            unit: f64,
+        ) -> Result<Vec<f32>, hdf5_reader::error::Error> {
+            let array = dataset.read_array::<T>()?;
+            Ok(array.into_iter().map(|v| (v.into() / unit) as f32).collect())
+        }
+        let kind = |name, bytes, unit: f64, bits, read| Self { name, bytes, unit, bits, read };
+        Some(match *datatype {
+            Datatype::FloatingPoint { size: 4, .. } => kind("float32", 4, 1.0, 0, read::<f32>),
+            Datatype::FloatingPoint { size: 8, .. } => kind("float64", 8, 1.0, 0, read::<f64>),
+            Datatype::FixedPoint { size, signed: false, .. } => match size {
+                1 => kind("uint8", 1, u8::MAX.into(), 8, read::<u8>),
+                2 => kind("uint16", 2, u16::MAX.into(), 16, read::<u16>),
+                4 => kind("uint32", 4, u32::MAX.into(), 32, read::<u32>),
+                _ => return None,
+            },
+            Datatype::FixedPoint { size, signed: true, .. } => match size {
+                1 => kind("int8", 1, i8::MAX.into(), 0, read::<i8>),
+                2 => kind("int16", 2, i16::MAX.into(), 0, read::<i16>),
+                4 => kind("int32", 4, i32::MAX.into(), 0, read::<i32>),
+                _ => return None,
+            },
+            _ => return None,
+        })
     }
-    match *dataset.dtype() {
-        Datatype::FloatingPoint { size: 4, .. } => read::<f32>(dataset, 1.0),
-        Datatype::FloatingPoint { size: 8, .. } => read::<f64>(dataset, 1.0),
-        Datatype::FixedPoint { size: 1, signed: false, .. } => read::<u8>(dataset, f64::from(u8::MAX)),
-        Datatype::FixedPoint { size: 1, signed: true, .. } => read::<i8>(dataset, f64::from(i8::MAX)),
-        Datatype::FixedPoint { size: 2, signed: false, .. } => read::<u16>(dataset, f64::from(u16::MAX)),
-        Datatype::FixedPoint { size: 2, signed: true, .. } => read::<i16>(dataset, f64::from(i16::MAX)),
-        Datatype::FixedPoint { size: 4, signed: false, .. } => read::<u32>(dataset, f64::from(u32::MAX)),
-        Datatype::FixedPoint { size: 4, signed: true, .. } => read::<i32>(dataset, f64::from(i32::MAX)),
-        _ => Ok(None),
+}
+
+/// The name of a type, for readers.
+fn name_of(datatype: &Datatype) -> String {
+    match datatype {
+        Datatype::FixedPoint { size, signed, .. } => {
+            format!("{}int{}", if *signed { "" } else { "u" }, 8 * u64::from(*size))
+        }
+        Datatype::FloatingPoint { size, .. } => format!("float{}", 8 * u64::from(*size)),
+        other => {
+            let text = format!("{other:?}");
+            let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
+            format!("the type {} of HDF5", &text[..end])
+        }
     }
 }

@@ -1,35 +1,62 @@
 //! PNG: decoding all kinds, encoding 8 and 16 bits.
 
-use super::raster::{LARGEST_DECODED_BYTES, NonFinite, Raster, SAVE_AGAIN};
+use super::raster::{NonFinite, Raster, SAVE_AGAIN, Stored};
 use crate::error::{Error, Result};
+use crate::files::{LARGEST_DECODED_BYTES, check_room, deflated_at_most};
 use image::codecs::png::{CompressionType, FilterType, PngDecoder, PngEncoder};
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageResult, Limits};
 use std::{io::Cursor, path::Path};
 
 pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Raster> {
+    check_size(path, bytes)?;
     let image = open(bytes).map_err(|e| {
         let answer = e.to_string().replace('\n', " ");
         Error::content(path, format!("cannot be decoded as PNG ({answer})"), SAVE_AGAIN)
     })?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let channels = usize::from(image.color().channel_count());
-    let samples = match &image {
+    let (samples, stored) = match &image {
         DynamicImage::ImageLuma16(_)
         | DynamicImage::ImageLumaA16(_)
         | DynamicImage::ImageRgb16(_)
-        | DynamicImage::ImageRgba16(_) => image
-            .as_bytes()
-            .chunks_exact(2)
-            .map(|b| f32::from(u16::from_ne_bytes([b[0], b[1]])) / f32::from(u16::MAX))
-            .collect(),
-        _ => image.as_bytes().iter().map(|&v| f32::from(v) / f32::from(u8::MAX)).collect(),
+        | DynamicImage::ImageRgba16(_) => {
+            let value = |b: &[u8]| f32::from(u16::from_ne_bytes([b[0], b[1]])) / f32::from(u16::MAX);
+            (image.as_bytes().chunks_exact(2).map(value).collect(), Stored::unsigned(16))
+        }
+        _ => {
+            let value = |&v: &u8| f32::from(v) / f32::from(u8::MAX);
+            (image.as_bytes().iter().map(value).collect(), Stored::unsigned(8))
+        }
     };
-    Ok(Raster { height, width, channels, samples })
+    Ok(Raster { height, width, channels, samples, stored })
+}
+
+/// The library takes memory for whatever size the head of the file announces.
+fn check_size(path: &Path, bytes: &[u8]) -> Result<()> {
+    // Signature, length and name of the chunk IHDR, then width, height, bits of a sample and kind of colour.
+    let Some(&[a, b, c, d, e, f, g, h, bits, colour]) = bytes.get(16..).and_then(|head| head.first_chunk())
+    else {
+        return Ok(()); // too short for a PNG, as decoding says
+    };
+    let [width, height] = [[a, b, c, d], [e, f, g, h]].map(|size| u64::from(u32::from_be_bytes(size)));
+    let samples = match colour {
+        2 => 3,
+        4 => 2,
+        6 => 4,
+        _ => 1,
+    };
+    let pixels = |bits: u64| width.checked_mul(bits)?.div_ceil(8).checked_mul(height);
+    let what = format!("{width} x {height} pixels");
+    let most = deflated_at_most(bytes.len() as u64);
+    check_room(path, &what, pixels(samples * u64::from(bits)), most, 1)?;
+    // A palette becomes colour, transparency a sample more; then floats of all samples, and of grey twice.
+    let expanded = pixels(32 * if bits == 16 { 2 } else { 1 });
+    check_room(path, &what, expanded, u64::MAX, 8)
 }
 
 fn open(bytes: &[u8]) -> ImageResult<DynamicImage> {
     let mut limits = Limits::default();
-    limits.max_alloc = Some(LARGEST_DECODED_BYTES as u64);
+    limits.max_alloc = Some(LARGEST_DECODED_BYTES);
     DynamicImage::from_decoder(PngDecoder::with_limits(Cursor::new(bytes), limits)?)
 }
 

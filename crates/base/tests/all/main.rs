@@ -11,6 +11,8 @@ mod lock;
 #[cfg(feature = "hdf5")]
 mod lodopab;
 mod metrics;
+#[cfg(feature = "tiff")]
+mod other_images;
 mod seed;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
