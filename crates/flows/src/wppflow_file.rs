@@ -77,7 +77,7 @@ impl WppFlow {
             clamp: clamp("clamp")?,
             origin: file.meta_parsed("origin")?,
         };
-        if shape.blocks > file.tensors.len() {
+        if shape.blocks > file.tensors.len() as i64 {
             let problem = format!("has {} tensors for {} blocks", file.tensors.len(), shape.blocks);
             return Err(Error::content(path, problem, "give a file of a WPPFlow"));
         }

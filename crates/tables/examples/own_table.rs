@@ -3,7 +3,7 @@
 //! `cargo run --release -p smalti-tables --example own_table`
 
 use smalti_tables::experiment::{Experiment, ProfileName};
-use smalti_tables::{data::DataSource, evaluate, options::RunOptions, table};
+use smalti_tables::{data::DataSource, evaluate, options::RunOptions, publish::Results, table};
 
 const EXPERIMENT: &str = "
 title = 'Twice as fine'
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         device: tch::Device::Cpu,
         threads: smalti_base::device::threads(),
         cancel: smalti_solvers::Cancel::default(),
-        folder: folder.path().to_owned(),
+        results: Results::claim(&folder.path().join("own"))?,
         command_line: "own_table".into(),
     };
     let outcome = evaluate::run(experiment.profile(options.profile), &DataSource::Synthetic, &options)?;

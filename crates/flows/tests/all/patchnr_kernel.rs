@@ -5,9 +5,10 @@ use smalti_base::{Seed, parallel};
 use smalti_flows::{ClampForm, Layer, PatchNr, PatchNrShape, SoftClamp, Tape};
 use tch::{Device, Kind, Tensor};
 
-fn flow(patch_size: i64, blocks: usize, hidden: i64, form: ClampForm) -> PatchNr {
+fn flow(patch_size: i64, blocks: i64, hidden: i64, form: ClampForm) -> PatchNr {
     let clamp = SoftClamp::new(form, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size, axes: 2, blocks, hidden, clamp };
+    let shape = PatchNrShape::default().with_patch_size(patch_size).with_blocks(blocks);
+    let shape = shape.with_hidden(hidden).with_clamp(clamp);
     let mut flow = PatchNr::new(shape, Seed::new(5)).unwrap();
     let _no_grad = tch::no_grad_guard();
     let _ = flow.flat_parameters().shallow_clone().g_mul_scalar_(1.5);

@@ -25,6 +25,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 /// Tomography of slices.
+#[derive(Debug)]
 pub struct Tomography;
 
 /// Side of the slices of LoDoPaB-CT.
