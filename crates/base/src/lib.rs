@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`lock`], [`value_range`],
-//! [`image_file`], [`hdf5_file`], `lodopab`, [`metrics`], [`checkpoint`], [`pytorch_file`], [`npz_file`], `tensorboard`.
+//! [`image_file`], [`hdf5_file`], `lodopab`, [`metrics`], [`lpips`], [`checkpoint`], [`pytorch_file`], [`npz_file`], `tensorboard`.
 //!
 //! # Features
 //! None is on by default; a file of a format whose feature is off is refused by an [`Error::Feature`].
@@ -33,6 +33,7 @@ pub mod image_file;
 pub mod lock;
 #[cfg(feature = "hdf5")]
 pub mod lodopab;
+pub mod lpips;
 pub mod metrics;
 pub mod npz_file;
 pub mod parallel;

@@ -16,6 +16,7 @@ use crate::table;
 use row_scores::{RowScores, Scorer};
 use scene_run::{Observed, SceneRun, no_room};
 use smalti_base::checkpoint::data_hash;
+use smalti_base::lpips::LpipsAlex;
 use smalti_base::{Error, Result};
 use smalti_methods::estimate::{ExtraImage, Metrics, Placement};
 use smalti_methods::{
@@ -93,6 +94,7 @@ struct Table<'a> {
     materials: &'a [TrainingData<'a>],
     /// What the rows of every scene have learned so far.
     learned: Vec<BTreeMap<String, Prepared>>,
+    lpips: Option<LpipsAlex>,
 }
 
 impl<'a> Table<'a> {
@@ -104,7 +106,7 @@ impl<'a> Table<'a> {
         materials: &'a [TrainingData<'a>],
     ) -> Result<Self> {
         let learned = profile.scenes.iter().map(|_| BTreeMap::new()).collect();
-        let mut table = Self { profile, data, stages, materials, learned };
+        let mut table = Self { profile, data, stages, materials, learned, lpips: lpips(data)? };
         for scene in 0..stages.len() {
             let untrained =
                 |row: &&RowSpec| row.method.learns <= Learns::Patches || !row.settings.files().is_empty();
@@ -259,7 +261,7 @@ impl<'a> Table<'a> {
             }
         };
         let (truth, instrument) = (&image.seen.truth, stage.instrument.as_ref());
-        let judge = Scorer { instrument, regions: &*regions, truth };
+        let judge = Scorer { instrument, regions: &*regions, truth, lpips: self.lpips.as_ref() };
         scores.own = done.own;
         let mut said = vec![done.note, done.estimate.note.clone()];
         let mut estimate = done.estimate;
@@ -292,6 +294,20 @@ impl<'a> Table<'a> {
         outcome.plots.extend(estimate.plots);
         Ok(())
     }
+}
+
+/// LPIPS, where the folder of data has its weights.
+fn lpips(data: &DataSource) -> Result<Option<LpipsAlex>> {
+    let Some(folder) = data.folder() else { return Ok(None) };
+    let (backbone, linear) =
+        (folder.join("weights/lpips_alex"), folder.join("weights/lpips_lin_alex_v0.1.pth"));
+    if !(backbone.exists() && linear.exists()) {
+        tracing::info!(
+            "no column LPIPS: its weights are not there; `cargo xtask fetch-data --only weights/lpips` brings them"
+        );
+        return Ok(None);
+    }
+    LpipsAlex::load(&backbone, &linear).map(Some)
 }
 
 /// An image of a set with its problem, and what the rows have made of it.

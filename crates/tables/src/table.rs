@@ -119,7 +119,8 @@ pub fn terminal(rows: &[TableRow]) -> String {
 pub fn line(row: &TableRow) -> String {
     let TableRow { title, images, ours, .. } = row;
     let over = if *images == 1 { row.data.clone() } else { format!("{images} images") };
-    format!("{title}, {over}: PSNR {} dB, SSIM {}", figure(ours.psnr, 2), figure(ours.ssim, 3))
+    let lpips = ours.lpips.map_or_else(String::new, |_| format!(", LPIPS {}", figure(ours.lpips, 3)));
+    format!("{title}, {over}: PSNR {} dB, SSIM {}{lpips}", figure(ours.psnr, 2), figure(ours.ssim, 3))
 }
 
 /// The cells that readers see; columns that no row fills are left out.

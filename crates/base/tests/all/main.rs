@@ -10,6 +10,8 @@ mod image_file;
 mod lock;
 #[cfg(feature = "hdf5")]
 mod lodopab;
+#[cfg(feature = "hdf5")]
+mod lpips;
 mod metrics;
 #[cfg(feature = "tiff")]
 mod other_images;

@@ -2,15 +2,16 @@
 
 use crate::experiment::{EvaluationSet, RowSpec};
 use crate::outcome::{Figure, Figures, ScoredImage, TableRow};
-use smalti_base::Result;
+use smalti_base::lpips::{LEAST_SIDE, LpipsAlex};
+use smalti_base::{Error, Result};
 use smalti_methods::estimate::{ExtraImage, Metrics, Placement};
-use smalti_methods::{Instrument, Prepared, Region};
+use smalti_methods::{Instrument, Prepared, Range, Region};
 use std::collections::BTreeMap;
 use tch::Tensor;
 
-/// PSNR and SSIM of an image in every scored part, and its seconds.
+/// PSNR, SSIM and LPIPS of an image in every scored part, and its seconds.
 struct Scored {
-    figures: Vec<[f64; 2]>,
+    figures: Vec<[Option<f64>; 3]>,
     seconds: Option<f64>,
 }
 
@@ -34,6 +35,8 @@ pub(super) struct Scorer<'a> {
     pub(super) instrument: &'a dyn Instrument,
     pub(super) regions: &'a [Region],
     pub(super) truth: &'a Tensor,
+    /// None without its weights.
+    pub(super) lpips: Option<&'a LpipsAlex>,
 }
 
 impl Scorer<'_> {
@@ -43,9 +46,24 @@ impl Scorer<'_> {
         let mut last = Metrics::new();
         for region in self.regions {
             last = self.instrument.score_in(region, image, self.truth)?;
-            figures.push([last["psnr"], last["ssim"]]);
+            figures.push([Some(last["psnr"]), Some(last["ssim"]), self.lpips_in(region, image)?]);
         }
         Ok((Scored { figures, seconds }, last))
+    }
+
+    /// LPIPS of an image, clipped to its range of values as in a file; none of volumes and of parts that are too small for it.
+    fn lpips_in(&self, region: &Region, image: &Tensor) -> Result<Option<f64>> {
+        let Some(lpips) = self.lpips.filter(|_| image.dim() == 4 && [1, 3].contains(&image.size()[1])) else {
+            return Ok(None);
+        };
+        let Range { low, high, .. } = self.instrument.range();
+        let (x, truth) = (region.of(image)?, region.of(self.truth)?);
+        if x.size()[2..].iter().any(|&side| side < LEAST_SIDE) {
+            return Ok(None);
+        }
+        let scaled =
+            |t: &Tensor| Ok::<Tensor, Error>((t.f_clamp(low, high)? - low) * (2.0 / (high - low)) - 1.0);
+        lpips.distance(&scaled(&x)?, &scaled(&truth)?).map(Some)
     }
 }
 
@@ -118,7 +136,7 @@ impl RowScores {
         let make = |key: &str, title: &str, scores: &[Scored], published: &str, note: String| {
             let over = |k: usize| {
                 let figures = scores.iter().filter_map(|scored| scored.figures.get(region));
-                Figure::over(&figures.map(|figures| figures[k]).collect::<Vec<f64>>())
+                Figure::over(&figures.filter_map(|figures| figures[k]).collect::<Vec<f64>>())
             };
             let seconds: Vec<f64> = scores.iter().filter_map(|scored| scored.seconds).collect();
             let published = if comparable { set.published(region, published) } else { Figures::default() };
@@ -126,7 +144,7 @@ impl RowScores {
                 method: key.into(),
                 title: title.into(),
                 images: scores.len(),
-                ours: Figures { psnr: over(0), ssim: over(1), lpips: None },
+                ours: Figures { psnr: over(0), ssim: over(1), lpips: over(2) },
                 seconds_mean: Figure::over(&seconds).map(|f| f.mean),
                 published,
                 distance: None,
