@@ -34,6 +34,7 @@ pub mod instrument;
 mod map;
 pub mod method;
 pub mod methods;
+mod pairs;
 pub mod patch_flow;
 pub mod prelude;
 pub mod problem;

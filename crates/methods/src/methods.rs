@@ -7,6 +7,7 @@ pub mod fbp;
 pub mod fbp_unet;
 pub mod fill_in;
 pub mod langevin;
+pub mod one_image_net;
 pub mod patchnr;
 pub mod sinkhorn;
 pub mod smoothed_tv;

@@ -4,8 +4,9 @@ use crate::instrument::{Instrument, Problem, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
     bicubic::Bicubic, dip_tv::DipTv, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
-    fill_in::FillIn, langevin::LangevinChains, patchnr::PatchNrMap, sinkhorn::SinkhornMap,
-    smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp, wppflow::WppFlowSampling, wppnet::WppNet,
+    fill_in::FillIn, langevin::LangevinChains, one_image_net::OneImageNet, patchnr::PatchNrMap,
+    sinkhorn::SinkhornMap, smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp, wppflow::WppFlowSampling,
+    wppnet::WppNet,
 };
 use crate::problem::ProblemKey;
 use crate::problems::{
@@ -28,6 +29,7 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<SmoothedTv>(),
     MethodEntry::of::<DipTv>(),
     MethodEntry::of::<FbpUnet>(),
+    MethodEntry::of::<OneImageNet>(),
     MethodEntry::of::<Epll>(),
     MethodEntry::of::<PatchNrMap>(),
     MethodEntry::of::<Wpp>(),

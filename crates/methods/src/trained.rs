@@ -6,7 +6,7 @@ use smalti_base::Result;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_flows::{PatchNr, WppFlow};
 use smalti_priors::GaussianMixture;
-use smalti_solvers::{AcNet, CurvePoint, UNet};
+use smalti_solvers::{AcNet, CurvePoint, ResidualNet, UNet};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -30,7 +30,7 @@ macro_rules! models {
     )*};
 }
 
-models!(PatchNr, WppFlow, AcNet, UNet, GaussianMixture);
+models!(PatchNr, WppFlow, AcNet, UNet, ResidualNet, GaussianMixture);
 
 /// A model with the history of its training.
 pub(crate) struct Trained<M> {

@@ -4,7 +4,8 @@
 
 use smalti_base::{Result, Seed};
 use smalti_solvers::{
-    Iteration, Pair, PairedDataset, RunControl, UNet, UNetSettings, UNetTraining, UNetTrainingSettings, run,
+    Iteration, Pair, PairedDataset, RunControl, SupervisedTraining, SupervisedTrainingSettings, UNet,
+    UNetSettings, run,
 };
 use tch::Tensor;
 
@@ -35,8 +36,8 @@ fn main() -> Result<()> {
     let train = Squares { seed: Seed::new(1), count: None };
     let validation = Squares { seed: Seed::new(2), count: Some(8) };
     let net = UNet::new(UNetSettings::fbp_unet().with_channels([16, 16, 32]), Seed::new(3))?;
-    let settings = UNetTrainingSettings::fbp_unet(300, 8).with_crop(32);
-    let mut training = UNetTraining::new(net, &train, Some(&validation), settings, Seed::new(4))?;
+    let settings = SupervisedTrainingSettings::fbp_unet(300, 8).with_crop(32);
+    let mut training = SupervisedTraining::new(net, &train, Some(&validation), settings, Seed::new(4))?;
     let summary = run(&mut training, 300, &RunControl::default())?;
     println!("trained {} steps in {:.1} s", summary.steps, summary.elapsed.as_secs_f64());
     let trained = training.finish()?;

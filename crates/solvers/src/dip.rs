@@ -5,6 +5,7 @@ use crate::check;
 use crate::map::Objective;
 use crate::run::{Iteration, Step};
 use crate::schedule::{Schedule, check_rate};
+use crate::supervised_training::ImageNetwork as _;
 use crate::unet::{Statistics, UNet, UNetSettings};
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::tensorboard::EventFile;

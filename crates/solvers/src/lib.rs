@@ -27,7 +27,7 @@
 //!
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`training_history`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
 //! [`gaussian_mixture_training`],
-//! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`unet_training`], [`langevin`],
+//! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`supervised_training`], [`residual_net`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
 
@@ -50,13 +50,14 @@ pub mod patchnr_training;
 pub mod posterior_energy;
 pub mod prelude;
 mod progress;
+pub mod residual_net;
 pub mod run;
 pub mod schedule;
 pub mod snf_training;
+pub mod supervised_training;
 pub mod training_history;
 pub mod tv;
 pub mod unet;
-pub mod unet_training;
 pub mod wpp_training;
 
 pub use acnet::AcNet;
@@ -73,13 +74,14 @@ pub use map::{Map, Objective};
 pub use margin::Margin;
 pub use patchnr_training::{PatchNrTraining, PatchNrTrainingSettings, TrainedPatchNr};
 pub use posterior_energy::PosteriorEnergy;
+pub use residual_net::{ResidualNet, ResidualNetSettings};
 pub use run::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, Step, StopReason, run};
 pub use schedule::Schedule;
 pub use snf_training::{SnfTraining, SnfTrainingSettings, TrainedSnf};
+pub use supervised_training::{ImageNetwork, SupervisedTraining, SupervisedTrainingSettings, TrainedNetwork};
 pub use training_history::CurvePoint;
 pub use tv::TvPrimalDual;
 pub use unet::{Statistics, UNet, UNetSettings};
-pub use unet_training::{TrainedUNet, UNetTraining, UNetTrainingSettings};
 pub use wpp_training::generator::Generator;
 pub use wpp_training::wppflow::WppFlowGenerator;
 pub use wpp_training::wppnet::WppNetGenerator;

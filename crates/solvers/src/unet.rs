@@ -242,13 +242,4 @@ impl UNet {
         let net = Self::with(settings, |name, size, _| file.take(name, size, Kind::Float))?;
         Ok(Self { provenance: file.metadata, ..net })
     }
-
-    /// Takes parameters and running statistics out of a state made of [`UNet::tensors`], in place.
-    pub(crate) fn restore(&self, state: &mut Checkpoint) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
-        for (name, mut tensor) in self.tensors() {
-            tensor.f_copy_(&state.take(&name, &tensor.size(), Kind::Float)?)?;
-        }
-        Ok(())
-    }
 }

@@ -3,6 +3,7 @@
 use crate::estimate::{Estimate, TrainingCurve};
 use crate::instrument::{Instrument, Role, TrainingData, two_dimensional};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
+use crate::pairs::observed_pair;
 use crate::problem::InverseProblem;
 use crate::run::Run;
 use crate::settings::{PrecisionChoice, SettingFault, to_toml};
@@ -11,7 +12,9 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Result, Seed, Space};
-use smalti_solvers::{Pair, PairedDataset, UNet, UNetSettings, UNetTraining, UNetTrainingSettings};
+use smalti_solvers::{
+    Pair, PairedDataset, SupervisedTraining, SupervisedTrainingSettings, UNet, UNetSettings,
+};
 use std::time::Instant;
 use tch::Tensor;
 
@@ -133,7 +136,7 @@ impl FbpUnetSettings {
     ) -> Result<Trained<UNet>> {
         let seed: Seed = run.seed.derive("FBP+UNet", 0);
         let validation = (from.validation.iter().enumerate())
-            .map(|(k, truth)| pair(from, truth, seed.derive("validation", k as u64)))
+            .map(|(k, truth)| observed_pair(from, truth, seed.derive("validation", k as u64)))
             .collect::<Result<Vec<Pair>>>()?;
         let generated: Vec<Pair>;
         let pairs = match published {
@@ -143,7 +146,7 @@ impl FbpUnetSettings {
                 &generated
             }
         };
-        let wanted = UNetTrainingSettings::default()
+        let wanted = SupervisedTrainingSettings::default()
             .with_steps(self.steps)
             .with_batch(self.batch)
             .with_crop(self.crop)
@@ -155,7 +158,7 @@ impl FbpUnetSettings {
         let net = UNet::new(shape, seed)?.to(run.device)?;
         let validation: Option<&dyn PairedDataset> =
             (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
-        let mut iteration = UNetTraining::new(net, pairs, validation, wanted, seed)?;
+        let mut iteration = SupervisedTraining::new(net, pairs, validation, wanted, seed)?;
         if let Some(events) = run.events("training", &run.row())? {
             iteration = iteration.with_events(events);
         }
@@ -172,22 +175,13 @@ impl FbpUnetSettings {
         for k in 0..self.synthetic_pairs as u64 {
             run.check()?;
             let truth = from.instrument.phantom(Role::Training, seed, k)?;
-            pairs.push(pair(from, &truth, seed.derive("phantom", k))?);
+            pairs.push(observed_pair(from, &truth, seed.derive("phantom", k))?);
         }
         for (k, truth) in from.references.iter().enumerate() {
-            pairs.push(pair(from, truth, seed.derive("slice", k as u64))?);
+            pairs.push(observed_pair(from, truth, seed.derive("slice", k as u64))?);
         }
         Ok(pairs)
     }
-}
-
-/// The simple estimate from an observation of what the instrument looks at of `image`, and that itself.
-fn pair(from: &TrainingData<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
-    let target = from.instrument.truth("image of a pair", image)?;
-    let observation = from.instrument.observe(&target, seed)?;
-    let domain = Space::of("image of a pair", &target)?;
-    let problem = from.instrument.pose("pair", &observation, Some(domain))?;
-    Ok(Pair { input: problem.start.image, target })
 }
 
 struct Corrector {

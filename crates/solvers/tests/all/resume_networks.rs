@@ -5,8 +5,8 @@ use crate::pieces::in_pieces;
 use smalti_base::{Seed, Space};
 use smalti_operators::{Boundary, Convolution, Gaussian, Operator};
 use smalti_solvers::{
-    Dip, DipSettings, Iteration, Objective, Pair, RunControl, UNet, UNetSettings, UNetTraining,
-    UNetTrainingSettings, run,
+    Dip, DipSettings, Iteration, Objective, Pair, RunControl, SupervisedTraining, SupervisedTrainingSettings,
+    UNet, UNetSettings, run,
 };
 use tch::Tensor;
 
@@ -52,10 +52,11 @@ fn unet_training_with_its_statistics_and_best_network() {
         (0..n).map(pair).collect()
     };
     let (train, validation) = (images("training", 5, 14), images("validation", 2, 11));
-    let settings = UNetTrainingSettings::fbp_unet(24, 2).with_crop(12).with_rate(0.05).with_validate_every(4);
+    let settings =
+        SupervisedTrainingSettings::fbp_unet(24, 2).with_crop(12).with_rate(0.05).with_validate_every(4);
     let make = || {
         let net = UNet::new(UNetSettings::fbp_unet().with_channels([4, 6]), Seed::new(3)).unwrap();
-        UNetTraining::new(net, &train, Some(&validation), settings, Seed::new(4)).unwrap()
+        SupervisedTraining::new(net, &train, Some(&validation), settings, Seed::new(4)).unwrap()
     };
     let (whole, pieces) = (in_pieces(24, &[], make).0, in_pieces(24, &[1, 6, 13, 23], make).0);
     let flat =

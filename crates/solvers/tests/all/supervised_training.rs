@@ -5,7 +5,8 @@ use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed};
 use smalti_flows::Precision;
 use smalti_solvers::{
-    Iteration, Pair, RunControl, TrainedUNet, UNet, UNetSettings, UNetTraining, UNetTrainingSettings, run,
+    Iteration, Pair, RunControl, SupervisedTraining, SupervisedTrainingSettings, TrainedNetwork, UNet,
+    UNetSettings, run,
 };
 use tch::Tensor;
 
@@ -21,8 +22,8 @@ fn pairs(name: &str, n: i64, h: i64, w: i64) -> Vec<Pair> {
     (0..n).map(pair).collect()
 }
 
-fn settings(steps: u64) -> UNetTrainingSettings {
-    UNetTrainingSettings::fbp_unet(steps, 4)
+fn settings(steps: u64) -> SupervisedTrainingSettings {
+    SupervisedTrainingSettings::fbp_unet(steps, 4)
         .with_crop(16)
         .with_rate(1e-2)
         .with_last_rate(1e-3)
@@ -36,11 +37,11 @@ fn net() -> UNet {
 fn trained(
     pairs: &Vec<Pair>,
     validation: Option<&Vec<Pair>>,
-    settings: UNetTrainingSettings,
-) -> Result<TrainedUNet> {
+    settings: SupervisedTrainingSettings,
+) -> Result<TrainedNetwork<UNet>> {
     let steps = settings.steps;
     let validation = validation.map(|v| v as &dyn smalti_solvers::PairedDataset);
-    let mut training = UNetTraining::new(net(), pairs, validation, settings, Seed::new(2))?;
+    let mut training = SupervisedTraining::new(net(), pairs, validation, settings, Seed::new(2))?;
     run(&mut training, steps, &RunControl::default())?;
     training.finish()
 }
@@ -54,7 +55,7 @@ fn error(net: &UNet, pairs: &[Pair]) -> f64 {
 fn the_validation_error_goes_down_and_the_best_network_is_kept() {
     // Validation images of another size than the training's.
     let (train, validation) = (pairs("training", 12, 24, 24), pairs("validation", 3, 33, 26));
-    let TrainedUNet { net, curve } = trained(&train, Some(&validation), settings(120)).unwrap();
+    let TrainedNetwork { net, curve } = trained(&train, Some(&validation), settings(120)).unwrap();
     let errors: Vec<f64> = curve.iter().map(|p| p.validation.unwrap()).collect();
     assert_eq!(curve.iter().map(|p| p.step).collect::<Vec<_>>(), (1..=6).map(|k| 20 * k).collect::<Vec<_>>());
     println!("{errors:?}");
@@ -74,7 +75,7 @@ fn steps_and_validations_are_logged() {
     let (train, folder) = (pairs("training", 4, 20, 20), tempfile::tempdir().unwrap());
     let events = EventFile::create(folder.path()).unwrap();
     let path = events.path().to_owned();
-    let mut training = UNetTraining::new(net(), &train, Some(&train), settings(2), Seed::new(2))
+    let mut training = SupervisedTraining::new(net(), &train, Some(&train), settings(2), Seed::new(2))
         .unwrap()
         .with_events(events);
     run(&mut training, 2, &RunControl::default()).unwrap();
@@ -95,7 +96,7 @@ fn nan_is_noticed_and_bad_input_is_refused_in_one_line() {
     let train = pairs("training", 4, 20, 20);
     let wild = settings(20).with_rate(1e38);
     assert!(matches!(trained(&train, None, wild).unwrap_err(), Error::NonFinite { .. }));
-    let line = |validation: Option<&Vec<Pair>>, settings: UNetTrainingSettings| {
+    let line = |validation: Option<&Vec<Pair>>, settings: SupervisedTrainingSettings| {
         let line = trained(&train, validation, settings).unwrap_err().to_string();
         assert_eq!(line.lines().count(), 1, "{line}");
         line

@@ -1,4 +1,4 @@
-//! Supervised training of a U-Net that post-processes reconstructions.
+//! Supervised training of a network from images to images, on pairs.
 
 use crate::adam::Adam;
 use crate::dataset::{Batches, PairedDataset, checked};
@@ -11,18 +11,114 @@ use smalti_base::metrics::psnr;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed, parallel};
 use smalti_flows::Precision;
-use tch::{Kind, Tensor};
+use std::collections::BTreeMap;
+use tch::{Device, Kind, Tensor};
 
-/// Settings of [`UNetTraining`].
+/// A network that makes one image of another of the same size, and learns it.
+pub trait ImageNetwork {
+    /// What messages call it.
+    fn name(&self) -> &'static str;
+
+    /// The image for `x`, `[B, 1, H, W]`, as it is computed in training: with a graph where gradients are on.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where it takes no such images.
+    fn learn(&self, x: &Tensor, precision: Precision) -> Result<Tensor>;
+
+    /// The image that the trained network makes of `x`, `[B, 1, H, W]`, in float32 without a graph.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where it takes no such images.
+    fn infer(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// Whether it takes images of `height` times `width` pixels.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Value`] where it does not.
+    fn check_size(&self, height: i64, width: i64) -> Result<()>;
+
+    /// Names and tensors of all that the gradient is taken in, in a fixed order; they share their memory with the network.
+    fn parameters(&self) -> Vec<(String, Tensor)>;
+
+    /// The parameters, and what else a state needs, such as running statistics.
+    fn tensors(&self) -> Vec<(String, Tensor)>;
+
+    /// Where the parameters are.
+    fn device(&self) -> Device;
+
+    /// The network as a checkpoint.
+    fn to_checkpoint(&self) -> Checkpoint;
+
+    /// What a file says about where the weights come from.
+    fn provenance(&mut self) -> &mut BTreeMap<String, String>;
+
+    /// Takes [`ImageNetwork::tensors`] out of a state, in place.
+    ///
+    /// # Errors
+    /// [`Error::Content`] where one is missing or has another size.
+    fn restore(&self, state: &mut Checkpoint) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        for (name, mut tensor) in self.tensors() {
+            tensor.f_copy_(&state.take(&name, &tensor.size(), Kind::Float)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl ImageNetwork for UNet {
+    fn name(&self) -> &'static str {
+        "U-Net"
+    }
+
+    fn learn(&self, x: &Tensor, precision: Precision) -> Result<Tensor> {
+        self.forward(x, Statistics::Learning, precision)
+    }
+
+    fn infer(&self, x: &Tensor) -> Result<Tensor> {
+        Self::infer(self, x)
+    }
+
+    fn check_size(&self, height: i64, width: i64) -> Result<()> {
+        self.settings().check_size(height, width)
+    }
+
+    fn parameters(&self) -> Vec<(String, Tensor)> {
+        Self::parameters(self)
+    }
+
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        Self::tensors(self)
+    }
+
+    fn device(&self) -> Device {
+        Self::device(self)
+    }
+
+    fn to_checkpoint(&self) -> Checkpoint {
+        Self::to_checkpoint(self)
+    }
+
+    fn provenance(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.provenance
+    }
+}
+
+/// Settings of [`SupervisedTraining`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct UNetTrainingSettings {
+pub struct SupervisedTrainingSettings {
     /// Number of steps, at least 1.
     pub steps: u64,
     /// Pairs a step.
     pub batch: i64,
     /// Side in pixels of a square that is cut out of each pair at a random place; the whole images where there is none.
     pub crop: Option<i64>,
+    /// Crops begin at multiples of so many pixels, at least 1.
+    pub crop_grid: i64,
+    /// Pixels along each side of a crop that the loss leaves out: what lies beyond a crop, the network does not see.
+    pub border: i64,
+    /// The largest norm of all gradients together: longer ones are shortened to it; none: they are taken as they are.
+    pub clip: Option<f64>,
     /// Learning rate of Adam in the first step, from where it goes down to `last_rate` as a cosine:
     /// `last_rate + (rate - last_rate) (1 + cos(pi k / steps)) / 2` in step `k`.
     pub rate: f64,
@@ -34,14 +130,14 @@ pub struct UNetTrainingSettings {
     pub precision: Precision,
 }
 
-impl Default for UNetTrainingSettings {
-    /// [`UNetTrainingSettings::fbp_unet`] for 1000 steps of 8 pairs.
+impl Default for SupervisedTrainingSettings {
+    /// [`SupervisedTrainingSettings::fbp_unet`] for 1000 steps of 8 pairs.
     fn default() -> Self {
         Self::fbp_unet(1000, 8)
     }
 }
 
-impl UNetTrainingSettings {
+impl SupervisedTrainingSettings {
     /// The learning rates of FBP+UNet, 1e-3 to 1e-4, for so many steps and whole images.
     ///
     /// # Reference
@@ -52,6 +148,9 @@ impl UNetTrainingSettings {
             steps,
             batch,
             crop: None,
+            crop_grid: 1,
+            border: 0,
+            clip: None,
             rate: 1e-3,
             last_rate: 1e-4,
             validate_every: (steps / 20).max(1),
@@ -77,6 +176,27 @@ impl UNetTrainingSettings {
     #[must_use]
     pub fn with_crop(mut self, crop: impl Into<Option<i64>>) -> Self {
         self.crop = crop.into();
+        self
+    }
+
+    /// The same with crops that begin at multiples of so many pixels.
+    #[must_use]
+    pub fn with_crop_grid(mut self, crop_grid: i64) -> Self {
+        self.crop_grid = crop_grid;
+        self
+    }
+
+    /// The same with so many pixels of the border of a crop left out of the loss.
+    #[must_use]
+    pub fn with_border(mut self, border: i64) -> Self {
+        self.border = border;
+        self
+    }
+
+    /// The same with gradients shortened to this norm, or as they are.
+    #[must_use]
+    pub fn with_clip(mut self, clip: impl Into<Option<f64>>) -> Self {
+        self.clip = clip.into();
         self
     }
 
@@ -111,14 +231,14 @@ impl UNetTrainingSettings {
 
 /// A trained network.
 #[derive(Debug)]
-pub struct TrainedUNet {
+pub struct TrainedNetwork<N> {
     /// The network of the validation with the smallest error; without validation that after the last step.
-    pub net: UNet,
+    pub net: N,
     /// The training curve: mean squared errors.
     pub curve: Vec<CurvePoint>,
 }
 
-/// Minimises, over the weights of a U-Net `G`, the mean of `(G(x) - t)^2` over all pixels of a batch of pairs, inputs
+/// Minimises, over the weights of a network `G`, the mean of `(G(x) - t)^2` over all pixels of a batch of pairs, inputs
 /// `x` and targets `t`, by Adam.
 ///
 /// Batches go through all pairs in random order, anew in every epoch; what is left over when no full batch remains
@@ -128,10 +248,10 @@ pub struct TrainedUNet {
 /// # Reference
 /// Jin, McCann, Froustey, Unser, "Deep convolutional neural network for inverse problems in imaging", IEEE Transactions
 /// on Image Processing 26 (2017).
-pub struct UNetTraining<'a> {
-    net: UNet,
+pub struct SupervisedTraining<'a, N> {
+    net: N,
     parameters: Vec<Tensor>,
-    settings: UNetTrainingSettings,
+    settings: SupervisedTrainingSettings,
     batches: Batches<'a>,
     validation: Option<&'a dyn PairedDataset>,
     adam: Adam,
@@ -140,9 +260,9 @@ pub struct UNetTraining<'a> {
     events: Option<EventFile>,
 }
 
-impl std::fmt::Debug for UNetTraining<'_> {
+impl<N> std::fmt::Debug for SupervisedTraining<'_, N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UNetTraining").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("SupervisedTraining").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -153,23 +273,23 @@ struct Best {
     tensors: Vec<(String, Tensor)>,
 }
 
-impl<'a> UNetTraining<'a> {
+impl<'a, N: ImageNetwork> SupervisedTraining<'a, N> {
     /// Training of `net`, on its device.
     ///
     /// # Errors
     /// [`Error::Value`] where a setting is out of range or there are too few pairs. Pairs themselves are checked when
     /// they are used.
     pub fn new(
-        mut net: UNet,
+        mut net: N,
         pairs: &'a dyn PairedDataset,
         validation: Option<&'a dyn PairedDataset>,
-        settings: UNetTrainingSettings,
+        settings: SupervisedTrainingSettings,
         seed: Seed,
     ) -> Result<Self> {
         check_rate(settings.rate)?;
         check_rate(settings.last_rate)?;
         for (what, zero) in [
-            ("steps of a U-Net's training", settings.steps == 0),
+            ("steps of a training", settings.steps == 0),
             ("validation interval", settings.validate_every == 0),
         ] {
             if zero {
@@ -177,7 +297,11 @@ impl<'a> UNetTraining<'a> {
             }
         }
         if let Some(side) = settings.crop {
-            net.settings().check_size(side, side)?;
+            net.check_size(side, side)?;
+            if settings.border < 0 || 2 * settings.border >= side {
+                let expected = format!("0 to less than half of the {side} pixels of a crop");
+                return Err(Error::value("border of a crop", expected, settings.border));
+            }
         }
         match validation.map(PairedDataset::count) {
             Some(None) => {
@@ -186,10 +310,11 @@ impl<'a> UNetTraining<'a> {
             Some(Some(0)) => return Err(Error::value("validation pairs", "at least 1", 0)),
             _ => {}
         }
-        let batches = Batches::new(pairs, settings.batch, settings.crop, seed, net.device())?;
-        net.provenance.insert("training".into(), format!("{settings:?}"));
-        net.provenance.insert("seed".into(), seed.value().to_string());
-        net.provenance.insert("value_range".into(), "[0, 1]".into());
+        let batches =
+            Batches::new(pairs, settings.batch, (settings.crop, settings.crop_grid), seed, net.device())?;
+        net.provenance().insert("training".into(), format!("{settings:?}"));
+        net.provenance().insert("seed".into(), seed.value().to_string());
+        net.provenance().insert("value_range".into(), "[0, 1]".into());
         let parameters: Vec<Tensor> = net.parameters().into_iter().map(|(_, t)| t).collect();
         Ok(Self {
             adam: Adam::new(&parameters),
@@ -252,11 +377,34 @@ impl<'a> UNetTraining<'a> {
     }
 }
 
-impl Iteration for UNetTraining<'_> {
-    type Output = TrainedUNet;
+/// Images without their outer pixels.
+fn within(images: &Tensor, border: i64) -> Result<Tensor> {
+    let cut = |t: Tensor, axis: i64, n: i64| t.f_narrow(axis, border, n - 2 * border);
+    let size = images.size();
+    Ok(if border == 0 {
+        images.shallow_clone()
+    } else {
+        cut(cut(images.shallow_clone(), 2, size[2])?, 3, size[3])?
+    })
+}
+
+/// Scales gradients, in place, so that their common norm is at most `most`.
+fn shorten(gradients: &[Tensor], most: f64) -> Result<()> {
+    let squares = gradients.iter().map(|g| Ok(g.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?));
+    let norm = squares.sum::<Result<f64>>()?.sqrt();
+    if norm > most {
+        for gradient in gradients {
+            let _ = gradient.shallow_clone().f_mul_scalar_(most / norm)?;
+        }
+    }
+    Ok(())
+}
+
+impl<N: ImageNetwork> Iteration for SupervisedTraining<'_, N> {
+    type Output = TrainedNetwork<N>;
 
     fn name(&self) -> String {
-        "training U-Net".into()
+        format!("training {}", self.net.name())
     }
 
     fn step(&mut self, k: u64) -> Result<Step> {
@@ -264,13 +412,17 @@ impl Iteration for UNetTraining<'_> {
         let batch = self.batches.at(k)?;
         let (loss, gradients) = parallel::in_operations(|| {
             let loss = tch::with_grad(|| {
-                let x = self.net.forward(&batch.input, Statistics::Learning, self.settings.precision)?;
-                Ok::<_, Error>(x.f_sub(&batch.target)?.f_square()?.f_mean(Kind::Float)?)
+                let x = self.net.learn(&batch.input, self.settings.precision)?;
+                let apart = within(&x.f_sub(&batch.target)?, self.settings.border)?;
+                Ok::<_, Error>(apart.f_square()?.f_mean(Kind::Float)?)
             })?;
             let gradients = Tensor::f_run_backward(&[&loss], &self.parameters, false, false)?;
+            if let Some(most) = self.settings.clip {
+                shorten(&gradients, most)?;
+            }
             Ok::<_, Error>((loss.f_double_value(&[])?, gradients))
         })?;
-        let UNetTrainingSettings { steps, rate, last_rate, validate_every, .. } = self.settings;
+        let SupervisedTrainingSettings { steps, rate, last_rate, validate_every, .. } = self.settings;
         let rate = last_rate + (rate - last_rate) * Schedule::Cosine { warmup: 0 }.factor(k, steps);
         self.adam.step(&self.parameters, &[gradients], rate)?;
         self.history.add(loss);
@@ -285,15 +437,15 @@ impl Iteration for UNetTraining<'_> {
         Ok(Step { terms, done: None })
     }
 
-    fn finish(mut self) -> Result<TrainedUNet> {
+    fn finish(mut self) -> Result<TrainedNetwork<N>> {
         if let Some(best) = self.best {
             let mut kept = Checkpoint::default();
             kept.tensors = best.tensors.into_iter().collect();
             self.net.restore(&mut kept)?;
-            self.net.provenance.insert("validation_error".into(), best.error.to_string());
-            self.net.provenance.insert("validation_psnr".into(), best.psnr.to_string());
+            self.net.provenance().insert("validation_error".into(), best.error.to_string());
+            self.net.provenance().insert("validation_psnr".into(), best.psnr.to_string());
         }
-        Ok(TrainedUNet { net: self.net, curve: self.history.curve })
+        Ok(TrainedNetwork { net: self.net, curve: self.history.curve })
     }
 
     fn save(&self) -> Option<Checkpoint> {

@@ -1,0 +1,215 @@
+//! A residual network that corrects the simple estimate, trained on pairs made from the reference images alone.
+
+use crate::estimate::Estimate;
+use crate::instrument::{Instrument, TrainingData, two_dimensional};
+use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
+use crate::pairs::{SYMMETRIES, observed_pair, turned, turned_back};
+use crate::problem::InverseProblem;
+use crate::run::Run;
+use crate::settings::{PrecisionChoice, SettingFault, to_toml};
+use crate::trained::Trained;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use smalti_base::checkpoint::data_hash;
+use smalti_base::{Error, Result, Space};
+use smalti_solvers::{
+    Pair, PairedDataset, ResidualNet, ResidualNetSettings, SupervisedTraining, SupervisedTrainingSettings,
+};
+use std::time::Instant;
+use tch::Tensor;
+
+/// A network from one image.
+#[derive(Debug)]
+pub struct OneImageNet;
+
+/// The network ([`ResidualNet`], at the resolution of the observation) and its training by the mean squared error: an estimate of the
+/// mean of all images that the observation allows, by what the reference images show of the material.
+///
+/// Pairs are made by the instrument from the reference images in all eight orientations, each with several draws of the noise;
+/// training takes crops of them.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct OneImageNetSettings {
+    /// Channels, 1 to 1024.
+    #[garde(range(min = 1, max = 1024))]
+    pub channels: i64,
+    /// Residual blocks, 1 to 256.
+    #[garde(range(min = 1, max = 256))]
+    pub blocks: i64,
+    /// Side of the squares of pixels that the network sees as one, 1 to 16; where not given, that of the observed pixels, 1 where
+    /// observations are no images.
+    #[serde(default)]
+    #[garde(inner(range(min = 1, max = 16)))]
+    pub factor: Option<i64>,
+    /// Observations of every orientation of a reference image, 1 to 10,000.
+    #[garde(range(min = 1, max = 10_000))]
+    pub draws: u64,
+    /// Steps, 1 to 100 million.
+    #[garde(range(min = 1, max = 100_000_000))]
+    pub steps: u64,
+    /// Crops a step, 1 to 10,000.
+    #[garde(range(min = 1, max = 10_000))]
+    pub batch: i64,
+    /// Side of a crop in pixels of the image, 16 to 4096.
+    #[garde(range(min = 16, max = 4096))]
+    pub crop: i64,
+    /// Pixels along each side of a crop that do not count, 0 to 1024; less than half of the crop.
+    #[garde(range(min = 0, max = 1024))]
+    pub border: i64,
+    /// Learning rate at the start, above 0, at most 1.
+    #[garde(range(min = 1e-12, max = 1.0))]
+    pub learning_rate: f64,
+    /// Learning rate at the end, which a cosine leads to, above 0, at most 1.
+    #[garde(range(min = 1e-12, max = 1.0))]
+    pub final_learning_rate: f64,
+    /// The largest norm of a gradient, above 0; longer ones are shortened.
+    #[garde(range(min = 1e-12, max = 1e12))]
+    pub clip: f64,
+    /// Whether an estimate is the mean over all eight orientations of the input; so where not given.
+    #[serde(default = "yes")]
+    #[garde(skip)]
+    pub ensemble: bool,
+    /// The dtype of convolutions.
+    #[serde(default)]
+    #[garde(skip)]
+    pub precision: PrecisionChoice,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Method for OneImageNet {
+    const KEY: &'static str = "one_image_net";
+    const TITLE: &'static str = "network from one image";
+    const PAPERS: &'static [&'static str] = &[
+        "B. Lim, S. Son, H. Kim, S. Nah, K. M. Lee. Enhanced deep residual networks for single image super-resolution. CVPR \
+         workshops, 2017.",
+    ];
+    const LEARNS: Learns = Learns::Pairs;
+    type Settings = OneImageNetSettings;
+
+    fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {
+        two_dimensional(instrument)
+    }
+
+    fn check(
+        settings: &OneImageNetSettings,
+        instrument: &dyn Instrument,
+        domain: Option<Space>,
+    ) -> std::result::Result<(), SettingFault> {
+        let &OneImageNetSettings { crop, border, .. } = settings;
+        let factor = settings.factor(instrument);
+        if crop % factor != 0 {
+            return Err(("crop".into(), format!("not a multiple of the factor {factor}")));
+        }
+        if 2 * border >= crop {
+            return Err(("border".into(), format!("not less than half of the crop of {crop}")));
+        }
+        match domain.map(|domain| domain.height.min(domain.width)) {
+            Some(side) if crop > side => {
+                Err(("crop".into(), format!("larger than the images of {side} pixels")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn prepare(settings: &OneImageNetSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
+        if from.references.is_empty() {
+            return Err(Error::value("reference images", "at least one", "none"));
+        }
+        for reference in &from.references {
+            let side = reference.size()[2..].iter().copied().min().unwrap_or_default();
+            if side < settings.crop {
+                let expected = format!("at least the {0} x {0} pixels of a crop", settings.crop);
+                return Err(Error::value("reference image", expected, format!("one of {side}")));
+            }
+        }
+        let hash = data_hash(&from.references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
+        let precision = settings.precision.on(run.device);
+        let identity = format!("{hash} {} {} {precision:?}", to_toml(settings), from.instrument.identity());
+        let Trained { model: net, curve, seconds } =
+            run.once("one image net", &identity, |run| settings.train(from, run))?;
+        let count = from.references.len();
+        let images = if count == 1 { "one image".to_owned() } else { format!("{count} images") };
+        let note = format!("trained once on {images}: {} steps in {seconds:.0} s", settings.steps);
+        let learned = Learned { identity, curve: Some(curve), note };
+        Prepared::ready(Corrector { net: net.to(run.device)?, ensemble: settings.ensemble, learned })
+    }
+}
+
+impl OneImageNetSettings {
+    fn factor(&self, instrument: &dyn Instrument) -> i64 {
+        self.factor.or_else(|| Some(instrument.downsampling()?.factor)).unwrap_or(1)
+    }
+
+    fn train(&self, from: &TrainingData<'_>, run: &Run) -> Result<Trained<ResidualNet>> {
+        let seed = run.seed.derive("network from one image", 0);
+        let validation = (from.validation.iter().enumerate())
+            .map(|(k, truth)| observed_pair(from, truth, seed.derive("validation", k as u64)))
+            .collect::<Result<Vec<Pair>>>()?;
+        let mut pairs = Vec::new();
+        for (r, reference) in from.references.iter().enumerate() {
+            for k in 0..SYMMETRIES {
+                let image = turned(reference, k)?;
+                for draw in 0..self.draws {
+                    run.check()?;
+                    let number = (r * SYMMETRIES + k) as u64 * self.draws + draw;
+                    pairs.push(observed_pair(from, &image, seed.derive("pair", number))?);
+                }
+            }
+        }
+        let factor = self.factor(from.instrument);
+        let wanted = SupervisedTrainingSettings::default()
+            .with_steps(self.steps)
+            .with_batch(self.batch)
+            .with_crop(self.crop)
+            .with_crop_grid(factor)
+            .with_border(self.border)
+            .with_clip(self.clip)
+            .with_rate(self.learning_rate)
+            .with_last_rate(self.final_learning_rate)
+            .with_validate_every((self.steps / 10).max(1))
+            .with_precision(self.precision.on(run.device));
+        let shape = ResidualNetSettings::default()
+            .with_factor(factor)
+            .with_channels(self.channels)
+            .with_blocks(self.blocks);
+        let net = ResidualNet::new(shape, seed)?.to(run.device)?;
+        let validation: Option<&dyn PairedDataset> =
+            (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
+        let mut iteration = SupervisedTraining::new(net, &pairs, validation, wanted, seed)?;
+        if let Some(events) = run.events("training", &run.row())? {
+            iteration = iteration.with_events(events);
+        }
+        let (trained, summary) = run.iterate("training", self.steps, iteration)?;
+        run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
+        let (curve, seconds) = (trained.curve.as_slice().into(), summary.elapsed.as_secs_f64());
+        Ok(Trained { model: trained.net, curve, seconds })
+    }
+}
+
+struct Corrector {
+    net: ResidualNet,
+    ensemble: bool,
+    learned: Learned,
+}
+
+impl Reconstructor for Corrector {
+    fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
+        let clock = Instant::now();
+        let start = &problem.start.image;
+        let orientations = if self.ensemble { SYMMETRIES } else { 1 };
+        let mut sum = start.f_zeros_like()?;
+        for k in 0..orientations {
+            run.check()?;
+            sum += turned_back(&self.net.infer(&turned(start, k)?)?, k)?;
+        }
+        let image = sum / orientations as f64;
+        Ok(Estimate::of(image, problem.start.seconds + clock.elapsed().as_secs_f64()))
+    }
+
+    fn learned(&self) -> Option<&Learned> {
+        Some(&self.learned)
+    }
+}
