@@ -218,11 +218,12 @@ pub fn for_each_mut<T: Send>(items: &mut [T], f: impl Fn(&mut T) -> Result<()> +
 }
 
 /// For every piece `(start, length)` of the first axis, that part of every tensor, without a graph: items for
-/// [`for_each_mut`], each a view that no other one overlaps, to be read or written in place. Of a tensor whose elements may share
-/// memory, as those of an expanded one, parts are copies: they are to be read.
+/// [`for_each_mut`], each a view that no other one overlaps, to be read or written in place. Of a tensor whose elements
+/// may share memory, as those of an expanded one, parts are copies: they are to be read.
 ///
 /// # Errors
-/// [`Error::Value`] where pieces overlap, are not in order, or begin before the first row; those of libtorch where a tensor has no such rows.
+/// [`Error::Value`] where pieces overlap, are not in order, or begin before the first row; those of libtorch where a
+/// tensor has no such rows.
 pub fn cut<const N: usize>(tensors: [&Tensor; N], pieces: &[(i64, i64)]) -> Result<Vec<[Tensor; N]>> {
     if let Some(piece) = pieces.iter().find(|(start, length)| *start < 0 || *length < 0) {
         return Err(Error::value(
@@ -251,8 +252,8 @@ pub fn cut<const N: usize>(tensors: [&Tensor; N], pieces: &[(i64, i64)]) -> Resu
     pieces.iter().map(piece).collect()
 }
 
-/// Whether elements of a tensor may share memory: along some axis, the next element lies within what the axes of smaller strides
-/// reach over.
+/// Whether elements of a tensor may share memory: along some axis, the next element lies within what the axes of
+/// smaller strides reach over.
 fn overlaps_itself(t: &Tensor) -> bool {
     let mut axes: Vec<(i64, i64)> = t.stride().into_iter().zip(t.size()).filter(|axis| axis.1 > 1).collect();
     axes.sort_unstable();

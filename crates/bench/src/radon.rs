@@ -1,5 +1,5 @@
-//! The comparisons of the projector with ASTRA and deepinv: same image, same sinogram, geometry of LoDoPaB-CT, and a fan over
-//! the same slice with ASTRA.
+//! The comparisons of the projector with ASTRA and deepinv: same image, same sinogram, geometry of LoDoPaB-CT, and a
+//! fan over the same slice with ASTRA.
 
 use crate::answer::Answer;
 use crate::compare::Comparison;

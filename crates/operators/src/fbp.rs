@@ -50,9 +50,9 @@ impl Filter {
 ///
 /// `x = sum_k w_k q_k(x cos theta_k + y sin theta_k)`, `q_k = spacing (h * y_k)`,
 ///
-/// where `h` is the band-limited ramp sampled at the detector pixels, `h[0] = 1 / (4 spacing^2)`,
-/// `h[n] = -1 / (pi n spacing)^2` for odd `n` and 0 for even ones, times a [`Filter`] in the frequency domain, and `q_k` is
-/// interpolated linearly. Projections are padded by zeros to the next power of two of at least twice their length, so that the
+/// where `h` is the band-limited ramp sampled at the detector pixels, `h[0] = 1 / (4 spacing^2)`, `h[n] = -1 / (pi n
+/// spacing)^2` for odd `n` and 0 for even ones, times a [`Filter`] in the frequency domain, and `q_k` is interpolated
+/// linearly. Projections are padded by zeros to the next power of two of at least twice their length, so that the
 /// convolution does not wrap around. The sampled ramp (and not `|f|` itself) is what makes absolute values right.
 ///
 /// # Shapes
@@ -62,20 +62,20 @@ impl Filter {
 /// Projections in metres times the unit of the image give images in that unit.
 ///
 /// # Weights of angles
-/// `w_k` is half of the gaps to the two neighbours of `theta_k` modulo `pi`, in radians; views of one direction, also from the
-/// opposite side, share alike: all weights add up to `pi` where the half turn is covered, over whatever range and
-/// however unevenly. A gap that is not reached from the median gap in steps of a factor of at most three is an angle
-/// range that was not measured, where it is the only one or there are at least eight directions to each, and counts as
-/// the median: what a limited angle of 800 of 1000 midpoints leaves has weights `pi / 1000`, as in the full set, and is
-/// not made brighter for what is missing. The first reconstruction names such ranges, and uneven gaps of more than 4
-/// degrees, in one warning.
+/// `w_k` is half of the gaps to the two neighbours of `theta_k` modulo `pi`, in radians; views of one direction, also
+/// from the opposite side, share alike: all weights add up to `pi` where the half turn is covered, over whatever range
+/// and however unevenly. A gap that is not reached from the median gap in steps of a factor of at most three is an
+/// angle range that was not measured, where it is the only one or there are at least eight directions to each, and
+/// counts as the median: what a limited angle of 800 of 1000 midpoints leaves has weights `pi / 1000`, as in the full
+/// set, and is not made brighter for what is missing. The first reconstruction names such ranges, and uneven gaps of
+/// more than 4 degrees, in one warning.
 ///
 /// # Half acquisition
 /// Where the views cover the whole turn, the axis of rotation lies aside of the detector's middle, and the image
 /// reaches beyond the detector's shorter side, rays on the longer side are measured once only, and those near the axis
-/// twice. Then projections are multiplied by `W(s) = sin^2(pi/2 e(s) / (e(s) + e(-s)))` before they are filtered, `e` being the
-/// distance from the nearer end of the detector, `w_k` are shares of the whole turn, and `q_k` is evaluated as far on
-/// the shorter side as on the longer one: every ray counts once, `W(s) + W(-s) = 1`.
+/// twice. Then projections are multiplied by `W(s) = sin^2(pi/2 e(s) / (e(s) + e(-s)))` before they are filtered, `e`
+/// being the distance from the nearer end of the detector, `w_k` are shares of the whole turn, and `q_k` is evaluated
+/// as far on the shorter side as on the longer one: every ray counts once, `W(s) + W(-s) = 1`.
 ///
 /// # Truncated projections
 /// A projection that does not fall to about zero at an end of the detector (a mean there above 5 % of its largest
@@ -84,11 +84,12 @@ impl Filter {
 /// approximate. Data without such projections are filtered as they are.
 ///
 /// # Fan beams
-/// Projections are multiplied by `cos gamma` and by their rays' shares `W`, filtered, and projected back with `(R / U)^2`,
-/// [`FanBeam::seen`]; `w_k` are shares of the whole turn. For a flat detector the ramp is that of its pixels as seen where the
-/// axis of rotation lies; for a curved one, of pixels `alpha` wide as seen from the source, `h[n]` is multiplied by
-/// `(n alpha / sin(n alpha))^2` and projections by `1 / R`. The two rays of a line share, `W + W' = 1`: a whole turn has 1/2,
-/// a scan of 180 degrees and the fan has Parker's weights, a longer one Silver's, and a half acquisition Wang's.
+/// Projections are multiplied by `cos gamma` and by their rays' shares `W`, filtered, and projected back with `(R /
+/// U)^2`, [`FanBeam::seen`]; `w_k` are shares of the whole turn. For a flat detector the ramp is that of its pixels as
+/// seen where the axis of rotation lies; for a curved one, of pixels `alpha` wide as seen from the source, `h[n]` is
+/// multiplied by `(n alpha / sin(n alpha))^2` and projections by `1 / R`. The two rays of a line share, `W + W' = 1`: a
+/// whole turn has 1/2, a scan of 180 degrees and the fan has Parker's weights, a longer one Silver's, and a half
+/// acquisition Wang's.
 ///
 /// # Errors
 /// [`Error::Shape`] for another shape, [`Error::Value`] for values that are not finite.
@@ -108,11 +109,11 @@ impl Filter {
 /// ```
 ///
 /// # Reference
-/// Kak and Slaney, "Principles of computerized tomographic imaging" (1988), section 3.3.3, equation (61), and sections 3.4.1
-/// and 3.4.2 for fans. Weights of rays that were measured twice: Parker, "Optimal short scan convolution
+/// Kak and Slaney, "Principles of computerized tomographic imaging" (1988), section 3.3.3, equation (61), and sections
+/// 3.4.1 and 3.4.2 for fans. Weights of rays that were measured twice: Parker, "Optimal short scan convolution
 /// reconstruction for fanbeam CT", Medical Physics 9 (1982), 254-257; Silver, "A method for including redundant data in
-/// computed tomography", Medical Physics 27 (2000), 773-774; Wang, "X-ray micro-CT with a displaced detector array", Medical Physics 29 (2002),
-/// 1634-1636.
+/// computed tomography", Medical Physics 27 (2000), 773-774; Wang, "X-ray micro-CT with a displaced detector array",
+/// Medical Physics 29 (2002), 1634-1636.
 #[derive(Debug)]
 pub struct Fbp {
     beam: Geometry,
@@ -290,7 +291,8 @@ impl Fbp {
         Ok(map(beam, Way::BackProject, &weighted, self.tensors)?.f_to_kind(sinogram.kind())?)
     }
 
-    /// Projections of one image with as many values again at both ends, where some go on there or those of a half acquisition have to.
+    /// Projections of one image with as many values again at both ends, where some go on there or those of a half
+    /// acquisition have to.
     fn extended(&self, rows: &Tensor) -> Result<Option<Tensor>> {
         let count = self.beam.detector().count;
         let values = rows.detach().f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_flatten(0, -1)?;

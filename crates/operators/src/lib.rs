@@ -32,9 +32,10 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`operator`] (the contracts), [`kernel`], [`boundary`], [`convolution`], [`fourier`],
-//! [`registered`], [`identity`], [`mask`], [`crop`], [`gradient`], [`algebra`], [`composition`], [`sum`], [`scaled`], [`stack`], [`norm`],
-//! [`pseudo_inverse`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`angles`], [`axis`], [`likelihood`], [`mod@low_dose`].
+//! Reading order: [`operator`] (the contracts), [`kernel`], [`boundary`], [`convolution`], [`fourier`], [`registered`],
+//! [`identity`], [`mask`], [`crop`], [`gradient`], [`algebra`], [`composition`], [`sum`], [`scaled`], [`stack`],
+//! [`norm`], [`pseudo_inverse`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`angles`], [`axis`],
+//! [`likelihood`], [`mod@low_dose`].
 
 pub mod algebra;
 pub mod angles;

@@ -16,9 +16,10 @@ use tch::{Device, Kind, Tensor};
 ///
 /// `(A x)[k, j] = int x(s_j cos theta_k - t sin theta_k, s_j sin theta_k + t cos theta_k) dt`
 ///
-/// and of a [`FanBeam`] the same with `theta_k - gamma_j` and `R sin gamma_j` in place of `theta_k` and `s_j`, by Joseph's model, linear interpolation along the rows (or columns) that a ray crosses; see
-/// [`smalti_kernels::radon`], also for where pixels and detector lie. Detector pixels wider than image pixels measure
-/// the mean over their width ([`Footprint`]), so that every pixel keeps its mass. The adjoint is the exact transpose.
+/// and of a [`FanBeam`] the same with `theta_k - gamma_j` and `R sin gamma_j` in place of `theta_k` and `s_j`, by
+/// Joseph's model, linear interpolation along the rows (or columns) that a ray crosses; see [`smalti_kernels::radon`],
+/// also for where pixels and detector lie. Detector pixels wider than image pixels measure the mean over their width
+/// ([`Footprint`]), so that every pixel keeps its mass. The adjoint is the exact transpose.
 ///
 /// # Shapes
 /// `[B, 1, rows, columns]` to `[B, 1, angles, detector pixels]`.
@@ -28,8 +29,8 @@ use tch::{Device, Kind, Tensor};
 ///
 /// # Devices
 /// On the CPU the work is done by the kernels, on our own threads; on other devices by tensor operations in chunks of
-/// angles, with the same numbers to 1e-5 in float32. Inputs that autograd follows also take the second way. float64 is computed
-/// in float64, everything else in float32.
+/// angles, with the same numbers to 1e-5 in float32. Inputs that autograd follows also take the second way. float64 is
+/// computed in float64, everything else in float32.
 ///
 /// # Conventions
 /// An image that reaches beyond the detector is projected as far as there are rays: the projections are truncated. The

@@ -1,23 +1,10 @@
 //! Rays of one angle that cross the same lines: those of a parallel beam, or neighbouring ones of a fan.
 
+use super::crossing::Crossing;
 use super::fan::FanBeam;
 use super::geometry::{Footprint, Pixels};
 use super::view::View;
 use std::ops::Range;
-
-/// Where rays and the edges of detector pixels cross a line, in pixels along it, in rising order.
-pub(super) trait Crossing {
-    /// Ray `k`.
-    fn ray(&self, k: usize) -> f64;
-    /// The edge before detector pixel `k`.
-    fn edge(&self, k: usize) -> f64;
-    /// 1 by the width of detector pixel `k`.
-    fn per_width(&self, k: usize) -> f64;
-    /// The rays between -1 and the width of the line: where interpolation is not zero.
-    fn rays(&self) -> Range<usize>;
-    /// The detector pixels whose width meets that.
-    fn strips(&self) -> Range<usize>;
-}
 
 /// Rays of one angle that are all steeper than 45 degrees, or all flatter.
 #[derive(Debug, Clone)]
@@ -133,8 +120,8 @@ pub(super) struct OnLine<'a> {
 }
 
 impl OnLine<'_> {
-    /// The numbers of the first position above -1 and of the first one that is not below the width. On lines behind the source
-    /// positions fall, and all of them lie beyond the same end.
+    /// The numbers of the first position above -1 and of the first one that is not below the width. On lines behind the
+    /// source positions fall, and all of them lie beyond the same end.
     fn within(&self, count: usize, at: impl Fn(usize) -> f64) -> Range<usize> {
         let first_where = |from: usize, above: &dyn Fn(f64) -> bool| {
             let (mut low, mut high) = (from, count);
@@ -152,8 +139,8 @@ impl OnLine<'_> {
 impl Crossing for OnLine<'_> {
     #[inline(always)]
     fn ray(&self, k: usize) -> f64 {
-        // Rounding near the ends leaves nothing but the zeros around the line.
-        (self.fan.origins[k] + self.fan.slopes[k] * self.line).clamp(-1.0, self.fan.width as f64)
+        // What rounding leaves beyond the ends are zeros around the line.
+        self.fan.origins[k] + self.fan.slopes[k] * self.line
     }
 
     #[inline(always)]

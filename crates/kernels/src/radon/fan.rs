@@ -28,15 +28,15 @@ pub enum Curve {
 
 /// A checked fan-beam geometry.
 ///
-/// At the angle `theta` the source lies at `R (sin theta, -cos theta)`, `R` being its distance from the axis of rotation, and
-/// the middle ray hits the detector at the distance `D` beyond the axis. Pixels of the [`Detector`] lie at
-/// `u = (j - (count - 1)/2) spacing + offset`, in metres along the detector, `u` pointing along `(cos theta, sin theta)` there. The
-/// ray to `u` makes the angle `gamma` with the middle ray,
+/// At the angle `theta` the source lies at `R (sin theta, -cos theta)`, `R` being its distance from the axis of
+/// rotation, and the middle ray hits the detector at the distance `D` beyond the axis. Pixels of the [`Detector`] lie
+/// at `u = (j - (count - 1)/2) spacing + offset`, in metres along the detector, `u` pointing along `(cos theta, sin
+/// theta)` there. The ray to `u` makes the angle `gamma` with the middle ray,
 ///
 /// `gamma = atan(u / (R + D))` (flat), `gamma = u / (R + D)` (curved),
 ///
-/// and is the ray `{ x cos(theta - gamma) + y sin(theta - gamma) = R sin gamma }` of a parallel beam: with a source far away
-/// it is [`ParallelBeam`](super::ParallelBeam) of the same angles. ASTRA's `fanflat` is this with [`Curve::Flat`].
+/// and is the ray `{ x cos(theta - gamma) + y sin(theta - gamma) = R sin gamma }` of a parallel beam: with a source far
+/// away it is [`ParallelBeam`](super::ParallelBeam) of the same angles. ASTRA's `fanflat` is this with [`Curve::Flat`].
 ///
 /// Detector pixels that are wider than image pixels where the axis of rotation lies measure means over their width, others
 /// single rays ([`Footprint`]), unless [`FanBeam::with_footprint`] says otherwise.
@@ -68,13 +68,13 @@ impl FanBeam {
     /// The largest fan angle of a ray, in radians: 85 degrees.
     pub const WIDEST: f64 = 85.0 / 90.0 * FRAC_PI_2;
 
-    /// A geometry of these angles (radians), pixels and detector; the source lies `source_origin` metres before the axis of rotation
-    /// and the detector `origin_detector` metres behind it.
+    /// A geometry of these angles (radians), pixels and detector; the source lies `source_origin` metres before the
+    /// axis of rotation and the detector `origin_detector` metres behind it.
     ///
     /// # Errors
-    /// [`KernelError`] where [`ParallelBeam::new`](super::ParallelBeam::new) has one for angles, pixels or detector, where the
-    /// source does not lie outside of the image, the detector's distance is negative, or rays leave the source at more
-    /// than 85 degrees from the middle one.
+    /// [`KernelError`] where [`ParallelBeam::new`](super::ParallelBeam::new) has one for angles, pixels or detector,
+    /// where the source does not lie outside of the image, the detector's distance is negative, or rays leave the
+    /// source at more than 85 degrees from the middle one.
     pub fn new(
         angles: Vec<f64>,
         pixels: Pixels,
@@ -249,7 +249,8 @@ impl FanBeam {
         }
     }
 
-    /// Back projection, see [`Beam::back_project`](super::Beam::back_project): row by row, on the threads of the current pool.
+    /// Back projection, see [`Beam::back_project`](super::Beam::back_project): row by row, on the threads of the
+    /// current pool.
     pub(super) fn interpolate<T: Number>(&self, sinogram: &[T], image: &mut [T]) {
         let Pixels { columns, size, .. } = self.pixels;
         let [right, up] = self.pixels.reach();

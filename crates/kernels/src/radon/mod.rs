@@ -10,9 +10,9 @@
 //! pixels outside of the image being zero. Detector pixels wider than image pixels would leave pixels between rays out
 //! and see others twice: there `(A x)[k]` is the mean of this over `|k' - k| <= 1/2` ([`Footprint::Strip`], after De
 //! Man and Basu), and every pixel keeps its mass, `spacing sum_k (A e)[k] = size^2` at every angle of a parallel beam.
-//! Each ray of a fan has an `origin`, a `per_line` and a `length` of its own, and the rays of one angle may be steep and flat;
-//! all else is the same. [`Beam::adjoint`] is the transpose of exactly this matrix. A projection is a line integral in
-//! metres times the unit of the image.
+//! Each ray of a fan has an `origin`, a `per_line` and a `length` of its own, and the rays of one angle may be steep
+//! and flat; all else is the same. [`Beam::adjoint`] is the transpose of exactly this matrix. A projection is a line
+//! integral in metres times the unit of the image.
 //!
 //! # Shapes
 //! Images are `rows columns` values row by row, sinograms `angles detectors` values angle by angle.
@@ -22,9 +22,9 @@
 //! In float32, `|<A x, y> - <x, A^T y>| <= 1e-6 |A| |x| |y|`.
 //!
 //! # Cost
-//! About `0.9 H W` interpolations an angle, and nothing but the image, the sinogram and a padded copy of both in memory. The
-//! threads of the current rayon pool share angles (projection) or lines of the image (transpose), so that no two
-//! write to the same place, and results do not depend on their number.
+//! About `0.9 H W` interpolations an angle, and nothing but the image, the sinogram and a padded copy of both in
+//! memory. The threads of the current rayon pool share angles (projection) or lines of the image (transpose), so that
+//! no two write to the same place, and results do not depend on their number.
 //!
 //! ```
 //! use smalti_kernels::radon::{Beam, Detector, ParallelBeam, Pixels};
@@ -43,10 +43,12 @@
 //! Imaging 1 (1982), 192-196. B. De Man and S. Basu, "Distance-driven projection and backprojection in three
 //! dimensions", Physics in Medicine and Biology 49 (2004), 2463-2475.
 //!
-//! Reading order: [`geometry`], [`view`], [`fan`], `bundle`, [`any`], `number`, `plane`, `strip`, `scalar`, `wide`, `real`.
+//! Reading order: [`geometry`], `crossing`, [`view`], [`fan`], `bundle`, [`any`], `number`, `plane`, `strip`, `scalar`,
+//! `wide`, `real`.
 
 pub mod any;
 mod bundle;
+mod crossing;
 pub mod fan;
 #[cfg(test)]
 mod fan_tests;
@@ -74,7 +76,8 @@ use plane::Plane;
 use rayon::prelude::*;
 use scalar::Spread;
 
-/// Bundles, mostly one an angle, whose rays are brought back to a line before the next ones are: their rays stay in the cache.
+/// Bundles, mostly one an angle, whose rays are brought back to a line before the next ones are: their rays stay in the
+/// cache.
 const ANGLES: usize = 16;
 
 /// Lines that a thread takes at a time.
@@ -105,9 +108,9 @@ pub trait Beam: Scan {
         Ok(())
     }
 
-    /// Back projection: writes to each pixel the sum over all angles of the projection at the ray through the pixel, interpolated
-    /// linearly between detector pixels, 0 beyond them; of fan beams times `(R / U)^2` ([`FanBeam::seen`]). What filtered
-    /// back projection ends with; not the transpose.
+    /// Back projection: writes to each pixel the sum over all angles of the projection at the ray through the pixel,
+    /// interpolated linearly between detector pixels, 0 beyond them; of fan beams times `(R / U)^2`
+    /// ([`FanBeam::seen`]). What filtered back projection ends with; not the transpose.
     ///
     /// # Errors
     /// Those of [`Beam::forward`].
@@ -135,7 +138,7 @@ pub trait Beam: Scan {
 impl<S: Scan> Beam for S {}
 
 /// What the kernels ask of a geometry.
-trait Scan: Sized {
+trait Scan: Sized + Sync {
     /// The image.
     fn grid(&self) -> Pixels;
     /// Number of angles.
@@ -161,7 +164,7 @@ trait Scan: Sized {
     }
 
     fn forward_with<T: Real>(&self, isa: Isa, image: &[T], sinogram: &mut [T]) {
-        let views: Vec<Vec<Bundle>> = (0..self.views()).map(|k| self.bundles(k)).collect();
+        let views: Vec<Vec<Bundle>> = (0..self.views()).into_par_iter().map(|k| self.bundles(k)).collect();
         let Pixels { rows, columns, .. } = self.grid();
         let any = |transposed| views.iter().flatten().any(|bundle| bundle.transposed() == transposed);
         let by_rows = any(false).then(|| {
@@ -192,7 +195,8 @@ trait Scan: Sized {
 
     fn back<T: Real>(&self, isa: Isa, spread: Spread, sinogram: &[T], image: &mut [T]) {
         let bundles: Vec<(usize, Bundle)> = (0..self.views())
-            .flat_map(|k| self.bundles(k).into_iter().map(move |bundle| (k, bundle)))
+            .into_par_iter()
+            .flat_map_iter(|k| self.bundles(k).into_iter().map(move |bundle| (k, bundle)))
             .collect();
         let Pixels { rows, columns, .. } = self.grid();
         let count = self.rays();

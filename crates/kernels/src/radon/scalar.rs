@@ -1,6 +1,7 @@
 //! Ray by ray, for every dtype and spacing: the definition of the model.
 
-use super::bundle::{Bundle, Crossing};
+use super::bundle::Bundle;
+use super::crossing::Crossing;
 use super::geometry::Footprint;
 use super::number::Number;
 use super::plane::{PAD, Plane};

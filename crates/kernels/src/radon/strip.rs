@@ -1,7 +1,7 @@
 //! Detector pixels that are wider than image pixels: means over their width instead of single rays.
 //!
-//! On a line of the image detector pixel `k` reaches from `e_k` to `e_{k+1}`; `e_k = origin + per_ray (k - 1/2) + per_line l` for
-//! parallel beams. The mean over these positions of the line's values, interpolated linearly, is
+//! On a line of the image detector pixel `k` reaches from `e_k` to `e_{k+1}`; `e_k = origin + per_ray (k - 1/2) +
+//! per_line l` for parallel beams. The mean over these positions of the line's values, interpolated linearly, is
 //!
 //! `1 / (e_{k+1} - e_k) sum_c line[c] (H(e_{k+1} - c) - H(e_k - c))`,
 //!
@@ -10,7 +10,7 @@
 //! all but the pixels at edges are plain sums. The weights of a pixel add up to 1, so that no mass is lost between
 //! rays.
 
-use super::bundle::Crossing;
+use super::crossing::Crossing;
 use super::number::Number;
 use super::plane::PAD;
 

@@ -1,6 +1,6 @@
 //! The rays of one angle, as positions on the lines of the image that they cross.
 
-use super::bundle::Crossing;
+use super::crossing::Crossing;
 use super::geometry::{Detector, Footprint, ParallelBeam, Pixels};
 use std::ops::Range;
 

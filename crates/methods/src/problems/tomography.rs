@@ -62,9 +62,9 @@ pub struct Photons {
     pub mu_max: f64,
 }
 
-/// A parallel beam or a fan: `angles` directions at the midpoints of equal parts of 180 degrees (of 360 degrees for a fan), of
-/// which the first and the last `missing` are not measured, or those of a file; detector pixels side by side, over the
-/// diagonal of the slice unless a spacing is given.
+/// A parallel beam or a fan: `angles` directions at the midpoints of equal parts of 180 degrees (of 360 degrees for a
+/// fan), of which the first and the last `missing` are not measured, or those of a file; detector pixels side by side,
+/// over the diagonal of the slice unless a spacing is given.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Scan {
@@ -596,7 +596,8 @@ mod tests {
         toml::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
-    /// A disc beside the middle, as the scan sees it, and the mean of its inner part in the reconstruction that methods start from.
+    /// A disc beside the middle, as the scan sees it, and the mean of its inner part in the reconstruction that methods
+    /// start from.
     fn density(scan: &str, folder: Option<&Path>) -> (f64, Vec<i64>) {
         let settings = settings(scan);
         assert_eq!(Tomography::check(&settings), Ok(()));

@@ -18,8 +18,8 @@ const LEAST_CURVATURE: f64 = 0.01;
 ///
 /// A row of a convex, even object is a half ellipse, `p(s)^2` a parabola in `s`. The parabola that is closest to a
 /// row's squares (where they are not zero), scaled to meet the row's end, says how the row goes on until it reaches
-/// zero, never above the row's largest value; it fades out over the last half of `reach`. Rows that are no arc, or not zero at less
-/// than 16 pixels, fade within a quarter. Ends at about zero go on as zero.
+/// zero, never above the row's largest value; it fades out over the last half of `reach`. Rows that are no arc, or not
+/// zero at less than 16 pixels, fade within a quarter. Ends at about zero go on as zero.
 ///
 /// The noise is that of all rows: give those of one image.
 ///

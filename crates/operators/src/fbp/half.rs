@@ -9,14 +9,14 @@ const WIDEST: f64 = FRAC_PI_4;
 
 /// The weights of a half acquisition, also called offset or displaced detector.
 ///
-/// The ray of `theta` and `s` is that of `theta + pi` and `-s`. Where the detector reaches from `-b` to beyond `b`, rays with
-/// `|s| <= b` are measured twice and the others once; with
+/// The ray of `theta` and `s` is that of `theta + pi` and `-s`. Where the detector reaches from `-b` to beyond `b`,
+/// rays with `|s| <= b` are measured twice and the others once; with
 ///
 /// `W(s) = sin^2(pi/2 e(s) / (e(s) + e(-s)))`, `e(s)` the distance of `s` from the nearer end of the detector, 0 beyond,
 ///
-/// `W(s) + W(-s) = 1`, and the sum over the whole turn of projections times `W` has every ray once. With the axis far aside it is
-/// `sin^2(pi/4 (1 + s / b))`; with the axis near the detector's middle, 1/2 but for a margin: the mean of both measurements,
-/// which is the least noisy.
+/// `W(s) + W(-s) = 1`, and the sum over the whole turn of projections times `W` has every ray once. With the axis far
+/// aside it is `sin^2(pi/4 (1 + s / b))`; with the axis near the detector's middle, 1/2 but for a margin: the mean of
+/// both measurements, which is the least noisy.
 #[derive(Debug)]
 pub(super) struct HalfAcquisition {
     /// The share of every view of the whole turn.

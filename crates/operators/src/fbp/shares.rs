@@ -41,10 +41,10 @@ pub(super) struct Shares {
 impl Shares {
     /// The shares of a circle of directions that repeat after `period`: `pi` for lines, `2 pi` for directed rays.
     ///
-    /// A view has half of the gaps on both sides of its direction; views of one direction share alike. What is *typical*
-    /// is reached from the median gap in steps of a factor of at most three; gaps beyond were not measured and
-    /// count as the median, where it is one, or there are at least eight directions to each and they are less than half of the circle
-    /// (else the sampling is irregular).
+    /// A view has half of the gaps on both sides of its direction; views of one direction share alike. What is
+    /// *typical* is reached from the median gap in steps of a factor of at most three; gaps beyond were not measured
+    /// and count as the median, where it is one, or there are at least eight directions to each and they are less than
+    /// half of the circle (else the sampling is irregular).
     pub(super) fn of(angles: &[f64], period: f64) -> Self {
         let n = angles.len();
         let folded: Vec<f64> = angles.iter().map(|angle| angle.rem_euclid(period)).collect();
@@ -116,7 +116,8 @@ fn typical(different: &[f64], median: f64, period: f64) -> f64 {
     let mut widest = median;
     for (i, &gap) in different.iter().enumerate() {
         let wide = different.len() - i;
-        // Several gaps together are less than half of the circle: more of it lies between bursts of frames at one stop each.
+        // Several gaps together are less than half of the circle: more of it lies between bursts of frames at one stop
+        // each.
         let missing =
             || wide * DIRECTIONS <= different.len() && different[i..].iter().sum::<f64>() < 0.5 * period;
         if gap > WIDE * widest && (wide == 1 || missing()) {

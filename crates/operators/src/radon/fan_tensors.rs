@@ -1,7 +1,7 @@
 //! What [`super::tensors`] does, for fan beams, whose rays have numbers of their own each.
 //!
-//! Rays that are steeper than 45 degrees cross rows, others columns; a view may have both. All rays are followed across rows
-//! and then across columns, each time with length 0 for those that cross the other.
+//! Rays that are steeper than 45 degrees cross rows, others columns; a view may have both. All rays are followed across
+//! rows and then across columns, each time with length 0 for those that cross the other.
 
 use super::tensors::{CHUNK, hat_integral, integrals, interpolated, numbers};
 use smalti_base::Result;

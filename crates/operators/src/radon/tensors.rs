@@ -96,8 +96,8 @@ pub(super) fn forward(beam: &ParallelBeam, x: &Tensor) -> Result<Tensor> {
     Ok(Tensor::f_cat(&parts, 1)?.f_index_select(1, &places)?.f_unsqueeze(1)?)
 }
 
-/// The values of lines at positions `[angles, lines, rays]`: `[B, angles, lines, rays]`; `plane` has one zero before and two
-/// after every line.
+/// The values of lines at positions `[angles, lines, rays]`: `[B, angles, lines, rays]`; `plane` has one zero before
+/// and two after every line.
 pub(super) fn interpolated(position: &Tensor, plane: &Tensor, sizes: [i64; 5]) -> Result<Tensor> {
     let [batch, angles, lines, width, rays] = sizes;
     let position = position.f_clamp(-1.0, width as f64)?;
@@ -111,8 +111,9 @@ pub(super) fn interpolated(position: &Tensor, plane: &Tensor, sizes: [i64; 5]) -
     Ok(right.f_sub(&left)?.f_mul(&w)?.f_add(&left)?)
 }
 
-/// The part of [`forward`] for some angles of detector pixels that are means over their width, `[B, angles, rays]`: differences
-/// of the line's integral at their edges, in float64. `sums` are sums along the lines of `plane`, up to and with each value.
+/// The part of [`forward`] for some angles of detector pixels that are means over their width, `[B, angles, rays]`:
+/// differences of the line's integral at their edges, in float64. `sums` are sums along the lines of `plane`, up to and
+/// with each value.
 fn strips(columns: &Columns, plane: &Tensor, sums: &Tensor, sizes: [i64; 5]) -> Result<Tensor> {
     let [_, angles, lines, _, rays] = sizes;
     let across = columns.per_ray.f_mul(&numbers(rays + 1, plane)?.f_add_scalar(-0.5)?)?;
@@ -127,7 +128,8 @@ fn strips(columns: &Columns, plane: &Tensor, sums: &Tensor, sizes: [i64; 5]) -> 
     Ok(means.f_mul(&scale)?.f_to_kind(plane.kind())?)
 }
 
-/// The integrals of lines, interpolated, up to edges `[angles, lines, rays + 1]`: `[B, angles, lines, rays + 1]` in float64.
+/// The integrals of lines, interpolated, up to edges `[angles, lines, rays + 1]`: `[B, angles, lines, rays + 1]` in
+/// float64.
 pub(super) fn integrals(edge: &Tensor, plane: &Tensor, sums: &Tensor, sizes: [i64; 5]) -> Result<Tensor> {
     let [batch, angles, lines, width, rays] = sizes;
     let edge = edge.f_clamp(-1.0, width as f64)?;

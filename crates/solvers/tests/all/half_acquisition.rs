@@ -47,20 +47,13 @@ fn both_halves_come_back() {
         let y = low_dose(&a.apply(&truth()).unwrap(), &noise, Seed::new(4)).unwrap();
         let start = Fbp::new(beam, Filter::Hann, 0.7).unwrap().apply(&y).unwrap();
         let fbp = errors(&start);
-        let mut tv = [1.0; 2];
-        for weight in [0.3, 1.0, 3.0, 10.0] {
-            let solver = TvPrimalDual::poisson(&a, noise, &y, weight, 1e-4, &start.clamp_min(0.0)).unwrap();
-            let mut solver = solver.nonnegative();
-            run(&mut solver, 400, &RunControl::default()).unwrap();
-            let found = errors(&solver.finish().unwrap());
-            println!("{weight}: {found:.4?}");
-            if found[0] < tv[0] {
-                tv = found;
-            }
-        }
+        let solver = TvPrimalDual::poisson(&a, noise, &y, 5.0, 1e-4, &start.clamp_min(0.0)).unwrap();
+        let mut solver = solver.nonnegative();
+        run(&mut solver, 400, &RunControl::default()).unwrap();
+        let tv = errors(&solver.finish().unwrap());
         println!("right and left half: FBP {fbp:.4?}, TV {tv:.4?}");
         for half in [0, 1] {
-            assert!(fbp[half] < 0.05 && tv[half] < 0.025 && tv[half] < fbp[half], "{fbp:?} {tv:?}");
+            assert!(fbp[half] < 0.05 && tv[half] < 0.02, "{fbp:?} {tv:?}");
         }
         assert!((fbp[0] / fbp[1] - 1.0).abs() < 0.5, "{fbp:?}");
     }

@@ -81,8 +81,8 @@ fn nonlinear_operators_of_others_obey_the_laws() {
     }
 }
 
-/// Asserts that every linear operator, broken by `twin`, is rejected by `law`: see [`smalti_testkit::rejected`], of which this
-/// lists all failures.
+/// Asserts that every linear operator, broken by `twin`, is rejected by `law`: see [`smalti_testkit::rejected`], of
+/// which this lists all failures.
 #[track_caller]
 fn rejected<T>(
     (law_name, said): (&str, &str),
