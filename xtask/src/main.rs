@@ -3,6 +3,15 @@
 //! It stands outside of the layers and knows no libtorch, so that it builds in seconds and can fetch libtorch
 //! for the rest. Reading order: [`libtorch`], [`setup`], [`child`], then one command.
 
+/// What is said on standard error. Unlike that of the standard library it does not panic where nobody hears it: a closed or full
+/// standard error is no reason to end halfway.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod bench;
 mod child;
 mod ci;

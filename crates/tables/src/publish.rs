@@ -56,6 +56,10 @@ impl Results {
         };
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         fs::create_dir_all(parent).map_err(fail)?;
+        if is_mount_point(folder, parent) {
+            let problem = "is where another file system begins, so that no other folder can take its name";
+            return Err(Error::content(folder, problem, "choose a folder within it"));
+        }
         let lock = Lock::acquire(&parent.join(hidden(name, ".lock")), folder)?;
         let part = hidden(name, PART);
         clean(folder, parent, &part).map_err(fail)?;
@@ -158,15 +162,37 @@ fn clean(folder: &Path, parent: &Path, part: &OsStr) -> std::io::Result<()> {
             fs::remove_dir_all(entry.path())?;
         }
     }
-    for within in [folder.to_owned(), folder.join("state")] {
-        for entry in fs::read_dir(within).into_iter().flatten().filter_map(std::io::Result::ok) {
-            if starts_with(&entry.file_name(), OsStr::new(PART)) {
-                let path = entry.path();
-                if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
-            }
+    clean_within(folder, false)?;
+    clean_within(&folder.join("state"), true)
+}
+
+/// Removes what is unfinished in a folder, and in those within it where it is to go `deep`.
+fn clean_within(folder: &Path, deep: bool) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(std::io::Result::ok) {
+        let (path, is_folder) = (entry.path(), entry.file_type()?.is_dir());
+        match starts_with(&entry.file_name(), OsStr::new(PART)) {
+            true if is_folder => fs::remove_dir_all(path)?,
+            true => fs::remove_file(path)?,
+            false if is_folder && deep => clean_within(&path, deep)?,
+            false => {}
         }
     }
     Ok(())
+}
+
+/// Whether another file system begins at `folder`: no other folder can take its name.
+fn is_mount_point(folder: &Path, parent: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let device = |of: &Path| fs::metadata(of).ok().map(|of| of.dev());
+        device(folder).is_some_and(|own| device(parent) != Some(own))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (folder, parent);
+        false
+    }
 }
 
 /// Whether there is room on the disk: it is taken and given back.

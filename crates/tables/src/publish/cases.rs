@@ -152,9 +152,11 @@ fn results_replace_those_before_and_leave_what_is_of_others() {
     // What an earlier version has left behind.
     fs::create_dir_all(folder.join(".part-abc/new")).unwrap();
     fs::write(folder.join("state/.part-xyz"), "half").unwrap();
+    fs::write(folder.join("state/deep/.part-xyz"), "half").unwrap();
     drop(results);
     let results = Results::claim(&folder).unwrap();
     assert!(!folder.join(".part-abc").exists() && !folder.join("state/.part-xyz").exists());
+    assert_eq!(listing(&folder.join("state/deep")), ["kept"]);
     for round in ["second", "third"] {
         collect(&results, round);
         results.publish().unwrap();
@@ -197,4 +199,9 @@ fn a_folder_that_cannot_be_made_is_one_line() {
     let error = Results::claim(&file.join("results")).unwrap_err().to_string();
     assert!(error.contains("results") && !error.contains('\n'), "{error}");
     assert!(Results::claim(Path::new("..")).is_err());
+    // Said before the work, since at its end no folder could take this name.
+    #[cfg(target_os = "linux")]
+    assert!(
+        Results::claim(Path::new("/proc")).unwrap_err().to_string().contains("another file system begins")
+    );
 }
