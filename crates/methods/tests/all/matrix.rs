@@ -35,7 +35,7 @@ const TINY_PROBLEMS: [(&str, &str); 5] = [
 ];
 
 /// Tiny settings of every method, the same on every problem: weights are means against means.
-const TINY_METHODS: [(&str, &str); 14] = [
+const TINY_METHODS: [(&str, &str); 15] = [
     ("bicubic", ""),
     ("fbp", ""),
     ("fill_in", ""),

@@ -96,9 +96,9 @@ fn a_stopped_run_goes_on_to_the_same_table() {
     let goes_on = |told: &[String], what: &str, at: &str| {
         assert!(first(told, what).is_some_and(|line| line.contains(at)), "{what} at {at}: {told:#?}");
     };
-    // In the training of a prior, before a row, in an estimate; then to the end.
+    // In the training of a prior, before an estimate, in it; then to the end.
     goes_on(&stopped("training patchNR: 200 of"), "training patchNR", "100 of 1000");
-    goes_on(&stopped("L2-TV of sic/test.png"), "training patchNR", "300 of 1000");
+    goes_on(&stopped("patchNR of sic/test.png"), "training patchNR", "300 of 1000");
     let told = stopped("MAP estimation: 24 of");
     assert_eq!(first(&told, "training"), None, "{told:#?}");
     goes_on(&told, "MAP estimation", "6 of 60");
