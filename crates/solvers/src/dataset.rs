@@ -69,8 +69,6 @@ pub(crate) struct Batches<'a> {
     batch: u64,
     /// Side of the random square that is cut out of each pair.
     crop: Option<i64>,
-    /// Crops begin at multiples of so many pixels.
-    grid: i64,
     seed: Seed,
     device: Device,
 }
@@ -81,7 +79,7 @@ impl<'a> Batches<'a> {
     pub(crate) fn new(
         pairs: &'a dyn PairedDataset,
         batch: i64,
-        (crop, grid): (Option<i64>, i64),
+        crop: Option<i64>,
         seed: Seed,
         device: Device,
     ) -> Result<Self> {
@@ -93,15 +91,12 @@ impl<'a> Batches<'a> {
         {
             return Err(Error::value("side of the random crops", "at least 1 pixel", side));
         }
-        if grid < 1 {
-            return Err(Error::value("grid of the random crops", "at least 1 pixel", grid));
-        }
         match pairs.count() {
             Some(n) if n < batch => {
                 let expected = format!("at least the {batch} of a batch");
                 Err(Error::value("number of training pairs", expected, n))
             }
-            _ => Ok(Self { pairs, batch, crop, grid, seed, device }),
+            _ => Ok(Self { pairs, batch, crop, seed, device }),
         }
     }
 
@@ -119,9 +114,7 @@ impl<'a> Batches<'a> {
                     let expected = format!("at least the {side} x {side} pixels of a crop");
                     return Err(Error::value(what, expected, format!("{h} x {w}")));
                 }
-                let grid = self.grid;
-                let mut first = |n: i64| stream.index((n - side) / grid + 1) * grid;
-                (top, left) = (first(h), first(w));
+                (top, left) = (stream.index(h - side + 1), stream.index(w - side + 1));
                 (h, w) = (side, side);
             }
             let cut = |t: &Tensor| t.f_narrow(2, top, h)?.f_narrow(3, left, w);
@@ -163,7 +156,7 @@ mod tests {
     #[test]
     fn an_epoch_has_every_pair_once() {
         let pairs = pairs(7, 2, 3);
-        let batches = Batches::new(&pairs, 3, (None, 1), Seed::new(1), Device::Cpu).unwrap();
+        let batches = Batches::new(&pairs, 3, None, Seed::new(1), Device::Cpu).unwrap();
         let epoch = |e: u64| -> Vec<u64> { (2 * e..2 * e + 2).flat_map(|k| batches.indices(k)).collect() };
         for e in 0..5 {
             let mut seen = epoch(e);
@@ -180,7 +173,7 @@ mod tests {
     #[test]
     fn crops_are_at_random_places_and_the_same_in_both() {
         let pairs = pairs(2, 8, 9);
-        let batches = Batches::new(&pairs, 2, (Some(5), 1), Seed::new(1), Device::Cpu).unwrap();
+        let batches = Batches::new(&pairs, 2, Some(5), Seed::new(1), Device::Cpu).unwrap();
         let mut places = Vec::new();
         for k in 0..20 {
             let batch = batches.at(k).unwrap();
@@ -206,14 +199,14 @@ mod tests {
                 Ok(pairs(1, 2, 3).remove(0)).map(|p| Pair { input: p.input + index as f64, ..p })
             }
         }
-        let batches = Batches::new(&Endless, 2, (None, 1), Seed::new(1), Device::Cpu).unwrap();
+        let batches = Batches::new(&Endless, 2, None, Seed::new(1), Device::Cpu).unwrap();
         assert_eq!((batches.indices(0), batches.indices(4)), (vec![0, 1], vec![8, 9]));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_in_one_line() {
         let line = |pairs: &Vec<Pair>, batch, crop| {
-            let batches = Batches::new(pairs, batch, (crop, 1), Seed::new(1), Device::Cpu);
+            let batches = Batches::new(pairs, batch, crop, Seed::new(1), Device::Cpu);
             let line = batches.and_then(|b| b.at(0)).err().unwrap().to_string();
             assert_eq!(line.lines().count(), 1, "{line}");
             line

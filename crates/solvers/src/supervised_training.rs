@@ -113,8 +113,6 @@ pub struct SupervisedTrainingSettings {
     pub batch: i64,
     /// Side in pixels of a square that is cut out of each pair at a random place; the whole images where there is none.
     pub crop: Option<i64>,
-    /// Crops begin at multiples of so many pixels, at least 1.
-    pub crop_grid: i64,
     /// Pixels along each side of a crop that the loss leaves out: what lies beyond a crop, the network does not see.
     pub border: i64,
     /// The largest norm of all gradients together: longer ones are shortened to it; none: they are taken as they are.
@@ -148,7 +146,6 @@ impl SupervisedTrainingSettings {
             steps,
             batch,
             crop: None,
-            crop_grid: 1,
             border: 0,
             clip: None,
             rate: 1e-3,
@@ -176,13 +173,6 @@ impl SupervisedTrainingSettings {
     #[must_use]
     pub fn with_crop(mut self, crop: impl Into<Option<i64>>) -> Self {
         self.crop = crop.into();
-        self
-    }
-
-    /// The same with crops that begin at multiples of so many pixels.
-    #[must_use]
-    pub fn with_crop_grid(mut self, crop_grid: i64) -> Self {
-        self.crop_grid = crop_grid;
         self
     }
 
@@ -310,8 +300,7 @@ impl<'a, N: ImageNetwork> SupervisedTraining<'a, N> {
             Some(Some(0)) => return Err(Error::value("validation pairs", "at least 1", 0)),
             _ => {}
         }
-        let batches =
-            Batches::new(pairs, settings.batch, (settings.crop, settings.crop_grid), seed, net.device())?;
+        let batches = Batches::new(pairs, settings.batch, settings.crop, seed, net.device())?;
         net.provenance().insert("training".into(), format!("{settings:?}"));
         net.provenance().insert("seed".into(), seed.value().to_string());
         net.provenance().insert("value_range".into(), "[0, 1]".into());

@@ -11,10 +11,11 @@ use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
-use smalti_base::{Error, Result, Space};
+use smalti_base::{Error, Result, Seed, Space};
 use smalti_solvers::{
     Pair, PairedDataset, ResidualNet, ResidualNetSettings, SupervisedTraining, SupervisedTrainingSettings,
 };
+use std::cell::RefCell;
 use std::time::Instant;
 use tch::Tensor;
 
@@ -25,8 +26,8 @@ pub struct OneImageNet;
 /// The network ([`ResidualNet`], at the resolution of the observation) and its training by the mean squared error: an estimate of the
 /// mean of all images that the observation allows, by what the reference images show of the material.
 ///
-/// Pairs are made by the instrument from the reference images in all eight orientations, each with several draws of the noise;
-/// training takes crops of them.
+/// Pairs are made by the instrument during the training: each of a reference image in one of eight orientations, with fresh noise.
+/// Training takes crops of them.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct OneImageNetSettings {
@@ -41,9 +42,10 @@ pub struct OneImageNetSettings {
     #[serde(default)]
     #[garde(inner(range(min = 1, max = 16)))]
     pub factor: Option<i64>,
-    /// Observations of every orientation of a reference image, 1 to 10,000.
+    /// Crops that are taken of an observation before the next one is made, with fresh noise, 1 to 10,000: more save time, fewer
+    /// show more of the noise.
     #[garde(range(min = 1, max = 10_000))]
-    pub draws: u64,
+    pub crops_of_observation: u64,
     /// Steps, 1 to 100 million.
     #[garde(range(min = 1, max = 100_000_000))]
     pub steps: u64,
@@ -144,27 +146,14 @@ impl OneImageNetSettings {
     }
 
     fn train(&self, from: &TrainingData<'_>, run: &Run) -> Result<Trained<ResidualNet>> {
-        let seed = run.seed.derive("network from one image", 0);
+        let seed: Seed = run.seed.derive("network from one image", 0);
         let validation = (from.validation.iter().enumerate())
             .map(|(k, truth)| observed_pair(from, truth, seed.derive("validation", k as u64)))
             .collect::<Result<Vec<Pair>>>()?;
-        let mut pairs = Vec::new();
-        for (r, reference) in from.references.iter().enumerate() {
-            for k in 0..SYMMETRIES {
-                let image = turned(reference, k)?;
-                for draw in 0..self.draws {
-                    run.check()?;
-                    let number = (r * SYMMETRIES + k) as u64 * self.draws + draw;
-                    pairs.push(observed_pair(from, &image, seed.derive("pair", number))?);
-                }
-            }
-        }
         let factor = self.factor(from.instrument);
         let wanted = SupervisedTrainingSettings::default()
             .with_steps(self.steps)
             .with_batch(self.batch)
-            .with_crop(self.crop)
-            .with_crop_grid(factor)
             .with_border(self.border)
             .with_clip(self.clip)
             .with_rate(self.learning_rate)
@@ -178,6 +167,7 @@ impl OneImageNetSettings {
         let net = ResidualNet::new(shape, seed)?.to(run.device)?;
         let validation: Option<&dyn PairedDataset> =
             (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
+        let pairs = Crops { from, settings: self, factor, seed, current: RefCell::default() };
         let mut iteration = SupervisedTraining::new(net, &pairs, validation, wanted, seed)?;
         if let Some(events) = run.events("training", &run.row())? {
             iteration = iteration.with_events(events);
@@ -186,6 +176,51 @@ impl OneImageNetSettings {
         run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
         let (curve, seconds) = (trained.curve.as_slice().into(), summary.elapsed.as_secs_f64());
         Ok(Trained { model: trained.net, curve, seconds })
+    }
+}
+
+/// Crops of observations that are made anew for every index.
+struct Crops<'a> {
+    from: &'a TrainingData<'a>,
+    settings: &'a OneImageNetSettings,
+    /// Crops begin at multiples of it.
+    factor: i64,
+    seed: Seed,
+    /// The last observation that was made, and its number.
+    current: RefCell<Option<(u64, Pair)>>,
+}
+
+impl Crops<'_> {
+    /// Observation number `k`: of a reference and in an orientation that are drawn.
+    fn observed(&self, k: u64) -> Result<Pair> {
+        let stream = &mut self.seed.at("orientation", k);
+        let reference = stream.index(self.from.references.len() as i64) as usize;
+        let image = turned(&self.from.references[reference], stream.index(SYMMETRIES as i64) as usize)?;
+        observed_pair(self.from, &image, self.seed.derive("pair", k))
+    }
+}
+
+impl PairedDataset for Crops<'_> {
+    fn count(&self) -> Option<u64> {
+        None
+    }
+
+    fn pair(&self, index: u64) -> Result<Pair> {
+        let number = index / self.settings.crops_of_observation;
+        let mut current = self.current.borrow_mut();
+        let whole = match current.take() {
+            Some((known, pair)) if known == number => pair,
+            _ => self.observed(number)?,
+        };
+        let side = self.settings.crop;
+        let stream = &mut self.seed.at("crop", index);
+        let size = whole.target.size();
+        let mut first = |n: i64| stream.index((n - side) / self.factor + 1) * self.factor;
+        let (top, left) = (first(size[2]), first(size[3]));
+        let cut = |t: &Tensor| t.f_narrow(2, top, side)?.f_narrow(3, left, side);
+        let crop = Pair { input: cut(&whole.input)?, target: cut(&whole.target)? };
+        *current = Some((number, whole));
+        Ok(crop)
     }
 }
 
