@@ -124,7 +124,10 @@ impl<'a> Table<'a> {
         }
         let run = &self.stages[scene].run;
         run.check()?;
-        let prepared = row.settings.prepare(&self.materials[scene], &run.for_row(&row.key))?;
+        let prepared = match &row.left_out {
+            Some(reason) => Prepared::Missing(reason.clone()),
+            None => row.settings.prepare(&self.materials[scene], &run.for_row(&row.key))?,
+        };
         self.learned[scene].insert(row.key.clone(), prepared);
         Ok(())
     }
@@ -138,6 +141,9 @@ impl<'a> Table<'a> {
         problem: &mut InverseProblem,
     ) -> Result<Result<Done, String>> {
         stage.run.check()?;
+        if let Some(reason) = &row.left_out {
+            return Ok(Err(reason.clone()));
+        }
         let mut own = None;
         let prepared = match row.learns_from {
             LearnsFrom::References => self.learned[stage.number].get(&row.key),

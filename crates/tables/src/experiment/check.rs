@@ -54,6 +54,8 @@ pub struct RowSpec {
     pub learns_from: LearnsFrom,
     /// The name of the published row beside it.
     pub published: String,
+    /// Why it does not run, where it does not.
+    pub left_out: Option<String>,
 }
 
 impl Experiment {
@@ -315,6 +317,7 @@ fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<RowSpec, Box<Fi
         start: head.start,
         learns_from: head.learns_from,
         published: head.published.unwrap_or_else(|| key.to_owned()),
+        left_out: head.left_out,
     })
 }
 
@@ -332,6 +335,7 @@ fn implied(key: &str) -> Option<RowSpec> {
         start: None,
         learns_from: LearnsFrom::References,
         published,
+        left_out: None,
     })
 }
 

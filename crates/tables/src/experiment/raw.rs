@@ -146,9 +146,12 @@ pub(super) struct RawRow {
     pub(super) learns_from: LearnsFrom,
     /// The published row that stands beside it; that of its own name where not given.
     pub(super) published: Option<String>,
+    /// Why it does not run in this profile, and what it would take: then the row has a dash and this text.
+    pub(super) left_out: Option<String>,
 }
 
 impl RawRow {
     /// Its keys.
-    pub(super) const KEYS: [&'static str; 5] = ["method", "title", "start", "learns_from", "published"];
+    pub(super) const KEYS: [&'static str; 6] =
+        ["method", "title", "start", "learns_from", "published", "left_out"];
 }
