@@ -10,6 +10,9 @@ mod image_file;
 #[cfg(feature = "hdf5")]
 mod lodopab;
 mod metrics;
+mod other_arrays;
+#[cfg(feature = "hdf5")]
+mod other_hdf5;
 #[cfg(feature = "tiff")]
 mod other_images;
 mod seed;
