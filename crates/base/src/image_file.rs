@@ -118,11 +118,7 @@ fn gray_in(path: &Path, raster: Raster, range: ValueRange) -> Result<Vec<f32>> {
     }
     let taken = range.apply(&mut pixels, stored.unit, stored.kind);
     let taken = taken.map_err(|problem| Error::content(path, problem, "give a range of values"))?;
-    if range == ValueRange::ByType {
-        tracing::debug!("{}: values {taken}", path.display());
-    } else {
-        tracing::info!("{}: values {taken}", path.display());
-    }
+    tracing::info!("{}: values {taken}", path.display());
     Ok(pixels)
 }
 

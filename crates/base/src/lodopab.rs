@@ -237,7 +237,7 @@ fn dataset(path: &Path, [rows, columns]: [i64; 2]) -> Result<Dataset> {
     let length = handle.metadata().map_err(system)?.len();
     let hdf5 = |e| damaged(path, "", &e);
     let storage = Arc::new(FileStorage::from_file(handle).map_err(hdf5)?);
-    let file = Hdf5File::from_storage_with_options(storage, options(path)).map_err(hdf5)?;
+    let file = Hdf5File::from_storage_with_options(storage, options(path, Arc::default())).map_err(hdf5)?;
     let whole = file.superblock().eof_address;
     if length < whole {
         return Err(Error::content(path, format!("is cut off: {length} of {whole} bytes are there"), AGAIN));

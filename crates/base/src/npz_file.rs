@@ -15,7 +15,8 @@ use tch::Tensor;
 /// can hold.
 pub fn load(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bad = |e: String| {
-        let problem = format!("is not a readable .npz file ({e})");
+        // Some answers show the place, in further lines.
+        let problem = format!("is not a readable .npz file ({})", e.lines().next().unwrap_or_default());
         Error::content(path, problem, "write it again by numpy.savez, or copy it again")
     };
     let bytes = files::read(path)?;

@@ -1,6 +1,6 @@
 //! Where images come from: a folder of measured data, or the built-in synthetic set.
 
-use smalti_base::{Error, Result, Seed, image_file};
+use smalti_base::{Error, Result, Seed, ValueRange, files, image_file};
 use smalti_methods::synthetic::microstructure;
 use smalti_methods::{Instrument, Role};
 use std::cmp::Ordering;
@@ -181,14 +181,14 @@ impl DataSource {
         }
     }
 
-    /// The image `name` (from [`DataSource::names`], or a plain name of the experiment): `[1, 1, H, W]`,
-    /// float32, on the CPU.
+    /// The image `name` (from [`DataSource::names`], or a plain name of the experiment), files in the range of values `values`:
+    /// `[1, 1, H, W]`, float32, on the CPU.
     ///
     /// # Errors
-    /// Those of [`image_file::load_gray`].
-    pub fn load(&self, name: &str) -> Result<Tensor> {
+    /// Those of [`image_file::load_gray_in`].
+    pub fn load(&self, name: &str, values: ValueRange) -> Result<Tensor> {
         match self {
-            Self::Folder { folder, .. } => image_file::load_gray(&folder.join(name)),
+            Self::Folder { folder, .. } => image_file::load_gray_in(&folder.join(name), values),
             Self::Synthetic => microstructure(SYNTHETIC_SIZE, SYNTHETIC_SIZE, self.seed(name), 0),
             Self::SyntheticVolumes => Err(Error::value(name, "an image", "a synthetic volume")),
             Self::Drawn(what) => Err(Error::value(name, "an image", what)),
@@ -198,10 +198,16 @@ impl DataSource {
     /// The image `name` as [`DataSource::load`] reads it or, where the data are synthetic, one such as `instrument` looks at.
     ///
     /// # Errors
-    /// Those of [`image_file::load_gray`], or of drawing.
-    pub fn image(&self, name: &str, role: Role, instrument: &dyn Instrument) -> Result<Tensor> {
+    /// Those of [`image_file::load_gray_in`], or of drawing.
+    pub fn image(
+        &self,
+        name: &str,
+        values: ValueRange,
+        role: Role,
+        instrument: &dyn Instrument,
+    ) -> Result<Tensor> {
         match self {
-            Self::Folder { .. } => self.load(name),
+            Self::Folder { .. } => self.load(name, values),
             _ => instrument.phantom(role, self.seed(name), 0),
         }
     }
@@ -230,6 +236,10 @@ impl DataSource {
         for entry in entries {
             let entry = entry.map_err(|e| Error::file(&folder.join(within), "reading", e))?;
             let Ok(name) = entry.file_name().into_string() else { continue };
+            // Such as ._image.png of macOS.
+            if files::is_hidden(Path::new(&name)) && !start.starts_with('.') {
+                continue;
+            }
             let fits =
                 name.len() >= start.len() + after.len() && name.starts_with(start) && name.ends_with(after);
             if fits && entry.path().is_file() {
@@ -319,7 +329,7 @@ mod tests {
         let three = source.names(&["sic/testset/img*.png".into()], Some(3)).unwrap();
         assert_eq!(source.label(&three), "synthetic/testset/img1 + img2 + img3 (synthetic)");
         // The name in the file and the name in the table are one image; another role is another image.
-        let image = |name: &str| source.load(name).unwrap();
+        let image = |name: &str| source.load(name, ValueRange::ByType).unwrap();
         assert_eq!(image("sic/ref.png"), image("synthetic/ref"));
         assert_ne!(image("sic/ref.png"), image("sic/val.png"));
     }

@@ -4,15 +4,16 @@ use super::open::{self, refuse};
 use crate::error::{Error, Result};
 use crate::files::{check_room, deflated_at_most};
 use crate::value_range::{self, ValueRange};
+use hdf5_reader::group::Group;
 use hdf5_reader::{Dataset, Datatype, H5Type};
 use std::path::Path;
 use tch::Tensor;
 
 /// What [`super::load_crops_in`] promises.
 pub(super) fn load(path: &Path, name: Option<&str>, range: ValueRange) -> Result<Tensor> {
-    let file = open::open(path)?;
+    let opened = open::open(path)?;
     let damaged = |e| refuse(path, "", &e);
-    let datasets = find(&file.root_group().map_err(damaged)?, name).map_err(damaged)?;
+    let datasets = find(path, &opened.file.root_group().map_err(damaged)?, name)?;
     if datasets.is_empty() {
         let problem = match name {
             Some(name) => format!("has no dataset {name:?} in its root group or in a group of it"),
@@ -21,8 +22,7 @@ pub(super) fn load(path: &Path, name: Option<&str>, range: ValueRange) -> Result
         return Err(Error::content(path, problem, "give a file of crops, or the name of its datasets"));
     }
     // Filled in where chunks are missing, a dataset may be larger than what deflate can make of the file.
-    let length = std::fs::metadata(path).map_err(|e| Error::file(path, "reading", e))?.len();
-    let most = deflated_at_most(length).saturating_add(64 << 20);
+    let chunked = deflated_at_most(opened.bytes()).saturating_add(64 << 20);
     let (mut all, mut images) = (Vec::new(), 0);
     let mut first: Option<(String, [i64; 2], Kind)> = None;
     for (place, dataset) in &datasets {
@@ -53,6 +53,8 @@ pub(super) fn load(path: &Path, name: Option<&str>, range: ValueRange) -> Result
         let count = n.checked_mul(size[0]).and_then(|m| m.checked_mul(size[1]));
         let bytes = count.and_then(|count| count.checked_mul(kind.bytes)).and_then(|b| u64::try_from(b).ok());
         let what = format!("dataset {place}: {n} images of {} x {} pixels", size[0], size[1]);
+        // Others are read from where they lie, which may be another file.
+        let most = if dataset.chunks().is_some() { chunked } else { u64::MAX };
         // The library's copies, floats of all datasets, and the tensor.
         check_room(path, &what, bytes, most, 16 / kind.bytes as u64 + 2)?;
         let values =
@@ -112,22 +114,25 @@ fn layout(shape: &[u64]) -> Result<(i64, [i64; 2]), String> {
     Ok((n, size))
 }
 
-/// The datasets asked for with their full names, in order.
-fn find(
-    root: &hdf5_reader::group::Group,
-    name: Option<&str>,
-) -> Result<Vec<(String, Dataset)>, hdf5_reader::error::Error> {
-    let (groups, datasets) = root.members()?;
+/// The datasets asked for with their full names, in order. Others are not opened: they may be of any kind.
+fn find(path: &Path, root: &Group, name: Option<&str>) -> Result<Vec<(String, Dataset)>> {
+    let wrong = |e| refuse(path, "", &e);
+    let (groups, datasets) = root.member_names().map_err(wrong)?;
     let mut found = Vec::new();
-    for dataset in datasets {
-        if name.is_none_or(|name| dataset.name() == name) {
-            found.push((dataset.name().to_owned(), dataset));
-        }
+    let mut add = |group: &Group, place: String, dataset: &str| {
+        let opened = group.dataset(dataset).map_err(|e| refuse(path, &format!("dataset {place}: "), &e))?;
+        found.push((place, opened));
+        Ok::<_, Error>(())
+    };
+    for dataset in datasets.iter().filter(|dataset| name.is_none_or(|name| *dataset == name)) {
+        add(root, dataset.clone(), dataset)?;
     }
-    for group in groups.iter().filter(|_| name.is_some()) {
-        for dataset in group.datasets()? {
-            if name == Some(dataset.name()) {
-                found.push((format!("{}/{}", group.name(), dataset.name()), dataset));
+    if let Some(name) = name {
+        for place in groups {
+            let group = root.group(&place).map_err(wrong)?;
+            let (_, datasets) = group.member_names().map_err(wrong)?;
+            if datasets.iter().any(|dataset| dataset == name) {
+                add(&group, format!("{place}/{name}"), name)?;
             }
         }
     }

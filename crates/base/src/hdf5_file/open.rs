@@ -7,16 +7,33 @@ use hdf5_reader::{ExternalLinkResolver, FilesystemExternalFileResolver, Filesyst
 use hdf5_reader::{Hdf5File, OpenOptions, storage::FileStorage};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An opened file.
+pub(crate) struct Opened {
+    pub(crate) file: Hdf5File,
+    length: u64,
+    followed: Arc<AtomicU64>,
+}
+
+impl Opened {
+    /// Bytes of the file and of those that its links have led to so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.length.saturating_add(self.followed.load(Ordering::Relaxed))
+    }
+}
 
 /// Opens a file whose links lead to files in its folder.
-pub(crate) fn open(path: &Path) -> Result<Hdf5File> {
+pub(crate) fn open(path: &Path) -> Result<Opened> {
     let handle = std::fs::File::open(path).map_err(|e| Error::file(path, "reading", e))?;
     let length = handle.metadata().and_then(|meta| {
         if meta.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { Ok(meta.len()) }
     });
     let length = length.map_err(|e| Error::file(path, "reading", e))?;
+    let followed = Arc::new(AtomicU64::new(0));
+    let options = options(path, followed.clone());
     let opened = FileStorage::from_file(handle)
-        .and_then(|storage| Hdf5File::from_storage_with_options(Arc::new(storage), options(path)));
+        .and_then(|storage| Hdf5File::from_storage_with_options(Arc::new(storage), options));
     let file = opened.map_err(|e| refuse(path, "", &e))?;
     let whole = file.superblock().eof_address;
     if length < whole {
@@ -24,11 +41,11 @@ pub(crate) fn open(path: &Path) -> Result<Hdf5File> {
             format!("is damaged, or no HDF5 file (it is cut off: {length} of {whole} bytes are there)");
         return Err(Error::content(path, problem, "copy or download it again"));
     }
-    Ok(file)
+    Ok(Opened { file, length, followed })
 }
 
-/// Limits, and where the files are that `path` leads to.
-pub(crate) fn options(path: &Path) -> OpenOptions {
+/// Limits, and where the files are that `path` leads to, whose bytes are added to `followed`.
+pub(crate) fn options(path: &Path, followed: Arc<AtomicU64>) -> OpenOptions {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -38,19 +55,22 @@ pub(crate) fn options(path: &Path) -> OpenOptions {
         .with_max_object_header_bytes(1 << 20)
         .with_max_chunk_bytes(LARGEST_CHUNK_BYTES)
         .with_external_file_resolver(Arc::new(FilesystemExternalFileResolver::new(folder)))
-        .with_external_link_resolver(Arc::new(Links(FilesystemExternalLinkResolver::new(folder))))
+        .with_external_link_resolver(Arc::new(Links(FilesystemExternalLinkResolver::new(folder), followed)))
 }
 
 /// Chunks of images are smaller; HDF5 itself caches 1 MB.
 const LARGEST_CHUNK_BYTES: usize = 1 << 30;
 
 /// A link to a file that is not there is an error, and not nothing.
-struct Links(FilesystemExternalLinkResolver);
+struct Links(FilesystemExternalLinkResolver, Arc<AtomicU64>);
 
 impl ExternalLinkResolver for Links {
     fn resolve_external_link(&self, filename: &str) -> Result<Option<Hdf5File>, Hdf5Error> {
         match self.0.resolve_external_link(filename) {
-            Ok(Some(file)) => Ok(Some(file)),
+            Ok(Some(file)) => {
+                self.1.fetch_add(file.storage().len(), Ordering::Relaxed);
+                Ok(Some(file))
+            }
             Ok(None) => Err(Hdf5Error::Other(format!("{LINK} {filename}, which is not there"))),
             Err(e) => Err(Hdf5Error::Other(format!("{LINK} {filename}: {e}"))),
         }
@@ -68,6 +88,10 @@ pub(crate) fn refuse(path: &Path, place: &str, e: &Hdf5Error) -> Error {
         E::UnsupportedFilter(said) => (
             format!("is compressed by {}, a filter of HDF5 that is not read", filter_name(said)),
             "rewrite it: h5repack -f GZIP=4 FILE NEW_FILE",
+        ),
+        E::UnsupportedLayoutClass(3) => (
+            "holds a virtual dataset, which is not read".into(),
+            "give the files that it is made of, or copy it into one",
         ),
         E::UnsupportedEncoding(_)
         | E::UnsupportedLayoutClass(_)

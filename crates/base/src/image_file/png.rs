@@ -33,10 +33,13 @@ pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Raster> {
 
 /// The library takes memory for whatever size the head of the file announces.
 fn check_size(path: &Path, bytes: &[u8]) -> Result<()> {
+    if bytes.get(12..16) != Some(b"IHDR") {
+        return Ok(()); // no PNG, as decoding says
+    }
     // Signature, length and name of the chunk IHDR, then width, height, bits of a sample and kind of colour.
     let Some(&[a, b, c, d, e, f, g, h, bits, colour]) = bytes.get(16..).and_then(|head| head.first_chunk())
     else {
-        return Ok(()); // too short for a PNG, as decoding says
+        return Ok(());
     };
     let [width, height] = [[a, b, c, d], [e, f, g, h]].map(|size| u64::from(u32::from_be_bytes(size)));
     let samples = match colour {

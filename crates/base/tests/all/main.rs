@@ -13,6 +13,9 @@ mod lodopab;
 #[cfg(feature = "hdf5")]
 mod lpips;
 mod metrics;
+mod other_arrays;
+#[cfg(feature = "hdf5")]
+mod other_hdf5;
 #[cfg(feature = "tiff")]
 mod other_images;
 mod seed;

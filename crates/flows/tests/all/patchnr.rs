@@ -127,6 +127,36 @@ fn flows_of_cubes_are_kept_and_files_that_do_not_say_are_of_squares() {
     );
 }
 
+/// Metadata of a file announce a flow that it does not hold: refused before memory is taken for it.
+#[test]
+fn announced_sizes_are_compared_with_the_tensors_of_the_file() {
+    let path = std::path::Path::new("flow.safetensors");
+    for (key, value) in [
+        ("hidden", "100000"),
+        ("hidden", "9223372036854775807"),
+        ("hidden", "0"),
+        ("hidden", "-1"),
+        ("blocks", "1000000000000"),
+        ("patch_size", "4611686018427387904"),
+        ("patch_size", "-3"),
+        ("axes", "4294967298"),
+    ] {
+        let mut file = flow(Kind::Float).to_checkpoint();
+        file.set_meta(key, value);
+        let line = PatchNr::from_checkpoint(file, path).err().unwrap().to_string();
+        assert_eq!(line.lines().count(), 1, "{key} = {value}: {line}");
+        // Without any weights, too.
+        let mut file = flow(Kind::Float).to_checkpoint();
+        file.tensors.retain(|name, _| name.ends_with("perm"));
+        file.set_meta(key, value);
+        assert!(PatchNr::from_checkpoint(file, path).is_err());
+    }
+    let mut file = flow(Kind::Float).to_checkpoint();
+    file.set_meta("hidden", 100_000);
+    let line = PatchNr::from_checkpoint(file, path).err().unwrap().to_string();
+    assert!(line.contains("module_list.0.subnet1.0.weight: expected Float [100000, "), "{line}");
+}
+
 #[test]
 fn samples_come_from_the_density() {
     // E over samples of |z|^2 is d for the flow that made them.

@@ -161,6 +161,19 @@ fn file_round_trip_keeps_everything() {
     file.set_meta("hidden", 8);
     let line = WppFlow::from_checkpoint(file, &path).err().unwrap().to_string();
     assert!(line.contains("expected Float [8,") && line.lines().count() == 1, "{line}");
+    // Sizes that the file does not hold are refused before memory is taken for them.
+    for (key, value) in [
+        ("hidden", "1000000"),
+        ("hidden", "9223372036854775807"),
+        ("hidden", "-1"),
+        ("blocks", "9223372036854775807"),
+        ("blocks", "100000000"),
+    ] {
+        let mut file = flow.to_checkpoint();
+        file.set_meta(key, value);
+        let line = WppFlow::from_checkpoint(file, &path).err().unwrap().to_string();
+        assert_eq!(line.lines().count(), 1, "{key} = {value}: {line}");
+    }
     let mut file = flow.to_checkpoint();
     file.set_meta("kind", "patchNR flow");
     let line = WppFlow::from_checkpoint(file, &path).err().unwrap().to_string();

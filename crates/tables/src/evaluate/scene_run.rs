@@ -2,7 +2,7 @@
 
 use crate::data::{DataSource, SYNTHETIC_SEED};
 use crate::experiment::{EvaluationSet, LearnsFrom, Observations, Profile, RowSpec, Scene};
-use smalti_base::hdf5_file::load_crops;
+use smalti_base::hdf5_file::load_crops_in;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_methods::wpp_training::tiles;
 use smalti_methods::{Instrument, InverseProblem, ObservedImage, Role, Run, TrainingData};
@@ -96,7 +96,8 @@ impl<'a> SceneRun<'a> {
     pub(super) fn observe(&self, images: &Images<'_>, i: usize) -> Result<Observed> {
         let name = &images.names[i];
         let observer = images.observer.as_deref().unwrap_or(self.observer());
-        let image = self.data.image(name, Role::Evaluation, self.instrument.as_ref())?;
+        let image =
+            self.data.image(name, self.scene.data.values, Role::Evaluation, self.instrument.as_ref())?;
         let image = image.f_to_device(self.run.device)?;
         let Some(file) = images.set.observed.get(i) else {
             let seen = observer.acquire(name, &image, self.run.seed.derive(name, 0))?;
@@ -107,7 +108,7 @@ impl<'a> SceneRun<'a> {
         };
         let truth = self.instrument.truth(name, &image)?;
         let observation = match self.data.folder() {
-            Some(_) => self.data.load(file)?.f_to_device(self.run.device)?,
+            Some(_) => self.data.load(file, self.scene.data.values)?.f_to_device(self.run.device)?,
             None => observer.observe(&truth, stand_in(file))?,
         };
         let name = self.data.names(std::slice::from_ref(file), None)?.join("");
@@ -147,7 +148,12 @@ impl<'a> SceneRun<'a> {
         let from_it = used.iter().any(|row| row.learns_from == LearnsFrom::Observation);
         for (i, name) in images.names.iter().enumerate() {
             let domain = if images.set.observed.is_empty() && i > 0 && !from_it {
-                let image = self.data.image(name, Role::Evaluation, self.instrument.as_ref())?;
+                let image = self.data.image(
+                    name,
+                    self.scene.data.values,
+                    Role::Evaluation,
+                    self.instrument.as_ref(),
+                )?;
                 Space::of(name, &self.instrument.truth(name, &image)?)?
             } else {
                 let image = self.observe(images, i)?;
@@ -169,13 +175,15 @@ impl<'a> SceneRun<'a> {
     /// What is learned from.
     pub(super) fn material(&self) -> Result<TrainingData<'_>> {
         let load = |name: &String| {
-            let image = self.data.image(name, Role::Reference, self.instrument.as_ref())?;
+            let image =
+                self.data.image(name, self.scene.data.values, Role::Reference, self.instrument.as_ref())?;
+            check_contrast(name, &image)?;
             self.instrument.reference(name, &image)
         };
         let data = &self.scene.data;
         let validation = data.validation.as_ref().filter(|name| !data.references.contains(name));
         let measured = |name: &String| match self.data.path(name) {
-            Some(path) => load_crops(&path, Some("obs")),
+            Some(path) => load_crops_in(&path, Some("obs"), self.scene.data.values),
             None => self.stand_in(name),
         };
         Ok(TrainingData {
@@ -194,10 +202,16 @@ impl<'a> SceneRun<'a> {
 
     fn crops(&self, from: &Observations) -> Result<Tensor> {
         match (from, self.data.folder()) {
-            (Observations::File(name), Some(folder)) => load_crops(&folder.join(name), None),
+            (Observations::File(name), Some(folder)) => {
+                load_crops_in(&folder.join(name), None, self.scene.data.values)
+            }
             (Observations::File(name), None) => tiles(&self.stand_in(name)?, [CROP; 2], [CROP / 2; 2]),
             (&Observations::Cut { ref image, size, step }, folder) => {
-                let whole = if folder.is_some() { self.data.load(image)? } else { self.stand_in(image)? };
+                let whole = if folder.is_some() {
+                    self.data.load(image, self.scene.data.values)?
+                } else {
+                    self.stand_in(image)?
+                };
                 tiles(&whole, [size; 2], [step; 2])
             }
         }
@@ -205,9 +219,27 @@ impl<'a> SceneRun<'a> {
 
     /// A drawn observation that stands for the file `name`.
     fn stand_in(&self, name: &str) -> Result<Tensor> {
-        let image = self.data.image(name, Role::Reference, self.instrument.as_ref())?;
+        let image =
+            self.data.image(name, self.scene.data.values, Role::Reference, self.instrument.as_ref())?;
         self.observer().observe(&image, stand_in(name))
     }
+}
+
+/// Refuses an image to learn from that is constant, and warns of one that nearly is, or whose values are not those that settings and
+/// scores are for.
+fn check_contrast(name: &str, image: &Tensor) -> Result<()> {
+    let (low, high) = (image.f_min()?.f_double_value(&[])?, image.f_max()?.f_double_value(&[])?);
+    if low == high {
+        let got = format!("{low} everywhere");
+        return Err(Error::value(name, "an image to learn from, with structure", got));
+    }
+    let range = format!("values from {low:.3} to {high:.3}, and settings and scores are for [0, 1]");
+    if high - low < 0.1 {
+        tracing::warn!("{name}: nearly constant, {range}; data.values brings them there");
+    } else if low < -0.5 || high > 1.5 {
+        tracing::warn!("{name}: {range}; data.values brings them there");
+    }
+    Ok(())
 }
 
 /// Why nothing is learned from the observation called `name`.

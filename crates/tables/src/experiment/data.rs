@@ -2,6 +2,7 @@
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use smalti_base::ValueRange;
 
 /// What methods learn from, relative to the data folder.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
@@ -28,6 +29,14 @@ pub struct Data {
     #[serde(default)]
     #[garde(range(min = 0.0, max = 0.1))]
     pub grey_step: f64,
+    /// Which stored values of the files become `[0, 1]`: `by_type` (the default), `by_data`, or the two, such as `[0, 4095]`.
+    #[serde(default, skip_serializing_if = "is_by_type")]
+    #[garde(skip)]
+    pub values: ValueRange,
+}
+
+fn is_by_type(values: &ValueRange) -> bool {
+    *values == ValueRange::ByType
 }
 
 /// Where observed crops come from.

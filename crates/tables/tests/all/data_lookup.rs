@@ -1,7 +1,7 @@
 //! In which order data are looked for, and what is said about missing files.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use smalti_base::{Seed, image_file};
+use smalti_base::{Seed, ValueRange, image_file};
 use smalti_methods::synthetic::microstructure;
 use smalti_tables::data::{DataSource, NamedBy};
 use smalti_tables::experiment::{Experiment, ProfileName};
@@ -81,7 +81,41 @@ fn patterns_take_the_first_in_natural_order() {
     assert_eq!(names[9], "sic/testset/img10.png");
     assert_eq!(source.label(&names), "sic/testset/img1.png, img2.png, ..., img11.png");
     assert_eq!(source.names(&["sic/test*.png".into()], None).unwrap(), ["sic/test.png"]);
-    assert_eq!(source.load("sic/ref.png").unwrap().size(), [1, 1, 6, 7]);
+    assert_eq!(source.load("sic/ref.png", ValueRange::ByType).unwrap().size(), [1, 1, 6, 7]);
+}
+
+/// What macOS and editors leave beside images is not meant by a pattern, and found where it is.
+#[test]
+fn hidden_files_are_no_images() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = fill(root.path());
+    for name in ["._img1.png", ".img3.png"] {
+        std::fs::write(folder.join("sic/testset").join(name), b"no image").unwrap();
+    }
+    let source = find(Some(&folder), None, root.path()).unwrap();
+    let names = source.names(&["sic/testset/*.png".into()], None).unwrap();
+    assert_eq!((names.len(), names[0].as_str()), (50, "sic/testset/img1.png"));
+    let hidden = source.names(&["sic/testset/.*.png".into()], None).unwrap();
+    assert_eq!(hidden, ["sic/testset/._img1.png", "sic/testset/.img3.png"]);
+}
+
+/// A range that is given brings the stored values of every file to it, and a constant reference is refused.
+#[test]
+fn values_are_in_the_range_that_the_file_gives() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = fill(root.path());
+    let source = find(Some(&folder), None, root.path()).unwrap();
+    let text = TEXT.replacen("[data]", "[data]\nvalues = [0, 51]", 1);
+    let experiment =
+        Experiment::parse("superres_sic", "superres_sic.toml", &text).map_err(|e| e.to_string()).unwrap();
+    let values = experiment.profile(ProfileName::Quick).scenes[0].data.values;
+    assert_eq!(values, ValueRange::Given { low: 0.0, high: 51.0 });
+    let [by_type, given] =
+        [ValueRange::ByType, values].map(|range| source.load("sic/ref.png", range).unwrap());
+    assert!((given - by_type * 5.0).abs().max().double_value(&[]) < 1e-5);
+    let text = TEXT.replacen("[data]", "[data]\nvalues = [51, 0]", 1);
+    let refused = Experiment::parse("superres_sic", "superres_sic.toml", &text).err().unwrap().to_string();
+    assert!(refused.contains("the second one larger") || refused.contains("values"), "{refused}");
 }
 
 /// Without data: the test before, on images of its own.
@@ -91,5 +125,5 @@ fn the_measured_images_are_found_where_they_are() {
     let source = find(Some(&folder), None, Path::new("nowhere")).unwrap();
     let names = source.names(&["sic/testset/img*.png".into()], Some(50)).unwrap();
     assert_eq!((names[0].as_str(), names[49].as_str()), ("sic/testset/img1.png", "sic/testset/img50.png"));
-    assert_eq!(source.load("sic/ref.png").unwrap().size(), [1, 1, 600, 600]);
+    assert_eq!(source.load("sic/ref.png", ValueRange::ByType).unwrap().size(), [1, 1, 600, 600]);
 }

@@ -1,8 +1,9 @@
 //! The directories of a TIFF file, and what is rewritten in them before the library decodes.
 //!
 //! `tiff` 0.11 interprets samples while it decodes, and some wrongly: floats where white is 0 become `1 - v`, and samples that
-//! follow those of colour are dropped before a predictor is undone that reaches across them (`docs/decisions/014`). Where every page
-//! says that it is grey, with black 0 and nothing but samples of one kind, it hands all of them over as they are stored.
+//! follow those of colour are dropped before a predictor is undone that reaches across them (`docs/decisions/014-files-of-other-people.md`). Where every page
+//! says that it is grey, with black 0 and nothing but samples of one kind, it hands all of them over as they are stored. It also
+//! takes memory for as many values of a tag as are announced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +80,24 @@ impl Layout {
         inside.then(|| self.read(bytes, entry + 4 + word, size))?
     }
 
+    /// Whether the values of an entry are in the file. The library takes 32 bytes for each that it announces.
+    fn is_whole(self, bytes: &[u8], entry: usize) -> bool {
+        let (_, word) = self.sizes();
+        let size = match self.read(bytes, entry + 2, 2) {
+            Some(1 | 2 | 6 | 7) => 1,
+            Some(3 | 8) => 2,
+            Some(4 | 9 | 11 | 13) => 4,
+            _ => 8,
+        };
+        let values = self.read(bytes, entry + 4, word).and_then(|count| count.checked_mul(size));
+        let at = self.read(bytes, entry + 4 + word, word);
+        match (values, at) {
+            (Some(values), _) if values <= word as u64 => true,
+            (Some(values), Some(at)) => at.checked_add(values).is_some_and(|end| end <= bytes.len() as u64),
+            _ => false,
+        }
+    }
+
     /// Makes an entry one number of 32 bits.
     fn set(self, bytes: &mut [u8], entry: usize, number: u32) {
         let (_, word) = self.sizes();
@@ -101,8 +120,8 @@ impl Layout {
     }
 }
 
-/// The pages of a file, which afterwards all say that they are grey, with black 0 and no other samples. The chain of
-/// directories ends where it leads out of the file or back.
+/// The pages of a file, which afterwards all say that they are grey, with black 0 and no other samples; tags whose values are
+/// not in the file are none. The chain of directories ends where it leads out of the file or back.
 pub(super) fn rewrite(bytes: &mut [u8]) -> Vec<Page> {
     let mut pages = Vec::new();
     let Some(layout) = Layout::of(bytes) else { return pages };
@@ -110,7 +129,14 @@ pub(super) fn rewrite(bytes: &mut [u8]) -> Vec<Page> {
     let (mut next, mut seen) = (first.unwrap_or(0), BTreeSet::new());
     while next != 0 && seen.insert(next) {
         let at = usize::try_from(next).unwrap_or(usize::MAX);
-        let Some((entries, after)) = layout.directory(bytes, at) else { break };
+        let Some((mut entries, after)) = layout.directory(bytes, at) else { break };
+        entries.retain(|_, &mut entry| {
+            let whole = layout.is_whole(bytes, entry);
+            if !whole {
+                layout.write(bytes, entry, 2, u64::from(NOBODYS));
+            }
+            whole
+        });
         let number = |tag| entries.get(&tag).and_then(|&entry| layout.number(bytes, entry));
         let photometric = number(PHOTOMETRIC).and_then(|n| u16::try_from(n).ok());
         let alpha = matches!(number(EXTRA_SAMPLES), Some(1 | 2));
