@@ -23,6 +23,10 @@ pub(super) fn convolution(path: &Path, size: [i64; 4]) -> Result<[Tensor; 2]> {
     ) -> hdf5_reader::error::Result<()> {
         let (groups, here) = group.members()?;
         for dataset in here {
+            let values = dataset.shape().iter().try_fold(4, |bytes: u64, &n| bytes.checked_mul(n));
+            if values.is_none_or(|bytes| bytes > LARGEST) {
+                continue;
+            }
             let size = dataset.shape().iter().map(|&n| n as i64).collect();
             found.push((size, dataset.read_array::<f32>()?.iter().copied().collect()));
         }
@@ -42,7 +46,8 @@ pub(super) fn convolution(path: &Path, size: [i64; 4]) -> Result<[Tensor; 2]> {
             archive.zip_archive().by_name("model.weights.h5").map_err(|e| not_keras(e.to_string()))?;
         entry.take(LARGEST).read_to_end(&mut inner).map_err(|e| not_keras(e.to_string()))?;
     }
-    let file = Hdf5File::from_vec_with_options(inner, options(path)).map_err(|e| refuse(path, "", &e))?;
+    let file = Hdf5File::from_vec_with_options(inner, options(path, Default::default()))
+        .map_err(|e| refuse(path, "", &e))?;
     let mut found = Vec::new();
     let root = file.root_group().map_err(|e| refuse(path, "", &e))?;
     datasets(&root, DEEPEST, &mut found).map_err(|e| refuse(path, "", &e))?;
