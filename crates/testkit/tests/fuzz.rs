@@ -255,10 +255,9 @@ fn golden(folders: &[&str], ending: &str) -> Vec<Vec<u8>> {
 /// Small flows and mixtures.
 fn checkpoints() -> Vec<Vec<u8>> {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
-    let shape = PatchNrShape { patch_size: 2, axes: 2, blocks: 2, hidden: 3, clamp };
+    let shape = PatchNrShape::default().with_patch_size(2).with_blocks(2).with_hidden(3).with_clamp(clamp);
     let patchnr = PatchNr::new(shape, Seed::new(1)).unwrap().to_checkpoint();
-    let shape =
-        WppFlowShape { factor: 2, blocks: 1, hidden: 2, ..WppFlowShape::altekrueger_2023_x4().unwrap() };
+    let shape = WppFlowShape::altekrueger_2023_x4().with_factor(2).with_blocks(1).with_hidden(2);
     let wppflow = WppFlow::new(shape, Seed::new(1)).unwrap().to_checkpoint();
     let [weights, means] = [&[0.4, 0.6][..], &[0.0, 1.0, 2.0, 3.0]].map(Tensor::from_slice);
     let covariances = Tensor::eye(2, (Kind::Double, tch::Device::Cpu)).repeat([2, 1, 1]);
