@@ -90,8 +90,8 @@ fn reduce(folder: &Path) -> Result {
             let entry = entry?;
             let name = format!("{within}{}", entry.file_name().to_string_lossy());
             let needed =
-                |known: &&str| name.starts_with(*known) || (known.starts_with('.') && name.ends_with(*known));
-            if NEEDED_ON_CPU.iter().any(|known| needed(&known)) {
+                |known: &str| name.starts_with(known) || (known.starts_with('.') && name.ends_with(known));
+            if NEEDED_ON_CPU.iter().any(|known| needed(known)) {
                 continue;
             }
             let on_the_way = NEEDED_ON_CPU.iter().any(|known| known.starts_with(&format!("{name}/")));

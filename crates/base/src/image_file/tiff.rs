@@ -286,7 +286,7 @@ impl<'a> Reader<'a> {
         } else {
             [self.numbers(Tag::StripOffsets)?, self.numbers(Tag::StripByteCounts)?]
         };
-        if head.planar && tiles && head.height % piece_height != 0 {
+        if head.planar && tiles && !head.height.is_multiple_of(piece_height) {
             return Err(self.unsupported("separate colour planes in tiles that do not fit its height"));
         }
         let factor = match head.compression {
