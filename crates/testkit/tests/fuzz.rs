@@ -43,7 +43,7 @@ const FORMATS: [Format; 8] = [
         name: "png",
         corpus: || golden(&["images", "other_images"], "png"),
         load: image,
-        mend: mend_png,
+        mend: |bytes| mend_png(bytes),
     },
     Format { name: "tiff", corpus: || golden(&["images", "other_images"], "tif"), load: image, mend: |_| () },
     Format {
@@ -350,7 +350,7 @@ fn checkpoint(path: &Path) -> Result<(), String> {
 }
 
 /// Right lengths and checksums of the chunks of a PNG, as far as they can be followed.
-fn mend_png(bytes: &mut Vec<u8>) {
+fn mend_png(bytes: &mut [u8]) {
     let mut at = 8;
     while let Some(head) = bytes.get(at..at + 8) {
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
