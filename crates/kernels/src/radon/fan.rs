@@ -2,7 +2,7 @@
 
 use super::geometry::{Detector, Footprint, Pixels, check};
 use super::number::Number;
-use super::plane::{PAD, Plane};
+use super::plane::{Plane, split};
 use crate::error::KernelError;
 use rayon::prelude::*;
 use std::f64::consts::FRAC_PI_2;
@@ -273,9 +273,9 @@ impl FanBeam {
                         for (c, sum) in part.iter_mut().enumerate() {
                             let x = (c as f64 + 0.5) * size - right;
                             let (u, near) = self.seen(turn, x, y);
-                            let at = ((u - first) / spacing).clamp(-1.0, count as f64) + PAD as f64;
-                            let j = at as usize;
-                            let (w, near) = (T::of(at - j as f64), T::of(near));
+                            let at = ((u - first) / spacing).clamp(-1.0, count as f64);
+                            let (j, w) = split::<T>(at);
+                            let near = T::of(near);
                             *sum = *sum + near * (rays[j] + w * (rays[j + 1] - rays[j]));
                         }
                     }

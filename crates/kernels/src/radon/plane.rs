@@ -6,6 +6,15 @@ use rayon::prelude::*;
 /// Zeros before and after every line: a window of 32 values that meets the line lies inside.
 pub(super) const PAD: usize = 40;
 
+/// Where a position lies in a line with [`PAD`] zeros in front: the pixel below it, and its weight of the next one.
+#[inline(always)]
+pub(super) fn split<T: Number>(position: f64) -> (usize, T) {
+    let from_start = position + PAD as f64;
+    // 32 bits, which processors convert at once, are more than a line has.
+    let pixel = from_start as i32;
+    (pixel as usize, T::of(from_start - f64::from(pixel)))
+}
+
 /// Lines of `width` values each, one after the other.
 pub(super) struct Plane<T> {
     data: Vec<T>,

@@ -4,7 +4,7 @@ use super::bundle::Bundle;
 use super::crossing::Crossing;
 use super::geometry::Footprint;
 use super::number::Number;
-use super::plane::{PAD, Plane};
+use super::plane::{PAD, Plane, split};
 use super::strip;
 use super::view::View;
 
@@ -15,14 +15,6 @@ pub(super) enum Spread {
     Transpose,
     /// By linear interpolation between the two nearest rays.
     Interpolate,
-}
-
-/// Where a position lies in a line with [`PAD`] zeros in front: the pixel below it, and its weight of the next one.
-#[inline(always)]
-fn split<T: Number>(position: f64) -> (usize, T) {
-    let from_start = position + PAD as f64;
-    let pixel = from_start as usize;
-    (pixel, T::of(from_start - pixel as f64))
 }
 
 /// Adds what the rays see on a line: `rays[k] += (1 - w) line[i] + w line[i + 1]`.

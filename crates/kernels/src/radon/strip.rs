@@ -27,8 +27,9 @@ impl<T: Number> Edge<T> {
     #[inline(always)]
     fn before(k: usize, at: &impl Crossing, width: usize) -> Self {
         let position = at.edge(k).clamp(-1.0, width as f64) + PAD as f64;
-        let pixel = position as usize;
-        let w = position - pixel as f64;
+        let pixel = position as i32;
+        let w = position - f64::from(pixel);
+        let pixel = pixel as usize;
         Self { pixel, lacks: T::of(0.5 * (1.0 - w) * (1.0 - w)), next: T::of(0.5 * w * w) }
     }
 }

@@ -34,6 +34,8 @@ fn errors(x: &Tensor) -> [f64; 2] {
 
 #[test]
 fn both_halves_come_back() {
+    // Many small operations: threads would only wait for each other.
+    tch::set_num_threads(1);
     let pixels = Pixels { rows: SIDE as usize, columns: SIDE as usize, size: 0.26 / SIDE as f64 };
     let turn: Vec<f64> = (0..240).map(|k| f64::from(k) * TAU / 240.0).collect();
     // 54 pixels, the axis opposite to the seventh: 6 on one side, 47 on the other.
