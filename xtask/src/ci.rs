@@ -21,7 +21,7 @@ pub(crate) fn test(root: &Path) -> Result {
 }
 
 /// What the names of the standing suite contain: inputs of other people that have gone wrong (modules `cases`), and arbitrary
-/// bytes for every reader of files (modules `fuzz`).
+/// bytes for every reader of files (modules and programs `fuzz`).
 const CASES: [&str; 2] = ["cases::", "fuzz::"];
 
 /// The standing suite alone, after set-up.
@@ -208,10 +208,11 @@ mod tests {
             let module = part.trim_end_matches("::");
             let declares = |file: &PathBuf| {
                 let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
-                text.lines().any(|line| line == format!("mod {module};"))
+                let program = file.ends_with(format!("tests/{module}.rs"));
+                program || text.lines().any(|line| line == format!("mod {module};"))
             };
             let there = workspace::files(root).unwrap();
-            assert!(there.iter().any(declares) || module == "fuzz", "no module {module}");
+            assert!(there.iter().any(declares), "no module {module}");
         }
     }
 

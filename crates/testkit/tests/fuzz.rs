@@ -67,9 +67,21 @@ fn main() -> ExitCode {
         let format = FORMATS.iter().find(|format| format.name == name).unwrap();
         return run(format, Path::new(folder));
     }
-    let asked: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let wanted =
-        |format: &&Format| asked.is_empty() || asked.iter().any(|name| format.name.contains(name.as_str()));
+    // As test programs read them: names contain one of the words, and none of those after `--skip`.
+    let (mut asked, mut skipped) = (Vec::new(), Vec::new());
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--skip" => skipped.extend(words.next()),
+            option if option.starts_with('-') => {}
+            _ => asked.push(word),
+        }
+    }
+    let wanted = |format: &&Format| {
+        let name = format!("fuzz::{}", format.name);
+        let contains = |word: &&String| name.contains(word.as_str());
+        (asked.is_empty() || asked.iter().any(contains)) && !skipped.iter().any(contains)
+    };
     let mut failed = false;
     for format in FORMATS.iter().filter(wanted) {
         failed |= !in_a_process(format);
