@@ -37,13 +37,14 @@ with h5py.File(folder / "read.h5", "w", libver="latest") as f:
     if h5py.h5z.filter_avail(h5py.h5z.FILTER_SZIP) and h5py.h5z.get_filter_info(h5py.h5z.FILTER_SZIP) & 1:
         f.create_dataset("szip", data=whole, compression="szip", **chunks)
 
-# Refused by name.
+# Refused by name. Chunks that do not become shorter are stored without the filter, and read.
+flat, large = np.zeros((4, 16, 16), "f4"), {"chunks": (2, 16, 16)}
 with h5py.File(folder / "refused.h5", "w", libver="latest") as f:
-    f.create_dataset("lzf", data=floats, compression="lzf", **chunks)
-    f.create_dataset("blosc", data=floats, **chunks, **hdf5plugin.Blosc())
-    f.create_dataset("blosc2", data=floats, **chunks, **hdf5plugin.Blosc2())
-    f.create_dataset("bitshuffle", data=floats, **chunks, **hdf5plugin.Bitshuffle())
-    f.create_dataset("zstd", data=floats, **chunks, **hdf5plugin.Zstd())
+    f.create_dataset("lzf", data=flat, compression="lzf", **large)
+    f.create_dataset("blosc", data=flat, **large, **hdf5plugin.Blosc())
+    f.create_dataset("blosc2", data=flat, **large, **hdf5plugin.Blosc2())
+    f.create_dataset("bitshuffle", data=flat, **large, **hdf5plugin.Bitshuffle())
+    f.create_dataset("zstd", data=flat, **large, **hdf5plugin.Zstd())
     f.create_dataset("hwc", data=np.zeros((9, 8, 3), "f4"))
     f.create_dataset("hw1", data=np.zeros((9, 8, 1), "f4"))
     f.create_dataset("nhwc", data=np.zeros((2, 9, 8, 3), "f4"))
