@@ -47,7 +47,15 @@ pub fn noise(space: Space) -> Tensor {
 /// # Errors
 /// Those of libtorch.
 pub fn flow(precision: Precision) -> Result<PatchNr> {
-    let mut flow = PatchNr::new(PatchNrShape::default(), seed())?;
+    flow_of_width(PatchNrShape::default().hidden, precision)
+}
+
+/// The same with another hidden width.
+///
+/// # Errors
+/// Where the width is not positive; those of libtorch.
+pub fn flow_of_width(hidden: i64, precision: Precision) -> Result<PatchNr> {
+    let mut flow = PatchNr::new(PatchNrShape::default().with_hidden(hidden), seed())?;
     flow.set_precision(precision)?;
     Ok(flow)
 }

@@ -5,7 +5,7 @@ use crate::precision::Precision;
 use smalti_base::slices::{self, Buffer};
 use smalti_base::{Error, Result, parallel};
 use smalti_kernels::affine::Clamp;
-use smalti_kernels::coupling_flow::{CouplingFlow, CouplingWeights, LinearWeights};
+use smalti_kernels::coupling_flow::{CouplingFlow, CouplingWeights, Isa, LinearWeights};
 use smalti_kernels::error::KernelError;
 use smalti_kernels::mlp::Matrix;
 use tch::{Device, Kind, Tensor};
@@ -15,12 +15,14 @@ use tch::{Device, Kind, Tensor};
 const WIDEST: i64 = 256;
 
 impl PatchNr {
-    /// Whether the kernel computes likelihoods of these patches: narrow subnets, and everything in float32 in main memory.
+    /// Whether the kernel computes likelihoods of these patches: narrow subnets, everything in float32 in main memory, and a
+    /// processor with AVX2 or more.
     fn suits_kernel(&self, patches: &Tensor) -> bool {
         let parameters = self.parameters();
         let mut tensors = parameters.iter().map(|(_, t)| *t).chain([patches]);
         self.shape().hidden <= WIDEST
             && self.precision() == Precision::Full
+            && Isa::best() != Isa::Plain
             && tensors.all(|t| t.kind() == Kind::Float && t.device() == Device::Cpu)
     }
 

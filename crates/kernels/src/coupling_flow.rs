@@ -10,37 +10,15 @@ mod packed;
 mod panels;
 #[cfg(test)]
 mod tests;
+mod weights;
 
-use crate::affine::Clamp;
 use crate::error::KernelError;
 use crate::mlp::Matrix;
 pub use crate::simd::Isa;
 use crate::simd::{Kernel, Lanes, dispatch};
 use block::{Piece, Room, TOGETHER};
 use rayon::prelude::*;
-
-/// A layer `W x + b` of a subnet.
-#[derive(Debug, Clone, Copy)]
-pub struct LinearWeights<'a> {
-    /// `W: [out, in]`, row by row.
-    pub weight: &'a [f32],
-    /// `b: [out]`.
-    pub bias: &'a [f32],
-}
-
-/// A coupling and the permutation that follows it on the way from latents to data.
-///
-/// With `(x1, x2)` of lengths `floor(d/2)` and `d - floor(d/2)`: `y1 = x1 e^s2 + t2`, `(r2, t2) = net2(x2)`, then
-/// `y2 = x2 e^s1 + t1`, `(r1, t1) = net1(y1)`, each `s` being the clamp of its `r`; then `v_i = y_perm[i]`.
-#[derive(Debug, Clone)]
-pub struct CouplingWeights<'a> {
-    /// The layers of `net1` and of `net2`, with ReLU between them.
-    pub subnets: [Vec<LinearWeights<'a>>; 2],
-    /// The soft clamp.
-    pub clamp: Clamp,
-    /// `perm`.
-    pub permutation: &'a [i64],
-}
+pub use weights::{CouplingWeights, LinearWeights};
 
 /// A flow `T` of couplings and permutations on `R^d`, packed for computing with it.
 #[derive(Debug, Clone)]
@@ -56,7 +34,7 @@ impl CouplingFlow {
     /// # Errors
     /// [`KernelError`] where `dim` is below 2, or weights or a permutation do not fit.
     pub fn new(dim: usize, couplings: &[CouplingWeights<'_>]) -> Result<Self, KernelError> {
-        Self::with_isa(dim, couplings, Isa::V4)
+        Self::with_isa(dim, couplings, Isa::best())
     }
 
     /// The same with no more than these instructions, e.g. to compare them.
@@ -85,9 +63,10 @@ impl CouplingFlow {
     /// [`KernelError`] where `patches` has fewer rows.
     pub fn nll(&self, patches: Matrix<'_>, nll: &mut [f32]) -> Result<(), KernelError> {
         self.check(patches, nll.len())?;
-        nll.par_chunks_mut(TOGETHER)
-            .enumerate()
-            .for_each_init(|| Room::new(self), |room, (k, nll)| self.piece(patches, k, nll, None, room));
+        nll.par_chunks_mut(TOGETHER).enumerate().for_each_init(
+            || Room::new(self.dim, &self.couplings),
+            |room, (k, nll)| self.piece(patches, k, nll, None, room),
+        );
         Ok(())
     }
 
@@ -107,7 +86,7 @@ impl CouplingFlow {
         }
         let pieces = nll.par_chunks_mut(TOGETHER).zip(grad.par_chunks_mut(TOGETHER * self.dim));
         pieces.enumerate().for_each_init(
-            || Room::new(self),
+            || Room::new(self.dim, &self.couplings),
             |room, (k, (nll, grad))| self.piece(patches, k, nll, Some(grad), room),
         );
         Ok(())
@@ -124,7 +103,8 @@ impl CouplingFlow {
         let start = k * TOGETHER * patches.stride;
         let values = &patches.values[start..start + (nll.len() - 1) * patches.stride + self.dim];
         let patches = Matrix { values, stride: patches.stride };
-        dispatch(self.isa, Piece { flow: self, patches, nll, grad, room });
+        let (dim, couplings) = (self.dim, &self.couplings[..]);
+        dispatch(self.isa, Piece { dim, couplings, patches, nll, grad, room });
     }
 
     fn check(&self, patches: Matrix<'_>, rows: usize) -> Result<(), KernelError> {

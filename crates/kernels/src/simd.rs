@@ -375,6 +375,22 @@ pub enum Isa {
     Plain,
 }
 
+impl Isa {
+    /// The widest instructions that this processor has.
+    pub fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if V4::try_new().is_some() {
+                return Self::V4;
+            }
+            if V3::try_new().is_some() {
+                return Self::V3;
+            }
+        }
+        Self::Plain
+    }
+}
+
 /// Runs `kernel` with the widest instructions that the processor has, up to `most`.
 pub(crate) fn dispatch<K: Kernel>(most: Isa, kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]

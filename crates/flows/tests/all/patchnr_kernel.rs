@@ -3,6 +3,7 @@
 
 use smalti_base::{Seed, parallel};
 use smalti_flows::{ClampForm, Layer, PatchNr, PatchNrShape, SoftClamp, Tape};
+use smalti_kernels::coupling_flow::Isa;
 use tch::{Device, Kind, Tensor};
 
 fn flow(patch_size: i64, blocks: i64, hidden: i64, form: ClampForm) -> PatchNr {
@@ -64,7 +65,7 @@ fn the_kernel_takes_flows_of_float32_and_sees_their_parameters_as_they_are() {
     let x = Seed::new(6).at("patches", 0).uniform(&[500, 9]);
     let (nll, grad) = flow.nll_and_grad(&x).unwrap();
     let (by_layers32, _) = by_layers(&mut flow, &x);
-    assert!(!nll.equal(&by_layers32), "the kernel was not used");
+    assert!(Isa::best() == Isa::Plain || !nll.equal(&by_layers32), "the kernel was not used");
     // Columns and rows of a larger matrix, and patches that are part of a graph.
     let wide = Tensor::f_cat(&[&x + 1.0, x.shallow_clone()], 1).unwrap();
     let apart = wide.narrow(1, 9, 9);

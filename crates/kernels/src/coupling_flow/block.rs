@@ -1,7 +1,6 @@
 //! A few blocks of patches on their way through all couplings and back.
 
-use super::CouplingFlow;
-use super::packed::{Left, Scratch};
+use super::packed::{Coupling, Left, Scratch};
 use super::panels::{Active, Line, PATCHES};
 use crate::mlp::Matrix;
 use crate::simd::{Kernel, Lanes};
@@ -36,23 +35,25 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(flow: &CouplingFlow) -> Self {
-        let (dim, count) = (flow.dim, flow.couplings.len());
+    pub(super) fn new(dim: usize, couplings: &[Coupling]) -> Self {
+        let count = couplings.len();
+        let units: usize = couplings.iter().map(Coupling::units).sum();
         let block = || Block {
             states: vec![Line::ZERO; (count + 1) * dim],
             scales: vec![Line::ZERO; count * dim],
             slopes: vec![Line::ZERO; count * dim],
-            active: vec![Active::default(); flow.couplings.iter().map(|c| c.units()).sum()],
+            active: vec![Active::default(); units],
             sums: [0.0; PATCHES],
             grad: vec![Line::ZERO; dim],
         };
-        Self { blocks: (0..BLOCKS).map(|_| block()).collect(), scratch: Scratch::new(dim, &flow.couplings) }
+        Self { blocks: (0..BLOCKS).map(|_| block()).collect(), scratch: Scratch::new(dim, couplings) }
     }
 }
 
 /// The negative log-likelihood of at most [`TOGETHER`] patches, and its gradient where it is asked for.
 pub(super) struct Piece<'a> {
-    pub(super) flow: &'a CouplingFlow,
+    pub(super) dim: usize,
+    pub(super) couplings: &'a [Coupling],
     pub(super) patches: Matrix<'a>,
     pub(super) nll: &'a mut [f32],
     pub(super) grad: Option<&'a mut [f32]>,
@@ -63,14 +64,14 @@ impl Kernel for Piece<'_> {
     type Output = ();
 
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { flow, patches, nll, grad, room } = self;
-        let (dim, Room { blocks, scratch }) = (flow.dim, room);
+        let Self { dim, couplings, patches, nll, grad, room } = self;
+        let Room { blocks, scratch } = room;
         let blocks = &mut blocks[..nll.len().div_ceil(PATCHES)];
         for (block, rows) in blocks.iter_mut().zip(patches.values.chunks(PATCHES * patches.stride)) {
-            block.load(flow, rows, patches.stride);
+            block.load(couplings.len() * dim, rows, patches.stride);
         }
-        let mut units = flow.couplings.iter().map(|c| c.units()).sum();
-        for (k, coupling) in flow.couplings.iter().enumerate().rev() {
+        let mut units: usize = couplings.iter().map(Coupling::units).sum();
+        for (k, coupling) in couplings.iter().enumerate().rev() {
             units -= coupling.units();
             for block in &mut *blocks {
                 let (before, given) = block.states.split_at_mut((k + 1) * dim);
@@ -101,7 +102,7 @@ impl Kernel for Piece<'_> {
             }
         }
         let Some(grad) = grad else { return };
-        for (k, coupling) in flow.couplings.iter().enumerate() {
+        for (k, coupling) in couplings.iter().enumerate() {
             for block in &mut *blocks {
                 let left = Left {
                     scale: &mut block.scales[k * dim..][..dim],
@@ -124,10 +125,10 @@ impl Kernel for Piece<'_> {
 }
 
 impl Block {
-    /// Takes patches in; where there are fewer than [`PATCHES`], the others are zero.
-    fn load(&mut self, flow: &CouplingFlow, rows: &[f32], stride: usize) {
+    /// Takes patches in, from this line of the states on; where there are fewer than [`PATCHES`], the others are zero.
+    fn load(&mut self, first: usize, rows: &[f32], stride: usize) {
         self.sums.fill(0.0);
-        let patches = &mut self.states[flow.couplings.len() * flow.dim..];
+        let patches = &mut self.states[first..];
         patches.fill(Line::ZERO);
         for (l, row) in rows.chunks(stride).enumerate() {
             for (line, value) in patches.iter_mut().zip(row) {

@@ -1,7 +1,7 @@
 //! Subnets and couplings, packed for the passes of [`super::block`].
 
 use super::panels::{Active, GROUPS, Line, PATCHES, Panels};
-use super::{CouplingWeights, LinearWeights};
+use super::weights::{CouplingWeights, LinearWeights};
 use crate::affine::Clamp;
 use crate::elementary::{atan, exp};
 use crate::error::KernelError;

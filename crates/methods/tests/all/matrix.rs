@@ -54,7 +54,7 @@ const TINY_METHODS: [(&str, &str); 15] = [
     ),
     (
         "one_image_net",
-        "channels = 4\nblocks = 1\ncrops_of_observation = 2\nsteps = 3\nbatch = 2\ncrop = 16\nborder = 2\nlearning_rate = 1e-3\n\
+        "channels = 4\nblocks = 1\ncrops_of_observation = 2\nsteps = 3\nbatch = 2\ncrop = 16\nborder = 2\nlearning_rate = 1e-2\n\
          final_learning_rate = 1e-4\nclip = 1.0",
     ),
     (

@@ -101,7 +101,7 @@ fn nan_is_noticed_and_bad_input_is_refused_in_one_line() {
         assert_eq!(line.lines().count(), 1, "{line}");
         line
     };
-    assert!(line(None, settings(0)).starts_with("steps of a U-Net's training: expected at least 1"));
+    assert!(line(None, settings(0)).starts_with("steps of a training: expected at least 1"));
     assert!(line(None, settings(2).with_validate_every(0)).starts_with("validation interval"));
     assert!(line(None, settings(2).with_batch(5)).contains("at least the 5 of a batch, got 4"));
     assert!(line(None, settings(2).with_crop(4)).contains("at least 5 x 5 pixels"));
