@@ -1,8 +1,6 @@
 //! Processes that are killed while they publish: readers see one whole result, and the next run leaves nothing hidden.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-#![allow(clippy::unwrap_used)] // in helpers, too
-
 use super::*;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
