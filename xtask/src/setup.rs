@@ -80,7 +80,10 @@ impl Extent {
 
 /// Whether the NVIDIA driver is loaded.
 fn has_driver() -> bool {
-    Path::new("/proc/driver/nvidia/version").exists()
+    // The second one under WSL.
+    ["/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1"]
+        .iter()
+        .any(|path| Path::new(path).exists())
 }
 
 /// Removes what the CPU part does not need. `libtorch.so`, a library without code that names CUDA's, becomes a link to the CPU part.
@@ -189,7 +192,7 @@ fn ours(root: &Path, cuda: bool) -> Result<Libtorch> {
     pip::check()?;
     let (whole, part, scratch) =
         (root.join(".libtorch"), root.join(".libtorch-part"), root.join(".libtorch-scratch"));
-    for leftover in [&part, &scratch, &whole] {
+    for leftover in [&part, &scratch] {
         pip::remove(leftover)?;
     }
     let extent = Extent::wanted(cuda);
@@ -202,8 +205,14 @@ fn ours(root: &Path, cuda: bool) -> Result<Libtorch> {
         pip::remove(&part)?;
         return Err(failure);
     }
+    pip::remove(&whole)?;
     fs::rename(&part, &whole).map_err(|e| Failure::file(&part, "renaming to .libtorch", &e))?;
-    let libtorch = there()?;
+    let libtorch = Libtorch::checked(torch.clone(), Wanted::Ours)?;
+    if cuda && Extent::of(&torch) == Extent::Cpu {
+        return Err(Failure::new(
+            "torch on this package index has no CUDA part for this machine; run without --cuda",
+        ));
+    }
     eprintln!("libtorch {VERSION} is ready after {:.0} s", start.elapsed().as_secs_f64());
     Ok(libtorch)
 }

@@ -105,7 +105,12 @@ const SPINS: &str = "1000";
 pub fn limit_spinning() {
     let chosen =
         ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"].into_iter().any(|name| std::env::var_os(name).is_some());
-    let Some(program) = std::env::current_exe().ok().filter(|_| !chosen) else { return };
+    // Not where the program was given to the loader by hand, which then is what runs.
+    let loader = |path: &std::path::PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld"))
+    };
+    let program = std::env::current_exe().ok().filter(|path| !chosen && !loader(path));
+    let Some(program) = program else { return };
     let mut words = std::env::args_os();
     let mut command = std::process::Command::new(&program);
     command.arg0(words.next().unwrap_or_else(|| program.into_os_string())).args(words);

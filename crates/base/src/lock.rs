@@ -45,7 +45,9 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(held(path, place)),
-                Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
+                Err(TryLockError::Error(e))
+                    if e.kind() == ErrorKind::Unsupported || e.raw_os_error() == Some(libc::ENOLCK) =>
+                {
                     tracing::warn!(
                         "{}: the file system has no locks ({e}); run one process at a time there",
                         place.display()

@@ -154,7 +154,7 @@ impl WassersteinPatchPrior {
     ///
     /// # Errors
     /// [`Error::Shape`] where the weights are not `[H, W]` or `[D, H, W]`, [`Error::Value`] where some are
-    /// negative or not finite, or all patches of a scale have weight 0.
+    /// negative or not finite, or all patches of a scale (of one of its grids, where they are shuffled) have weight 0.
     pub fn with_pixel_weights(mut self, pixel_weights: &Tensor) -> Result<Self> {
         let offsets = self.multiscale.offsets(self.settings.shuffled);
         let all = self.multiscale.patch_weights(pixel_weights, &offsets)?;

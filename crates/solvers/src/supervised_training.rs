@@ -286,6 +286,12 @@ impl<'a, N: ImageNetwork> SupervisedTraining<'a, N> {
                 return Err(Error::value(what, "at least 1", 0));
             }
         }
+        if let Some(clip) = settings.clip.filter(|clip| !(*clip > 0.0 && clip.is_finite())) {
+            return Err(Error::value("largest norm of a gradient", "a positive, finite number", clip));
+        }
+        if settings.border < 0 {
+            return Err(Error::value("border of a crop", "at least 0", settings.border));
+        }
         if let Some(side) = settings.crop {
             net.check_size(side, side)?;
             if settings.border < 0 || 2 * settings.border >= side {
@@ -368,6 +374,10 @@ impl<'a, N: ImageNetwork> SupervisedTraining<'a, N> {
 
 /// Images without their outer pixels.
 fn within(images: &Tensor, border: i64) -> Result<Tensor> {
+    if images.size()[2..].iter().any(|&side| 2 * border >= side) {
+        let expected = format!("larger than twice the border of {border} pixels");
+        return Err(Error::shape("image of a training pair", expected, images.size()));
+    }
     let cut = |t: Tensor, axis: i64, n: i64| t.f_narrow(axis, border, n - 2 * border);
     let size = images.size();
     Ok(if border == 0 {

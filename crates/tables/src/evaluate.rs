@@ -67,7 +67,7 @@ fn stages<'a>(profile: &'a Profile, data: &'a DataSource, run: &Run) -> Result<V
 
 /// What is learned from in every scene. What is wrong with any image, or a file of weights that is missing, is said here.
 fn materials<'a>(profile: &Profile, stages: &'a [SceneRun<'_>]) -> Result<Vec<TrainingData<'a>>> {
-    for row in profile.used(None) {
+    for row in profile.used(None).into_iter().filter(|row| row.left_out.is_none()) {
         for (_, file) in row.settings.files() {
             std::fs::File::open(&file).map_err(|e| Error::file(file.as_ref(), "reading", e))?;
         }
@@ -106,7 +106,7 @@ impl<'a> Table<'a> {
         materials: &'a [TrainingData<'a>],
     ) -> Result<Self> {
         let learned = profile.scenes.iter().map(|_| BTreeMap::new()).collect();
-        let mut table = Self { profile, data, stages, materials, learned, lpips: lpips(data)? };
+        let mut table = Self { profile, data, stages, materials, learned, lpips: lpips(data) };
         for scene in 0..stages.len() {
             let untrained =
                 |row: &&RowSpec| row.method.learns <= Learns::Patches || !row.settings.files().is_empty();
@@ -223,14 +223,18 @@ impl<'a> Table<'a> {
         let rows = set.methods.iter().filter_map(|key| self.profile.rows.get(key));
         let mut of_parts: Vec<Vec<TableRow>> = parts.iter().map(|_| Vec::new()).collect();
         for row in rows {
-            let mut before = Some(row);
-            while let Some(row) = before {
-                self.learn(row, set.scene)?;
-                before = row.start.as_ref().and_then(|key| self.profile.rows.get(key));
+            // Nothing is learned for a row that starts from one that is left out.
+            let next = |row: &RowSpec| self.profile.rows.get(row.start.as_ref()?);
+            let needed: Vec<&RowSpec> = std::iter::successors(Some(row), |row| next(row)).collect();
+            if needed.iter().all(|row| row.left_out.is_none()) {
+                needed.into_iter().try_for_each(|row| self.learn(row, set.scene))?;
             }
             let mut scores = RowScores::of(row, &self.profile.rows);
-            for posed in &mut posed {
+            for (i, posed) in posed.iter_mut().enumerate() {
                 self.score(row, stage, posed, &mut scores, outcome)?;
+                if i >= set.show || posed.image.domain.depth.is_some() {
+                    (posed.results, posed.maps) = (Vec::new(), Vec::new());
+                }
             }
             let summary = match self.learned[set.scene].get(&row.key).or(scores.own.as_ref()) {
                 Some(Prepared::Ready(reconstructor)) => reconstructor.summary(&scores.figures),
@@ -303,17 +307,23 @@ impl<'a> Table<'a> {
 }
 
 /// LPIPS, where the folder of data has its weights.
-fn lpips(data: &DataSource) -> Result<Option<LpipsAlex>> {
-    let Some(folder) = data.folder() else { return Ok(None) };
+fn lpips(data: &DataSource) -> Option<LpipsAlex> {
+    let folder = data.folder()?;
     let (backbone, linear) =
         (folder.join("weights/lpips_alex"), folder.join("weights/lpips_lin_alex_v0.1.pth"));
     if !(backbone.exists() && linear.exists()) {
         tracing::info!(
             "no column LPIPS: its weights are not there; `cargo xtask fetch-data --only weights/lpips` brings them"
         );
-        return Ok(None);
+        return None;
     }
-    LpipsAlex::load(&backbone, &linear).map(Some)
+    match LpipsAlex::load(&backbone, &linear) {
+        Ok(lpips) => Some(lpips),
+        Err(e) => {
+            tracing::warn!("no column LPIPS: {e}");
+            None
+        }
+    }
 }
 
 /// An image of a set with its problem, and what the rows have made of it.

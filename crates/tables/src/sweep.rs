@@ -160,18 +160,22 @@ pub fn run(
     data: &DataSource,
     options: &RunOptions,
 ) -> Result<Vec<TableRow>> {
-    let (mut rows, mut finished) = (Vec::new(), Vec::new());
+    let (mut rows, mut finished): (Vec<TableRow>, Vec<(&str, Run)>) = Default::default();
     for (label, experiment) in experiments {
         let outcome = evaluate::run(experiment.profile(options.profile), data, options)?;
-        finished.extend(outcome.run);
+        finished.extend(outcome.run.map(|run| (label.as_str(), run)));
         rows.extend(outcome.rows.into_iter().map(|row| TableRow { title: renamed(&row, label), ..row }));
     }
     let results = &options.results;
     let markdown = format!("{}\n\n{}", data.sentence(), table::markdown(&rows));
     results.add("table.md", markdown.as_bytes())?;
-    finished.iter().try_for_each(|run| run.deliver(&results.collected()))?;
+    // What a row has learned with one value does not take the place of what it has learned with another.
+    for (label, run) in &finished {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || ".+-".contains(c) { c } else { '_' };
+        run.deliver(&results.collected().join(label.chars().map(plain).collect::<String>()))?;
+    }
     results.publish()?;
-    finished.iter().for_each(Run::discard_state);
+    finished.iter().for_each(|(_, run)| run.discard_state());
     Ok(rows)
 }
 

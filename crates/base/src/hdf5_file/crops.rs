@@ -96,11 +96,14 @@ pub(super) fn load(path: &Path, name: Option<&str>, range: ValueRange) -> Result
 /// How many images of how many rows and columns a dataset of this shape is; else what is wrong with it.
 fn layout(shape: &[u64]) -> Result<(i64, [i64; 2]), String> {
     let shape: Vec<i64> = shape.iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect();
-    // Images of at most four columns are none that anybody learns from, but channels of colour are as many.
-    if let [_, _, channels @ 1..=4] | [_, 5..=i64::MAX, _, channels @ 1..=4] = shape[..] {
+    // Small squares are patches; other images of at most four columns are none that anybody learns from, but channels of colour are
+    // as many.
+    if let [_, h, channels @ 1..=4] | [_, 5..=i64::MAX, h, channels @ 1..=4] = shape[..]
+        && (h != channels || shape.len() == 4)
+    {
         return Err(format!(
             "{shape:?} looks like [H, W, C] with {channels} channels last; expected [H, W], [N, H, W] or [N, 1, H, W]: \
-             make it grey, or move the axis (numpy.moveaxis)"
+             make it grey, or move the axis (numpy.moveaxis); a stack of narrow images is [N, 1, H, W]"
         ));
     }
     let (n, size) = match shape[..] {

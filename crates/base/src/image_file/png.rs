@@ -25,7 +25,12 @@ pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Raster> {
         }
         _ => {
             let value = |&v: &u8| f32::from(v) / f32::from(u8::MAX);
-            (image.as_bytes().iter().map(value).collect(), Stored::unsigned(8))
+            // Grey of 1, 2 or 4 bits is decoded to as much of 255.
+            let bits = match bytes.get(24..26) {
+                Some(&[bits @ 1..8, 0]) => bits,
+                _ => 8,
+            };
+            (image.as_bytes().iter().map(value).collect(), Stored::unsigned(u32::from(bits)))
         }
     };
     Ok(Raster { height, width, channels, samples, stored })

@@ -35,6 +35,7 @@ impl Stored {
     }
 
     /// Signed integers.
+    #[cfg(feature = "tiff")]
     pub(super) fn signed(bits: u32) -> Self {
         let kind = match bits {
             16 => "int16",

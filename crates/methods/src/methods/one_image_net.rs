@@ -37,8 +37,8 @@ pub struct OneImageNetSettings {
     /// Residual blocks, 1 to 256.
     #[garde(range(min = 1, max = 256))]
     pub blocks: i64,
-    /// Side of the squares of pixels that the network sees as one, 1 to 16; where not given, that of the observed pixels, 1 where
-    /// observations are no images.
+    /// Side of the squares of pixels that the network sees as one, 1 to 16; where not given, that of the observed pixels, and 1 where
+    /// the observation is no image whose grid divides that of the result (tomography; the forms `valid` and `reflect-by`).
     #[serde(default)]
     #[garde(inner(range(min = 1, max = 16)))]
     pub factor: Option<i64>,
@@ -121,10 +121,14 @@ impl Method for OneImageNet {
             return Err(Error::value("reference images", "at least one", "none"));
         }
         for reference in &from.references {
-            let side = reference.size()[2..].iter().copied().min().unwrap_or_default();
-            if side < settings.crop {
-                let expected = format!("at least the {0} x {0} pixels of a crop", settings.crop);
-                return Err(Error::value("reference image", expected, format!("one of {side}")));
+            // What the instrument does not look at in one of its orientations is said before the training.
+            for k in 0..2 {
+                let seen = from.instrument.truth("reference image", &turned(reference, k)?)?;
+                let side = seen.size()[2..].iter().copied().min().unwrap_or_default();
+                if side < settings.crop {
+                    let expected = format!("at least the {0} x {0} pixels of a crop", settings.crop);
+                    return Err(Error::value("reference image", expected, format!("one of {side}")));
+                }
             }
         }
         let hash = data_hash(&from.references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
@@ -196,7 +200,13 @@ impl Crops<'_> {
         let stream = &mut self.seed.at("orientation", k);
         let reference = stream.index(self.from.references.len() as i64) as usize;
         let image = turned(&self.from.references[reference], stream.index(SYMMETRIES as i64) as usize)?;
-        observed_pair(self.from, &image, self.seed.derive("pair", k))
+        let pair = observed_pair(self.from, &image, self.seed.derive("pair", k))?;
+        if !self.settings.ensemble {
+            return Ok(pair);
+        }
+        // The input as estimates see it: what the instrument makes of a turned image is not always the turned input.
+        let turn = stream.index(SYMMETRIES as i64) as usize;
+        Ok(Pair { input: turned(&pair.input, turn)?, target: turned(&pair.target, turn)? })
     }
 }
 

@@ -68,6 +68,9 @@ pub struct WppMapSettings {
     pub measure: Option<DistanceMeasurement>,
 }
 
+/// The largest distance of patches that start at another pixel in each iteration.
+const MOST_SHUFFLED: i64 = 6;
+
 /// How potentials are found.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(rename_all = "snake_case")]
@@ -137,6 +140,11 @@ impl Method for Wpp {
         domain: Option<Space>,
     ) -> std::result::Result<(), SettingFault> {
         settings.weight.suits(&instrument.noise())?;
+        if settings.shuffled && settings.stride > MOST_SHUFFLED {
+            let problem =
+                format!("more than {MOST_SHUFFLED} where shuffled: each offset keeps an index of its own");
+            return Err(("stride".into(), problem));
+        }
         let Some(image) = domain else { return Ok(()) };
         let WppSettings { blur, downscaling, .. } = WppSettings::hertrich_2022();
         let WppMapSettings { patch_size: p, scales, border, measure, .. } = *settings;

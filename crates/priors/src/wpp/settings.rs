@@ -25,7 +25,8 @@ pub struct WppSettings {
     pub stride: i64,
     /// Whether the patches that are `stride` apart start at another pixel after every refresh: the `stride^2` (`stride^3` of volumes)
     /// offsets take turns in random order, shuffled anew after the last of them, so that every patch takes part equally often. A
-    /// value then is an estimate of that of all patches.
+    /// value then is an estimate of that of all patches. Not for solvers that refresh once only, such as Langevin chains: they would
+    /// see one grid.
     pub shuffled: bool,
     /// Whether each patch is compared without its mean, so that brightness does not count.
     pub centred: bool,

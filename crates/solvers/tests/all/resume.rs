@@ -80,8 +80,14 @@ impl WppProblem {
     }
 
     fn prior(&self, dual: DualMethod) -> WassersteinPatchPrior {
+        self.prior_on(dual, 1)
+    }
+
+    /// On patches so far apart, which start at another pixel in each step where that is more than 1.
+    fn prior_on(&self, dual: DualMethod, stride: i64) -> WassersteinPatchPrior {
         let references = ReferencePatches::Random(80);
         let settings = WppSettings::default().with_patch_size(3).with_references(references).with_dual(dual);
+        let settings = settings.with_stride(stride).with_shuffled(stride > 1);
         let size = self.margin.domain().batch(1);
         WassersteinPatchPrior::new(&size, &[&self.reference], &settings, Seed::new(3)).unwrap()
     }
@@ -128,6 +134,35 @@ fn map_estimation_with_potentials_that_go_on_from_step_to_step() {
     let mut third = problem.prior(dual);
     let line = problem.map(&mut third).restore(file).unwrap_err().to_string();
     assert!(line.contains("no tensor potential.0") && line.lines().count() == 1, "{line}");
+}
+
+#[test]
+fn shuffled_grids_of_patches_go_on_in_their_order() {
+    let problem = WppProblem::new();
+    let dual = DualMethod::AveragedSgd { steps: 4, step: 1.0 };
+    let in_steps = |stops: &[u64]| {
+        let mut priors: Vec<_> = (0..=stops.len()).map(|_| problem.prior_on(dual, 2)).collect();
+        let mut priors = priors.iter_mut();
+        in_pieces(20, stops, || problem.map(priors.next().unwrap())).0
+    };
+    let whole = in_steps(&[]);
+    assert!(in_steps(&[1, 6, 13]).equal(&whole));
+    // The mean of a round of grids is close to what all patches together give, which a single grid is not.
+    let x = &problem.start;
+    let exact = DualMethod::Converge { gap: 1e-4, evaluations: 500 };
+    let gradient = |prior: &WassersteinPatchPrior| prior.value_and_grad(x).unwrap().1;
+    let all = gradient(&problem.prior_on(exact, 1));
+    let mut shuffled = problem.prior_on(exact, 2);
+    let mut mean = x.zeros_like();
+    let mut apart = Vec::new();
+    for step in 0..4 {
+        shuffled.refresh(step).unwrap();
+        let one = gradient(&shuffled);
+        apart.push((&one - &all).norm().double_value(&[]));
+        mean += one / 4.0;
+    }
+    let left = (&mean - &all).norm().double_value(&[]);
+    assert!(apart.iter().all(|one| left < 0.7 * one), "{left} beside {apart:?}");
 }
 
 /// Solvers with a gap also go on from plans, which no state keeps: the resumed run is another one, equally good.

@@ -145,7 +145,8 @@ impl<'a> SceneRun<'a> {
             let expected = "the size that methods know";
             return Err(Error::value("images observed with other settings", expected, "another"));
         }
-        let from_it = used.iter().any(|row| row.learns_from == LearnsFrom::Observation);
+        let from_it =
+            used.iter().any(|row| row.learns_from == LearnsFrom::Observation && row.left_out.is_none());
         for (i, name) in images.names.iter().enumerate() {
             let domain = if images.set.observed.is_empty() && i > 0 && !from_it {
                 let image = self.data.image(
@@ -163,7 +164,7 @@ impl<'a> SceneRun<'a> {
                 }
                 image.domain
             };
-            for row in &used {
+            for row in used.iter().filter(|row| row.left_out.is_none()) {
                 row.settings.check(self.instrument.as_ref(), Some(domain)).map_err(|(key, problem)| {
                     Error::value(format!("{name} for {} ({key})", row.key), "an image that fits", problem)
                 })?;
