@@ -126,9 +126,10 @@ impl Error {
         Self::File { path: path.to_owned(), doing, cause, remedy: remedy.into() }
     }
 
-    /// A [`Error::Content`].
+    /// A [`Error::Content`]. Line breaks and other control characters in the problem, such as names in a file can have, become spaces.
     pub fn content(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Content { path: path.to_owned(), problem: problem.into(), remedy: remedy.into() }
+        let problem = problem.into().replace(char::is_control, " ");
+        Self::Content { path: path.to_owned(), problem, remedy: remedy.into() }
     }
 }
 
@@ -142,6 +143,12 @@ pub fn first_line(error: &tch::TchError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_a_file_do_not_break_the_line() {
+        let error = Error::content(Path::new("a.h5"), "a link leads to b\r\nc", "look");
+        assert_eq!(error.to_string(), "a.h5: a link leads to b  c; look");
+    }
     use std::error::Error as _;
     use tch::{Device, Kind, Tensor};
 
