@@ -30,6 +30,8 @@ pub struct GaussianMixtureSettings {
     pub tolerance: f64,
     /// At most so many steps of k-means for the start; one is done in any case.
     pub start_steps: u64,
+    /// At most so many steps of EM, however many k-means took.
+    pub iterations: u64,
     /// Patches of the validation image, a fixed random set.
     pub validation_patches: i64,
 }
@@ -43,7 +45,7 @@ impl Default for GaussianMixtureSettings {
 
 impl GaussianMixtureSettings {
     /// Those of EPLL in MoePien/PatchbasedRegularizer for superresolution: 200 components on all 6 x 6 patches, tolerance
-    /// 1e-4; the rest is scikit-learn's default. They allow 1000 steps of EM.
+    /// 1e-4, at most 1000 steps of EM; the rest is scikit-learn's default.
     pub fn piening_2024() -> Self {
         Self {
             patch_size: 6,
@@ -52,6 +54,7 @@ impl GaussianMixtureSettings {
             floor: 1e-6,
             tolerance: 1e-4,
             start_steps: 300,
+            iterations: 1_000,
             validation_patches: 10_000,
         }
     }
@@ -98,6 +101,18 @@ impl GaussianMixtureSettings {
         self
     }
 
+    /// The same with so many steps of EM at most.
+    #[must_use]
+    pub fn with_iterations(mut self, iterations: u64) -> Self {
+        self.iterations = iterations;
+        self
+    }
+
+    /// Steps that a run takes at most: the seeds, k-means, EM.
+    pub fn steps(&self) -> u64 {
+        1 + self.start_steps + self.iterations
+    }
+
     /// The same with so many validation patches.
     #[must_use]
     pub fn with_validation_patches(mut self, validation_patches: i64) -> Self {
@@ -109,6 +124,9 @@ impl GaussianMixtureSettings {
         if self.components < 1 || self.components > found {
             let expected = format!("1 to the number of patches, {found}");
             return Err(Error::value("components of a Gaussian mixture", expected, self.components));
+        }
+        if self.iterations < 1 {
+            return Err(Error::value("steps of EM", "at least 1", self.iterations));
         }
         for (what, value) in [("floor of the covariances", self.floor), ("tolerance", self.tolerance)] {
             if !(value >= 0.0 && value.is_finite()) {
@@ -140,7 +158,7 @@ pub struct TrainedGaussianMixture {
 ///
 /// The steps of the run are: one for the seeds of k-means; then k-means until its centres move by at most 1e-4 of the
 /// patches' variance, at most `start_steps`; then EM, started from the means, covariances and sizes of the clusters, until
-/// the tolerance is met. That is what scikit-learn's `GaussianMixture` does with `n_init=1`, with other random numbers.
+/// the tolerance is met, at most `iterations`. That is what scikit-learn's `GaussianMixture` does with `n_init=1`, with other random numbers.
 /// Without a floor the log-likelihood never falls; with one it may fall by an amount of the order of the floor squared.
 ///
 /// # Shapes
@@ -159,9 +177,9 @@ pub struct TrainedGaussianMixture {
 /// use smalti_base::Seed;
 /// use smalti_solvers::{GaussianMixtureSettings, GaussianMixtureTraining, Iteration, RunControl, run};
 /// let image = Seed::new(1).at("image", 0).uniform(&[1, 1, 40, 30]);
-/// let settings = GaussianMixtureSettings::piening_2024().with_patch_size(3).with_components(4);
+/// let settings = GaussianMixtureSettings::piening_2024().with_patch_size(3).with_components(4).with_iterations(20);
 /// let mut training = GaussianMixtureTraining::new(&[image], None, settings, Seed::new(2))?;
-/// run(&mut training, 30, &RunControl::default())?;
+/// run(&mut training, settings.steps(), &RunControl::default())?;
 /// let mixture = training.finish()?.mixture;
 /// assert_eq!(mixture.components(), 4);
 /// # Ok::<(), smalti_base::Error>(())
@@ -275,9 +293,13 @@ impl GaussianMixtureTraining {
                 let (mixture, point) = self.improved(mixture, k)?;
                 let mut terms = vec![("training NLL", point.train)];
                 terms.extend(point.validation.map(|v| ("validation NLL", v)));
-                let tolerance = self.settings.tolerance;
-                let met = last.is_some_and(|last| (point.train - last).abs() < tolerance);
-                let done = met.then(|| format!("the mean log-likelihood changed by less than {tolerance}"));
+                let GaussianMixtureSettings { tolerance, iterations, .. } = self.settings;
+                let done = if last.is_some_and(|last| (point.train - last).abs() < tolerance) {
+                    Some(format!("the mean log-likelihood changed by less than {tolerance}"))
+                } else {
+                    let steps = self.curve.len() as u64 + 1;
+                    (steps >= iterations).then(|| format!("{steps} steps of EM"))
+                };
                 Ok((Stage::Em { mixture, last: Some(point.train) }, Step { terms, done }, Some(point)))
             }
         }

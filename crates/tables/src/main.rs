@@ -9,16 +9,18 @@ use smalti_tables::experiment::samplers::{MixtureProfile, Samplers, Scatterometr
 use smalti_tables::experiment::{Experiment, Failure, ProfileName};
 use smalti_tables::options::RunOptions;
 use smalti_tables::outcome::TableRow;
+use smalti_tables::plan::{self, product_time};
 use smalti_tables::publish::Results;
 use smalti_tables::run::{replaces, run, run_mixture, run_scatterometry};
 use smalti_tables::signals::Signals;
 use smalti_tables::streams::{Output, say};
 use smalti_tables::sweep::{self, Sweep};
-use smalti_tables::{evaluate, mixture, scatterometry, table};
+use smalti_tables::{evaluate, mixture, scatterometry, summary, table};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tracing_indicatif::IndicatifLayer;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::prelude::*;
@@ -131,6 +133,10 @@ fn reproduce(arguments: &Arguments, signals: &Signals) -> Result<(), Failure> {
         plan.check(i > 0, options)?;
         replaces(options).iter().for_each(|line| say(line));
     }
+    let product = product_time(device)?;
+    for plan in &plans {
+        plan.say(arguments.profile, product)?;
+    }
     let mut output = Output::default();
     for (plan, options) in plans.iter().zip(options) {
         let data = plan.data.sentence();
@@ -140,6 +146,9 @@ fn reproduce(arguments: &Arguments, signals: &Signals) -> Result<(), Failure> {
         let rows = plan.run(&options)?;
         output.print(&format!("{data}\n\n{}", table::terminal(&rows)));
         say(&format!("written to {}", options.results.folder().display()));
+        if arguments.sweep.is_none() {
+            summary::write(&arguments.out)?;
+        }
     }
     Ok(output.finish()?)
 }
@@ -229,6 +238,15 @@ impl Plan {
             Kind::Sweep(all) => sweep::check(all, &self.data, options),
             Kind::Table(_) | Kind::Mixture(_) | Kind::Scatterometry(_) => Ok(()),
         }
+    }
+
+    /// Says what it is going to do, where a file tells how much work that is.
+    fn say(&self, profile: ProfileName, product: Duration) -> Result<(), Error> {
+        if let Kind::Table(experiment) = &self.kind {
+            let sentence = plan::sentence(experiment.profile(profile), &self.data, product)?;
+            say(&format!("{}: {sentence}", experiment.title));
+        }
+        Ok(())
     }
 
     fn run(&self, options: &RunOptions) -> Result<Vec<TableRow>, Error> {

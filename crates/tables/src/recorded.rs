@@ -19,6 +19,7 @@ const INSTRUCTIONS: [&str; 5] = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16"
 #[derive(Debug, Serialize)]
 struct Made<'a> {
     experiment: &'a str,
+    title: &'a str,
     profile: String,
     seed: u64,
     command: &'a str,
@@ -35,7 +36,7 @@ struct Made<'a> {
 ///
 /// # Errors
 /// Those of [`Results::add`].
-pub(crate) fn add(results: &Results, experiment: &str, options: &RunOptions) -> Result<()> {
+pub(crate) fn add(results: &Results, experiment: &str, title: &str, options: &RunOptions) -> Result<()> {
     let (device, gpu) = match options.device {
         Device::Cpu => ("cpu".to_owned(), None),
         Device::Cuda(n) => (format!("cuda:{n}"), gpu()),
@@ -43,6 +44,7 @@ pub(crate) fn add(results: &Results, experiment: &str, options: &RunOptions) -> 
     };
     let made = Made {
         experiment,
+        title,
         profile: options.profile.to_string(),
         seed: options.seed.value(),
         command: &options.command_line,

@@ -75,7 +75,7 @@ fn publish(
     }
     let markdown = format!("{}\n\n{}", facts.data.sentence(), table::markdown(&outcome.rows));
     results.add("table.md", markdown.as_bytes())?;
-    recorded::add(results, experiment, options)?;
+    recorded::add(results, experiment, facts.title, options)?;
     report::add(results, facts, &outcome)?;
     if let Some(run) = &outcome.run {
         run.deliver(&results.collected())?;

@@ -96,26 +96,32 @@ impl Sweep {
         image: &str,
         value: &Value,
     ) -> Result<String> {
-        let inner = |table: &mut Table, key: &str| match table.get_mut(key) {
-            Some(Value::Table(inner)) => Some(std::mem::take(inner)),
-            _ => None,
-        };
-        let mut profiles = inner(&mut document, "profile").unwrap_or_default();
         let name = profile.to_string();
-        let mut chosen = inner(&mut profiles, &name).unwrap_or_default();
-        let mut methods = inner(&mut chosen, "methods").unwrap_or_default();
-        if !set(&mut methods, &self.row, &self.key, value) {
-            let rows = methods.keys().cloned().collect::<Vec<_>>().join(", ");
+        // What `table` does not give is as in `quick`.
+        let sections: &[&str] = if profile == ProfileName::Table { &["table", "quick"] } else { &[&name] };
+        let profiles = document.entry("profile").or_insert_with(|| Table::new().into());
+        let methods = |section: &str| profiles.get(section)?.get("methods")?.as_table();
+        let rows: Vec<String> =
+            sections.iter().filter_map(|s| Some(methods(s)?.keys().cloned())).flatten().collect();
+        let changed = sections.iter().any(|section| {
+            let methods =
+                profiles.get_mut(section).and_then(|profile| profile.get_mut("methods")?.as_table_mut());
+            methods.is_some_and(|methods| set(methods, &self.row, &self.key, value))
+        });
+        if !changed {
+            let rows = rows.join(", ");
             let expected = format!("a setting of a row of profile {name} ({rows}) that the file gives");
             return Err(Error::value("--sweep", expected, format!("{}.{}", self.row, self.key.join("."))));
         }
         let mut only = Table::new();
         only.insert("images".into(), Value::Array(vec![image.into()]));
         only.insert("methods".into(), Value::Array(vec![self.row.as_str().into()]));
-        chosen.insert("methods".into(), methods.into());
-        chosen.insert("sets".into(), Value::Array(vec![only.into()]));
-        profiles.insert(name, chosen.into());
-        document.insert("profile".into(), profiles.into());
+        if let Some(profiles) = profiles.as_table_mut() {
+            let chosen = profiles.entry(name).or_insert_with(|| Table::new().into());
+            if let Some(chosen) = chosen.as_table_mut() {
+                chosen.insert("sets".into(), Value::Array(vec![only.into()]));
+            }
+        }
         if let Some(Value::Table(data)) = document.get_mut("data") {
             if let Some(Value::Array(references)) = data.get_mut("references") {
                 references.retain(|name| name.as_str() != Some(image));

@@ -7,7 +7,7 @@ use crate::{
 };
 use std::path::Path;
 
-const PROFILES: [&str; 3] = ["smoke", "quick", "paper"];
+const PROFILES: [&str; 4] = ["smoke", "quick", "table", "paper"];
 
 /// All rules for documents, and that documents named in other files are there.
 pub(super) fn check(root: &Path, experiments: &[String], file: &Path, text: &str) -> Result<Vec<Finding>> {

@@ -173,12 +173,12 @@ impl MixtureSettings {
                 .with_components(self.components)
                 .with_patches(self.patches)
                 .with_floor(self.floor)
-                .with_tolerance(self.tolerance);
-            let steps = settings.start_steps + 1 + self.iterations;
+                .with_tolerance(self.tolerance)
+                .with_iterations(self.iterations);
             let seed = run.seed.derive("EPLL", 0);
             let training =
                 GaussianMixtureTraining::new(&references, from.validation.as_ref(), settings, seed)?;
-            let (trained, summary) = run.iterate("training", steps, training)?;
+            let (trained, summary) = run.iterate("training", settings.steps(), training)?;
             run.publish(&format!("{}.safetensors", run.row()), |path| trained.mixture.save(path))?;
             let (curve, seconds) = (trained.curve.as_slice().into(), summary.elapsed.as_secs_f64());
             Ok(Trained { model: trained.mixture, curve, seconds })

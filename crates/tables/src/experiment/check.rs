@@ -21,7 +21,7 @@ pub struct Experiment {
     pub name: String,
     /// The title of the report.
     pub title: String,
-    profiles: [Profile; 3],
+    profiles: [Profile; 4],
 }
 
 /// A checked profile: what runs on which images, with which settings.
@@ -56,6 +56,8 @@ pub struct RowSpec {
     pub published: String,
     /// Why it does not run, where it does not.
     pub left_out: Option<String>,
+    /// What learning takes, and an image: in units of [`crate::plan::product_time`].
+    pub work: Option<[f64; 2]>,
 }
 
 impl Experiment {
@@ -80,10 +82,11 @@ impl Experiment {
 
     /// The profile of that name.
     pub fn profile(&self, name: ProfileName) -> &Profile {
-        let [smoke, quick, paper] = &self.profiles;
+        let [smoke, quick, table, paper] = &self.profiles;
         match name {
             ProfileName::Smoke => smoke,
             ProfileName::Quick => quick,
+            ProfileName::Table => table,
             ProfileName::Paper => paper,
         }
     }
@@ -189,9 +192,9 @@ fn checked(name: &str, raw: RawExperiment, file: &File<'_>) -> Result<Experiment
     if raw.kind != ExperimentKind::Reconstruction {
         return Err(file.misfit(("kind".into(), "not reconstruction".into())));
     }
-    let [smoke, quick, paper] =
+    let [smoke, quick, table, paper] =
         raw.profile.all().map(|(path, profile)| checked_profile(path, profile, &raw, file));
-    let profiles = [smoke?, quick?, paper?];
+    let profiles = [smoke?, quick?, table?, paper?];
     Ok(Experiment { name: name.to_owned(), title: raw.title, profiles })
 }
 
@@ -304,6 +307,9 @@ fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<RowSpec, Box<Fi
         let at = if head.method.is_some() { format!("{at}.method") } else { at };
         return Err(file.misfit((at, format!("no method {name}; there is {known}"))));
     };
+    if head.work.is_some_and(|work| work.iter().any(|&part| part < 0.0)) {
+        return Err(file.misfit((format!("{at}.work"), "is not two numbers of at least 0".into())));
+    }
     let settings = (method.read)(file.keys_of(&at, &RawRow::KEYS, false))
         .map_err(|fault| file.fault_in(places, fault))?;
     if let Some((key, problem)) = settings.out_of_range() {
@@ -318,6 +324,7 @@ fn checked_row(path: &str, key: &str, file: &File<'_>) -> Result<RowSpec, Box<Fi
         learns_from: head.learns_from,
         published: head.published.unwrap_or_else(|| key.to_owned()),
         left_out: head.left_out,
+        work: head.work,
     })
 }
 
@@ -336,6 +343,7 @@ fn implied(key: &str) -> Option<RowSpec> {
         learns_from: LearnsFrom::References,
         published,
         left_out: None,
+        work: None,
     })
 }
 

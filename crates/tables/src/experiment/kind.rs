@@ -11,6 +11,8 @@ pub enum ProfileName {
     /// Minutes on a laptop: figures near the published ones.
     #[default]
     Quick,
+    /// More rows and images than quick, which it is where a file says nothing else: an hour or more.
+    Table,
     /// The authors' settings: hours to days.
     Paper,
 }
@@ -20,6 +22,7 @@ impl fmt::Display for ProfileName {
         f.write_str(match self {
             Self::Smoke => "smoke",
             Self::Quick => "quick",
+            Self::Table => "table",
             Self::Paper => "paper",
         })
     }

@@ -1,6 +1,7 @@
 //! From the text of an experiment file to a value whose ranges are checked, with faults that point into the text.
 
 use super::diagnose::{Failure, FileError, Place, Source, locate, non_finite};
+use super::profiles::complete_table;
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use smalti_base::{Error, Result};
@@ -80,9 +81,10 @@ impl<'a> File<'a> {
     /// [`FileError`] for wrong syntax, and for a number that is not finite.
     pub(super) fn parse(file: &'a str, text: &'a str) -> Result<Self, Box<FileError>> {
         let source = Source { file, text };
-        let table = DeTable::parse(text).map_err(|e| {
+        let mut table = DeTable::parse(text).map_err(|e| {
             source.fault(e.span().unwrap_or(0..0), e.message().trim(), "correct the syntax of the file")
         })?;
+        complete_table(table.get_mut());
         Ok(Self { source, table })
     }
 

@@ -148,10 +148,12 @@ pub(super) struct RawRow {
     pub(super) published: Option<String>,
     /// Why it does not run in this profile, and what it would take: then the row has a dash and this text.
     pub(super) left_out: Option<String>,
+    /// What learning takes, and an image: in products of `1024 x 512` by `512 x 512`.
+    pub(super) work: Option<[f64; 2]>,
 }
 
 impl RawRow {
     /// Its keys.
-    pub(super) const KEYS: [&'static str; 6] =
-        ["method", "title", "start", "learns_from", "published", "left_out"];
+    pub(super) const KEYS: [&'static str; 7] =
+        ["method", "title", "start", "learns_from", "published", "left_out", "work"];
 }

@@ -262,3 +262,40 @@ fn a_file_that_is_no_text_is_one_line() {
     let shown = Experiment::read(&folder.path().join("none.toml")).map(|_| ()).unwrap_err().render();
     assert!(shown.contains("none.toml") && shown.lines().count() == 1, "{shown}");
 }
+
+#[test]
+fn what_the_profile_table_does_not_give_is_as_in_quick() {
+    let (before, paper) = TEXT.split_at(TEXT.find("[profile.paper]").unwrap());
+    let without = before.split("[profile.table").next().unwrap();
+    let parsed = |own: &str| Experiment::parse("x", FILE, &format!("{without}\n{own}\n{paper}"));
+    let same = parsed("").unwrap();
+    let keys = |e: &Experiment, name| e.profile(name).rows.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&same, ProfileName::Table), keys(&same, ProfileName::Quick));
+    assert_eq!(same.profile(ProfileName::Table).sets.len(), same.profile(ProfileName::Quick).sets.len());
+    let own = "[profile.table]\nsets = [{ images = [\"sic/val.png\"], methods = [\"patchnr\"] }]\n\
+               methods.patchnr.flow.training.steps = 9_000\n";
+    let table = parsed(own).unwrap();
+    assert_eq!(table.profile(ProfileName::Table).sets.len(), 1);
+    let of = |name, path: &str| setting(&table, name, "patchnr", path);
+    assert_eq!(of(ProfileName::Table, "flow.training.steps"), 9_000.into());
+    assert_eq!(of(ProfileName::Quick, "flow.training.steps"), 8_000.into());
+    assert_eq!(of(ProfileName::Table, "flow.training.batch"), of(ProfileName::Quick, "flow.training.batch"));
+    // Faults are shown where they stand.
+    let wrong = parsed("[profile.table]\nmethods.patchnr.flow.training.steps = 0\n").unwrap_err();
+    assert!(wrong.to_string().contains("profile.table.methods.patchnr.flow.training.steps"), "{wrong}");
+    assert!(wrong.render().contains("methods.patchnr.flow.training.steps = 0"), "{}", wrong.render());
+}
+
+#[test]
+fn a_row_that_quick_leaves_out_runs_in_the_table() {
+    let quick = "[profile.quick.methods.patchnr]";
+    let text = TEXT.replacen(quick, &format!("{quick}\nleft_out = \"too long\""), 1);
+    let own = "[profile.table.methods.patchnr]\nwork = [10, 2.5]\n";
+    let text = text.replacen("[profile.paper]", &format!("{own}\n[profile.paper]"), 1);
+    let e = Experiment::parse("x", FILE, &text).unwrap();
+    let row = |name| &e.profile(name).rows["patchnr"];
+    assert_eq!(row(ProfileName::Quick).left_out.as_deref(), Some("too long"));
+    assert_eq!((&row(ProfileName::Table).left_out, row(ProfileName::Table).work), (&None, Some([10.0, 2.5])));
+    let grid = "patches = { grid = 6 } # of the 36";
+    shows(grid, &format!("work = [1, -2]\n{grid}"), "work", "work: is not two numbers");
+}

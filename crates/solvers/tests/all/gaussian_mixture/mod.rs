@@ -102,6 +102,21 @@ fn two_separate_normal_distributions_are_found() {
 }
 
 #[test]
+fn steps_of_k_means_do_not_count_as_steps_of_em() {
+    let images = [image("first", 40, 30)];
+    for start_steps in [2, 300] {
+        let with = settings(3, 12).with_start_steps(start_steps).with_tolerance(0.0).with_iterations(7);
+        let training = GaussianMixtureTraining::new(&images, None, with, Seed::new(1)).unwrap();
+        let (trained, summary) = train(training, with.steps());
+        assert_eq!(trained.curve.len(), 7, "{summary:?}");
+        assert!(
+            matches!(summary.reason, StopReason::Done(_)) && summary.steps <= with.steps(),
+            "{summary:?}"
+        );
+    }
+}
+
+#[test]
 fn validation_and_provenance() {
     let (images, validation) = ([image("first", 40, 30)], image("validation", 30, 30));
     let training =
