@@ -1,5 +1,6 @@
 //! The contracts that forward operators keep.
 
+use crate::Resolvent;
 use smalti_base::{Result, Space};
 use std::{rc::Rc, sync::Arc};
 use tch::Tensor;
@@ -77,6 +78,11 @@ pub trait LinearOperator: Operator {
     fn normal(&self, x: &Tensor) -> Result<Tensor> {
         self.adjoint(&self.apply(x)?)
     }
+
+    /// `(A^T A + alpha)^-1` where there is a closed form for it.
+    fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+        None
+    }
 }
 
 /// An operator whose output is an image of the same scene as its input, each pixel at a place of it. Projections and patches
@@ -115,6 +121,9 @@ macro_rules! forward {
             }
             fn normal(&self, x: &Tensor) -> Result<Tensor> {
                 (**self).normal(x)
+            }
+            fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+                (**self).resolvent()
             }
         }
 
