@@ -25,6 +25,9 @@ pub struct DnCnn {
 }
 
 impl DnCnn {
+    /// The noise levels that it is made for.
+    pub const LEVELS: RangeInclusive<f64> = Self::LEVEL..=2.0 * Self::LEVEL;
+
     /// The level that it was trained for.
     pub const LEVEL: f64 = 25.0 / 255.0;
 
@@ -71,7 +74,7 @@ impl Denoiser for DnCnn {
     }
 
     fn levels(&self) -> RangeInclusive<f64> {
-        Self::LEVEL..=2.0 * Self::LEVEL
+        Self::LEVELS
     }
 
     fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {

@@ -30,6 +30,9 @@ pub struct DruNet {
 type Block = [Convolution; 2];
 
 impl DruNet {
+    /// The noise levels that it is made for.
+    pub const LEVELS: RangeInclusive<f64> = 0.0..=50.0 / 255.0;
+
     /// The network of a state dict of its authors (`drunet_gray.pth`): `m_head`, `m_down1` to `m_down3`, `m_body`, `m_up3` to `m_up1`,
     /// `m_tail`, with any number of channels and blocks.
     ///
@@ -119,7 +122,7 @@ impl Denoiser for DruNet {
     }
 
     fn levels(&self) -> RangeInclusive<f64> {
-        0.0..=50.0 / 255.0
+        Self::LEVELS
     }
 
     fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {

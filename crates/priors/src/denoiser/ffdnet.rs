@@ -25,6 +25,9 @@ pub struct FfdNet {
 const ORDER: [i64; 4] = [0, 2, 1, 3];
 
 impl FfdNet {
+    /// The noise levels that it is made for.
+    pub const LEVELS: RangeInclusive<f64> = 0.0..=75.0 / 255.0;
+
     /// The network of grey images of a file of its authors (`FFDNet_gray.mat`, MatConvNet in MATLAB 7.3), with any number of
     /// convolutions and channels.
     ///
@@ -126,7 +129,7 @@ impl Denoiser for FfdNet {
     }
 
     fn levels(&self) -> RangeInclusive<f64> {
-        0.0..=75.0 / 255.0
+        Self::LEVELS
     }
 
     fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
