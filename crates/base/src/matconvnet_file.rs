@@ -130,7 +130,7 @@ mod file {
     fn text(dataset: &Dataset) -> Result<Option<String>, Hdf5Error> {
         let count = dataset.shape().iter().try_fold(1_u64, |product, &n| product.checked_mul(n));
         let letters = matches!(dataset.dtype(), Datatype::FixedPoint { size: 2, signed: false, .. });
-        if !letters || !count.is_some_and(|count| count <= 64) {
+        if !letters || count.is_none_or(|count| count > 64) {
             return Ok(None);
         }
         let letters: Vec<u16> = dataset.read_array::<u16>()?.iter().copied().collect();

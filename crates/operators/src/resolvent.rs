@@ -1,17 +1,8 @@
 //! The quadratic problem between data and an image: in closed form where an operator has one.
 
-use crate::{LinearOperator, check};
+use crate::{LinearOperator, Resolvent, check};
 use smalti_base::{Error, Result};
 use tch::{Kind, Tensor};
-
-/// `(A^T A + alpha)^-1`, in closed form: a capability of some operators ([`LinearOperator::resolvent`]).
-pub trait Resolvent {
-    /// `x` with `(A^T A + alpha) x = r`, for each element of a batch in the domain, in the dtype and on the device of `r`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where `r` is not in the domain; [`Error::Value`] where `alpha` is not a positive number.
-    fn solve(&self, r: &Tensor, alpha: f64) -> Result<Tensor>;
-}
 
 /// The resolvent of an operator for which shifting the observation by a pixel is shifting the image by a whole number of pixels, both
 /// periodically, and whose channels do not mix. Then `A A^T` is a periodic convolution `L`, and

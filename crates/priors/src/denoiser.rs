@@ -32,7 +32,7 @@ pub trait Denoiser: std::fmt::Debug {
     ///
     /// # Errors
     /// Those of libtorch.
-    fn to_device(&mut self, device: Device) -> Result<()>;
+    fn move_to(&mut self, device: Device) -> Result<()>;
 
     /// A hash of all that it computes with.
     ///

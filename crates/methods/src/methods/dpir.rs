@@ -148,7 +148,7 @@ impl Method for Dpir {
             return Ok(Prepared::Missing(format!("{} is not there; {remedy}", path.display())));
         }
         let mut denoiser = settings.denoiser.load(&path)?;
-        denoiser.to_device(run.device)?;
+        denoiser.move_to(run.device)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let note = format!("denoiser {} of {name}, trained before this run", denoiser.name());
         let learned = Learned { identity: denoiser.hash()?, curve: None, note };

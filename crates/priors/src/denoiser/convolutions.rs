@@ -36,7 +36,7 @@ impl Convolution {
         Ok(x.f_conv_transpose2d(&self.kernel, self.bias.as_ref(), [2, 2], [0, 0], [0, 0], 1, [1, 1])?)
     }
 
-    pub(crate) fn to_device(&mut self, device: Device) -> Result<()> {
+    pub(crate) fn move_to(&mut self, device: Device) -> Result<()> {
         self.kernel = to_fastest_memory_format(&self.kernel.f_to_device(device)?)?;
         self.bias = self.bias.as_ref().map(|bias| bias.f_to_device(device)).transpose()?;
         Ok(())

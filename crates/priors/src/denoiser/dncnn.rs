@@ -94,8 +94,8 @@ impl Denoiser for DnCnn {
         })
     }
 
-    fn to_device(&mut self, device: Device) -> Result<()> {
-        self.layers.iter_mut().try_for_each(|layer| layer.to_device(device))
+    fn move_to(&mut self, device: Device) -> Result<()> {
+        self.layers.iter_mut().try_for_each(|layer| layer.move_to(device))
     }
 
     fn hash(&self) -> Result<String> {

@@ -149,7 +149,7 @@ impl Denoiser for DruNet {
         })
     }
 
-    fn to_device(&mut self, device: Device) -> Result<()> {
+    fn move_to(&mut self, device: Device) -> Result<()> {
         let down =
             self.down.iter_mut().flat_map(|(blocks, coarser)| blocks.iter_mut().flatten().chain([coarser]));
         let up = self
@@ -158,7 +158,7 @@ impl Denoiser for DruNet {
             .flat_map(|(enlarge, blocks)| [enlarge].into_iter().chain(blocks.iter_mut().flatten()));
         let ends = [&mut self.head, &mut self.tail];
         let mut all = ends.into_iter().chain(down).chain(self.body.iter_mut().flatten()).chain(up);
-        all.try_for_each(|layer| layer.to_device(device))
+        all.try_for_each(|layer| layer.move_to(device))
     }
 
     fn hash(&self) -> Result<String> {

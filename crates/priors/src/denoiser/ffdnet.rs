@@ -58,7 +58,7 @@ impl FfdNet {
                 )));
             }
         };
-        let expected = |k: usize| if k % 2 == 0 { "conv" } else { "relu" };
+        let expected = |k: usize| if k.is_multiple_of(2) { "conv" } else { "relu" };
         let off = inner.iter().enumerate().find(|(k, kind)| **kind != expected(*k));
         if let Some((k, kind)) = off {
             return Err(wrong(format!(
@@ -67,7 +67,7 @@ impl FfdNet {
                 expected(k)
             )));
         }
-        if inner.len() < 3 || inner.len() % 2 == 0 {
+        if inner.len() < 3 || inner.len().is_multiple_of(2) {
             let count = inner.len().div_ceil(2);
             return Err(wrong(format!(
                 "has {count} convolutions in {} layers: FFDNet ends with one",
@@ -149,8 +149,8 @@ impl Denoiser for FfdNet {
         })
     }
 
-    fn to_device(&mut self, device: Device) -> Result<()> {
-        self.layers.iter_mut().try_for_each(|layer| layer.to_device(device))
+    fn move_to(&mut self, device: Device) -> Result<()> {
+        self.layers.iter_mut().try_for_each(|layer| layer.move_to(device))
     }
 
     fn hash(&self) -> Result<String> {

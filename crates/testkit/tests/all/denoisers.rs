@@ -194,9 +194,11 @@ fn state_dicts_that_are_no_dncnn_are_refused() {
     assert_eq!(PROBE_LEVEL, DnCnn::LEVEL);
 }
 
+type Tensors = Vec<(String, Tensor)>;
+
 /// A DRUNet with random weights, without any file of its authors.
-fn random_drunet(name: &str, change: impl Fn(&mut Vec<(String, Tensor)>)) -> smalti_base::Result<DruNet> {
-    let mut all: Vec<(String, Tensor)> = Vec::new();
+fn random_drunet(name: &str, change: impl Fn(&mut Tensors)) -> smalti_base::Result<DruNet> {
+    let mut all: Tensors = Vec::new();
     let mut add = |name: String, size: [i64; 4]| {
         let inputs = (size[1] * size[2] * size[3]) as f64;
         all.push((format!("{name}.weight"), (draw(&name, &size) - 0.5) * (3.0 / inputs.sqrt())));
@@ -271,8 +273,7 @@ fn drunet_is_homogeneous_and_takes_any_size() {
 
 #[test]
 fn a_drunet_with_other_tensors_is_refused() {
-    let refused =
-        |change: &dyn Fn(&mut Vec<(String, Tensor)>)| one_line(random_drunet("other", change).unwrap_err());
+    let refused = |change: &dyn Fn(&mut Tensors)| one_line(random_drunet("other", change).unwrap_err());
     let line = refused(&|all| all.retain(|(name, _)| name != "m_up2.0.weight"));
     assert!(line.contains("has no tensor m_up2.0.weight; give a state dict of DRUNet"), "{line}");
     let line = refused(&|all| all.push(("m_tail.bias".into(), Tensor::zeros([1], tch::kind::FLOAT_CPU))));
