@@ -2,6 +2,7 @@
 
 pub mod bicubic;
 pub mod dip_tv;
+pub mod dpir;
 pub mod epll;
 pub mod fbp;
 pub mod fbp_unet;

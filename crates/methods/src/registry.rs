@@ -3,7 +3,7 @@
 use crate::instrument::{Instrument, Problem, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
-    bicubic::Bicubic, dip_tv::DipTv, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
+    bicubic::Bicubic, dip_tv::DipTv, dpir::Dpir, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
     fill_in::FillIn, langevin::LangevinChains, one_image_net::OneImageNet, patchnr::PatchNrMap,
     sinkhorn::SinkhornMap, smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp, wppflow::WppFlowSampling,
     wppnet::WppNet,
@@ -28,6 +28,7 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<Tv>(),
     MethodEntry::of::<SmoothedTv>(),
     MethodEntry::of::<DipTv>(),
+    MethodEntry::of::<Dpir>(),
     MethodEntry::of::<FbpUnet>(),
     MethodEntry::of::<OneImageNet>(),
     MethodEntry::of::<Epll>(),

@@ -2,7 +2,8 @@
 
 use crate::boundary::{Axis, Boundary};
 use crate::check::{self, linear};
-use crate::{Grid, LinearOperator, Operator, PixelGrid, kernel};
+use crate::resolvent::Periodic;
+use crate::{Grid, LinearOperator, Operator, PixelGrid, Resolvent, kernel};
 use smalti_base::{Error, Result, Space};
 use tch::Tensor;
 
@@ -27,6 +28,7 @@ pub struct Convolution {
     rows: Axis,
     columns: Axis,
     stride: i64,
+    boundary: Boundary,
     grid: Grid,
 }
 
@@ -52,7 +54,7 @@ impl Convolution {
         let grid =
             Grid { origin: (centre(kh), centre(kw)), spacing: (stride as f64, stride as f64), depth: None };
         let kernel = kernel.detach().to_kind(tch::Kind::Double).reshape([1, 1, kh, kw]).copy();
-        Ok(Self { domain, range, kernel, rows, columns, stride, grid })
+        Ok(Self { domain, range, kernel, rows, columns, stride, boundary, grid })
     }
 
     /// The superresolution operator of the patchNR and WPP papers: a `size` x `size` Gaussian kernel of
@@ -158,6 +160,10 @@ impl LinearOperator for Convolution {
         let spread = self.spread(&planes)?;
         let x = self.rows.adjoint(&self.columns.adjoint(&spread, 3)?, 2)?;
         Ok(x.f_reshape(self.domain.batch(b))?)
+    }
+
+    fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+        (self.boundary == Boundary::Periodic).then(|| Box::new(Periodic(self)) as Box<dyn Resolvent>)
     }
 }
 

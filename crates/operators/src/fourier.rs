@@ -1,7 +1,8 @@
 //! Blur and downsampling in Fourier space, with kernels that were estimated from a registered pair of images.
 
 use crate::check::{self, linear};
-use crate::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid, kernel};
+use crate::resolvent::Periodic;
+use crate::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid, Resolvent, kernel};
 use smalti_base::pytorch_file::load_state_dict;
 use smalti_base::{Error, Result, Space};
 use std::path::Path;
@@ -118,6 +119,10 @@ impl LinearOperator for FourierDownsampling {
         let whole = zeros(height, width)?.f_index_copy(3, &columns, &tall)?;
         let back = whole.f_mul(&spectrum.f_conj()?.f_resolve_conj()?)?;
         Ok(back.f_fft_ifft2(NO_SIZE, [2, 3], "backward")?.f_real()?.f_contiguous()?)
+    }
+
+    fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+        Some(Box::new(Periodic(self)))
     }
 }
 

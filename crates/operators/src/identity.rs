@@ -1,7 +1,8 @@
 //! The identity: denoising.
 
 use crate::check::{self, linear};
-use crate::{Grid, LinearOperator, Operator, PixelGrid};
+use crate::resolvent::Diagonal;
+use crate::{Grid, LinearOperator, Operator, PixelGrid, Resolvent};
 use smalti_base::{Result, Space};
 use tch::Tensor;
 
@@ -31,6 +32,10 @@ impl LinearOperator for Identity {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         check::element("observation", v, self.space)?;
         Ok(v.shallow_clone())
+    }
+
+    fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+        Some(Box::new(Diagonal { operator: self, diagonal: Tensor::from(1.0) }))
     }
 }
 

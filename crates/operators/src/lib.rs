@@ -34,7 +34,7 @@
 //!
 //! Reading order: [`operator`] (the contracts), [`kernel`], [`boundary`], [`convolution`], [`fourier`], [`registered`],
 //! [`identity`], [`mask`], [`crop`], [`gradient`], [`algebra`], [`composition`], [`sum`], [`scaled`], [`stack`],
-//! [`norm`], [`pseudo_inverse`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`angles`], [`axis`],
+//! [`norm`], [`pseudo_inverse`], [`resolvent`], [`mod@interpolate`], [`volume`], [`radon`], [`fbp`], [`angles`], [`axis`],
 //! [`likelihood`], [`mod@low_dose`].
 
 pub mod algebra;
@@ -60,6 +60,7 @@ pub mod prelude;
 pub mod pseudo_inverse;
 pub mod radon;
 pub mod registered;
+pub mod resolvent;
 pub mod scaled;
 pub mod stack;
 pub mod sum;
@@ -81,10 +82,11 @@ pub use likelihood::{Gaussian, Likelihood, LikelihoodAlgebra, Poisson};
 pub use low_dose::{low_dose, upsample};
 pub use mask::Mask;
 pub use norm::{OperatorNorm, PowerIteration};
-pub use operator::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid};
+pub use operator::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid, Resolvent};
 pub use pseudo_inverse::{MinimumNorm, PseudoInverse};
 pub use radon::{Curve, Detector, FanBeam, Footprint, Geometry, ParallelBeam, Pixels, Radon};
 pub use registered::estimate_kernel;
+pub use resolvent::{ConjugateGradients, DataStep, Weights};
 pub use scaled::ScaledOperator;
 pub use stack::{Along, Stack};
 pub use sum::OperatorSum;

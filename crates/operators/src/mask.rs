@@ -1,7 +1,8 @@
 //! Masks: inpainting.
 
 use crate::check::{self, linear};
-use crate::{Grid, LinearOperator, Operator, PixelGrid};
+use crate::resolvent::Diagonal;
+use crate::{Grid, LinearOperator, Operator, PixelGrid, Resolvent};
 use smalti_base::{Error, Result, Space};
 use tch::{Kind, Tensor};
 
@@ -52,6 +53,10 @@ impl Operator for Mask {
 impl LinearOperator for Mask {
     fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
         self.times("observation", v)
+    }
+
+    fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+        Some(Box::new(Diagonal { operator: self, diagonal: self.mask.shallow_clone() }))
     }
 }
 

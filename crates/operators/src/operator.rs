@@ -77,6 +77,20 @@ pub trait LinearOperator: Operator {
     fn normal(&self, x: &Tensor) -> Result<Tensor> {
         self.adjoint(&self.apply(x)?)
     }
+
+    /// `(A^T A + alpha)^-1` where there is a closed form for it.
+    fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+        None
+    }
+}
+
+/// `(A^T A + alpha)^-1`, in closed form: a capability of some operators ([`LinearOperator::resolvent`]).
+pub trait Resolvent {
+    /// `x` with `(A^T A + alpha) x = r`, for each element of a batch in the domain, in the dtype and on the device of `r`.
+    ///
+    /// # Errors
+    /// [`smalti_base::Error::Shape`] where `r` is not in the domain; [`smalti_base::Error::Value`] where `alpha` is not a positive number.
+    fn solve(&self, r: &Tensor, alpha: f64) -> Result<Tensor>;
 }
 
 /// An operator whose output is an image of the same scene as its input, each pixel at a place of it. Projections and patches
@@ -115,6 +129,9 @@ macro_rules! forward {
             }
             fn normal(&self, x: &Tensor) -> Result<Tensor> {
                 (**self).normal(x)
+            }
+            fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+                (**self).resolvent()
             }
         }
 

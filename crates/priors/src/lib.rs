@@ -20,9 +20,10 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
-//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`algebra`], [`sum`], [`scaled`], [`weight`].
+//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`denoiser`], [`algebra`], [`sum`], [`scaled`], [`weight`].
 
 pub mod algebra;
+pub mod denoiser;
 pub mod flow_density;
 pub mod gaussian_mixture;
 pub mod patch_prior;
@@ -39,6 +40,10 @@ mod windows;
 pub mod wpp;
 
 pub use algebra::RegularizerAlgebra;
+pub use denoiser::Denoiser;
+pub use denoiser::dncnn::DnCnn;
+pub use denoiser::drunet::DruNet;
+pub use denoiser::ffdnet::FfdNet;
 pub use gaussian_mixture::GaussianMixture;
 pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;

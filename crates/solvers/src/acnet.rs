@@ -1,7 +1,7 @@
 //! The small asymmetric convolutional network (ACNet) that WPPNets train.
 
-use crate::memory_format::to_fastest_memory_format;
 use smalti_base::checkpoint::Checkpoint;
+use smalti_base::memory_format::to_fastest_memory_format;
 use smalti_base::parallel::{self, Shared};
 use smalti_base::{Error, Result, Seed};
 use smalti_flows::Precision;

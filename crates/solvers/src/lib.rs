@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Reading order: [`mod@run`], [`schedule`], [`adam`], [`training_history`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
-//! [`gaussian_mixture_training`],
+//! [`gaussian_mixture_training`], [`plug_and_play`],
 //! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`supervised_training`], [`residual_net`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
@@ -45,8 +45,8 @@ pub mod gaussian_mixture_training;
 pub mod langevin;
 pub mod map;
 pub mod margin;
-mod memory_format;
 pub mod patchnr_training;
+pub mod plug_and_play;
 pub mod posterior_energy;
 pub mod prelude;
 mod progress;
@@ -73,6 +73,7 @@ pub use langevin::{Langevin, LangevinScheme, LangevinSettings, PosteriorSamples}
 pub use map::{Map, Objective};
 pub use margin::Margin;
 pub use patchnr_training::{PatchNrTraining, PatchNrTrainingSettings, TrainedPatchNr};
+pub use plug_and_play::{PlugAndPlay, PlugAndPlaySettings};
 pub use posterior_energy::PosteriorEnergy;
 pub use residual_net::{ResidualNet, ResidualNetSettings};
 pub use run::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, Step, StopReason, run};

@@ -1,8 +1,8 @@
 //! A plain residual network at the resolution of the observation.
 
-use crate::memory_format::to_fastest_memory_format;
 use crate::supervised_training::ImageNetwork;
 use smalti_base::checkpoint::Checkpoint;
+use smalti_base::memory_format::to_fastest_memory_format;
 use smalti_base::parallel::{self, Shared};
 use smalti_base::{Error, Result, Seed};
 use smalti_flows::Precision;

@@ -14,9 +14,11 @@
 
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::seed::Stream;
-use smalti_base::{Seed, ValueRange, hdf5_file, image_file, lodopab, npz_file, pytorch_file};
+use smalti_base::{
+    Seed, ValueRange, hdf5_file, image_file, lodopab, matconvnet_file, npz_file, pytorch_file,
+};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp, WppFlow, WppFlowShape};
-use smalti_priors::GaussianMixture;
+use smalti_priors::{DnCnn, DruNet, FfdNet, GaussianMixture};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -38,7 +40,7 @@ struct Format {
     mend: fn(&mut Vec<u8>),
 }
 
-const FORMATS: [Format; 8] = [
+const FORMATS: [Format; 9] = [
     Format {
         name: "png",
         corpus: || golden(&["images", "other_images"], "png"),
@@ -56,6 +58,7 @@ const FORMATS: [Format; 8] = [
     Format { name: "lodopab", corpus: || golden(&["lodopab"], "hdf5"), load: slices, mend: |_| () },
     Format { name: "npz", corpus: || golden(&["other_arrays"], "npz"), load: arrays, mend: |_| () },
     Format { name: "pth", corpus: || golden(&["other_arrays"], "pth"), load: state_dict, mend: |_| () },
+    Format { name: "matconvnet", corpus: || golden(&["matlab"], "mat"), load: network, mend: |_| () },
     Format { name: "safetensors", corpus: checkpoints, load: checkpoint, mend: |_| () },
 ];
 
@@ -350,7 +353,13 @@ fn arrays(path: &Path) -> Result<(), String> {
 fn state_dict(path: &Path) -> Result<(), String> {
     let clamp = SoftClamp::new(ClampForm::AlphaAtan, 1.6).unwrap();
     let _ = PatchNr::import_freia(path, clamp);
+    let _ = (DnCnn::load(path), DruNet::load(path));
     line(pytorch_file::load_state_dict(path)).map(drop)
+}
+
+fn network(path: &Path) -> Result<(), String> {
+    let layers = line(matconvnet_file::load(path))?;
+    line(FfdNet::from_layers(&layers, path)).map(drop)
 }
 
 fn checkpoint(path: &Path) -> Result<(), String> {

@@ -12,6 +12,8 @@ mod lock;
 mod lodopab;
 #[cfg(feature = "hdf5")]
 mod lpips;
+#[cfg(feature = "hdf5")]
+mod matconvnet_file;
 mod metrics;
 mod other_arrays;
 #[cfg(feature = "hdf5")]

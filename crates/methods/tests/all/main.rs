@@ -2,6 +2,7 @@
 
 mod configured;
 mod documented;
+mod dpir;
 mod epll;
 mod identity;
 mod matrix;

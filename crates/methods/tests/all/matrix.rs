@@ -35,7 +35,7 @@ const TINY_PROBLEMS: [(&str, &str); 5] = [
 ];
 
 /// Tiny settings of every method, the same on every problem: weights are means against means.
-const TINY_METHODS: [(&str, &str); 15] = [
+const TINY_METHODS: [(&str, &str); 16] = [
     ("bicubic", ""),
     ("fbp", ""),
     ("fill_in", ""),
@@ -56,6 +56,14 @@ const TINY_METHODS: [(&str, &str); 15] = [
         "one_image_net",
         "channels = 4\nblocks = 1\ncrops_of_observation = 2\nsteps = 3\nbatch = 2\ncrop = 16\nborder = 2\nlearning_rate = 1e-2\n\
          final_learning_rate = 1e-4\nclip = 1.0",
+    ),
+    (
+        "dpir",
+        concat!(
+            "denoiser = { ffdnet = '",
+            env!("CARGO_MANIFEST_DIR"),
+            "/../base/tests/golden/matlab/tiny_ffdnet.mat' }\niterations = 3\nsigma_start = 0.15\nsigma_end = 0.05"
+        ),
     ),
     (
         "epll",
@@ -226,7 +234,7 @@ fn the_same_seed_gives_the_same_image_and_another_one_another() {
         let (second, ..) = estimate(method, instrument.as_ref());
         assert_eq!(first.image, second.image, "{}", method.key);
         let (other, ..) = seeded(method, instrument.as_ref(), 2);
-        let without_chance = ["bicubic", "tv", "smoothed_tv"].contains(&method.key);
+        let without_chance = ["bicubic", "tv", "smoothed_tv", "dpir"].contains(&method.key);
         assert_eq!(first.image == other.image, without_chance, "{}", method.key);
     }
 }

@@ -1,7 +1,7 @@
 //! What the U-Net is put together from.
 
-use crate::memory_format::to_fastest_memory_format;
 use smalti_base::Result;
+use smalti_base::memory_format::to_fastest_memory_format;
 use tch::{Device, Kind, Tensor};
 
 /// Slope of the rectifiers for negative values.

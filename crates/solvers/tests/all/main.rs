@@ -13,6 +13,7 @@ mod margin;
 mod measures;
 mod patchnr_training;
 mod pieces;
+mod plug_and_play;
 mod resume;
 mod resume_networks;
 mod run;

@@ -161,8 +161,9 @@ fn weights_of_a_later_row_are_looked_for_before_any_row_trains() {
                   [profile.smoke.methods.patchnr_2.flow]\npatch_size = 4\nblocks = 2\nhidden = 8\nclamp = 1.6\n\
                   weights = \"later.safetensors\"\ntraining = { steps = 10, batch = 8, learning_rate = 1e-3, \
                   schedule = \"constant\", validation_every = 5 }\n";
-    let root =
-        checkout(|text| text.replacen("\"patchnr\", \"wpp\"]", "\"patchnr\", \"patchnr_2\"]", 1) + second);
+    let root = checkout(|text| {
+        text.replacen("\"patchnr\", \"wpp\", \"dpir\"]", "\"patchnr\", \"patchnr_2\"]", 1) + second
+    });
     let line = complaint(root.path());
     assert!(line.contains("later.safetensors"), "{line}");
 }

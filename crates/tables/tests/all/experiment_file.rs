@@ -85,7 +85,7 @@ fn rows_are_configured_methods() {
          learns_from = \"observation\"\nweight = { mean = 0.1 }\ndescent = { iterations = 60, learning_rate = 0.01, schedule = \"cosine\" }\n\
          patches = \"all\"\n\n[profile.smoke.methods.patchnr_2.flow]\npatch_size = 4\nblocks = 2\nhidden = 64\nclamp = 1.6\n\
          training = { steps = 10, batch = 8, learning_rate = 1e-3, schedule = \"constant\", validation_every = 5 }\n";
-    let text = TEXT.replacen("\"patchnr\", \"wpp\"]", "\"patchnr\", \"patchnr_2\"]", 1) + second;
+    let text = TEXT.replacen("\"patchnr\", \"wpp\", \"dpir\"]", "\"patchnr\", \"patchnr_2\"]", 1) + second;
     let e = Experiment::parse("x", FILE, &text).unwrap();
     let smoke = e.profile(ProfileName::Smoke);
     let row = &smoke.rows["patchnr_2"];
@@ -219,7 +219,7 @@ fn parts_must_fit_together() {
     let small = "[profile.smoke.methods.patchnr.flow]\npatch_size = 6\nblocks = 2\nhidden = 64\nclamp = 1.6";
     let error = fault(small, &small.replace("clamp = 1.6", "clamp = 1.6\nweights = \"\""));
     assert!(error.to_string().contains("flow.weights"), "{error}");
-    let smoke = "\"patchnr\", \"wpp\"], published = \"example\", show = 1 }]";
+    let smoke = "\"patchnr\", \"wpp\", \"dpir\"], published = \"example\", show = 1 }]";
     let error = fault(smoke, &smoke.replace("\"patchnr\"", "\"patchnr_authors\""));
     assert!(error.to_string().contains("no section methods.patchnr_authors in this profile"), "{error}");
     let error = fault(smoke, &smoke.replace("\"patchnr\"", "\"sinkhorn\""));

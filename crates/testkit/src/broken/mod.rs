@@ -5,6 +5,7 @@
 //! | [`ScaledAdjoint`] | adjoint x 1.01 | [`adjoint`](crate::laws::adjoint) |
 //! | [`ShiftedAdjoint`] | adjoint one pixel aside | [`adjoint`](crate::laws::adjoint) |
 //! | [`ScaledNormal`] | normal x 1.01 | [`normal`](crate::laws::normal) |
+//! | [`ShiftedResolvent`] | closed form one pixel aside | [`resolvent`](crate::laws::resolvent) |
 //! | [`Bent`] | `A x` plus a square | [`linearity`](crate::laws::linearity) |
 //! | [`TruncatedVjp`] | a term of the vjp left out | [`vjp`](crate::laws::vjp) |
 //! | [`MixedBatch`] | the batch mean removed | [`range`](crate::laws::range) |
@@ -58,7 +59,7 @@ pub use layers::{BrokenLayer, Mistake};
 pub use likelihoods::{AtOnce, OtherAtOnce, WithoutAttenuation, WithoutVariance};
 pub use operators::{
     AlwaysFloat, Bent, BorrowedAdjoint, HalfPixelOff, HalfSliceOff, IgnoredStrides, MixedBatch,
-    ScaledAdjoint, ScaledNormal, ShiftedAdjoint, TruncatedVjp,
+    ScaledAdjoint, ScaledNormal, ShiftedAdjoint, ShiftedResolvent, TruncatedVjp,
 };
 pub use regularizers::{Amnesiac, Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
 pub use transport::{NearestRows, ScaledBound};

@@ -1,7 +1,7 @@
 //! Broken operators.
 
 use smalti_base::{Result, Space};
-use smalti_operators::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid};
+use smalti_operators::{Grid, ImagingOperator, LinearOperator, Operator, PixelGrid, Resolvent};
 use tch::{Kind, Tensor};
 
 /// An operator whose adjoint is scaled by 1.01.
@@ -12,6 +12,8 @@ pub struct ShiftedAdjoint(pub Box<dyn LinearOperator>);
 pub struct BorrowedAdjoint(pub Box<dyn LinearOperator>, pub Box<dyn LinearOperator>);
 /// An operator whose `normal` is scaled by 1.01.
 pub struct ScaledNormal(pub Box<dyn LinearOperator>);
+/// An operator whose resolvent answers one pixel to the right, as with a transfer function that is centred on another pixel.
+pub struct ShiftedResolvent(pub Box<dyn LinearOperator>);
 /// `A x + 1e-3 (A x)^2`: said to be linear, with the vector-Jacobian product of what it is.
 pub struct Bent(pub Box<dyn LinearOperator>);
 /// [`Bent`] without the second term of its vector-Jacobian product.
@@ -84,6 +86,7 @@ like_the_original!(ScaledAdjoint, apply = apply, vjp = vjp);
 like_the_original!(ShiftedAdjoint, apply = apply, vjp = vjp);
 like_the_original!(BorrowedAdjoint, apply = apply, vjp = vjp);
 like_the_original!(ScaledNormal, apply = apply, vjp = vjp);
+like_the_original!(ShiftedResolvent, apply = apply, vjp = vjp);
 like_the_original!(Bent, apply = bent, vjp = bent_vjp);
 like_the_original!(TruncatedVjp, apply = bent, vjp = vjp);
 like_the_original!(MixedBatch, apply = without_mean, vjp = vjp);
@@ -132,5 +135,23 @@ impl LinearOperator for ScaledNormal {
 
     fn normal(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self.0.normal(x)? * 1.01)
+    }
+}
+
+impl LinearOperator for ShiftedResolvent {
+    fn adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        self.0.adjoint(v)
+    }
+
+    fn resolvent(&self) -> Option<Box<dyn Resolvent + '_>> {
+        Some(Box::new(Shifted(self.0.resolvent()?)))
+    }
+}
+
+struct Shifted<'a>(Box<dyn Resolvent + 'a>);
+
+impl Resolvent for Shifted<'_> {
+    fn solve(&self, r: &Tensor, alpha: f64) -> Result<Tensor> {
+        Ok(self.0.solve(r, alpha)?.f_roll(1, -1)?)
     }
 }

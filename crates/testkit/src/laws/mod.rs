@@ -1,6 +1,6 @@
 //! The laws, one file each.
 //!
-//! Of operators: [`adjoint`], [`normal`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
+//! Of operators: [`adjoint`], [`normal`], [`resolvent`], [`linearity`], [`vjp`], [`range`], [`dtype`], [`grid`]; of likelihoods:
 //! [`likelihood_gradient`], [`value_and_grad`]; of bijections: [`inverse`], [`log_det`], [`bijection_rows`], [`flow_integrates`],
 //! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`]; of Markov kernels:
 //! [`invariance`], [`detailed_balance`], [`importance_term`]; of energies: [`energy_gradient`]; of stochastic flows: [`path_weights`]; of patch
@@ -28,6 +28,7 @@ mod range;
 mod recomputation;
 mod regularizer_gradient;
 mod repeatable;
+mod resolvent;
 mod resumption;
 mod rows;
 mod trainable;
@@ -55,6 +56,7 @@ pub use range::range;
 pub use recomputation::recomputation;
 pub use regularizer_gradient::regularizer_gradient;
 pub use repeatable::repeatable;
+pub use resolvent::resolvent;
 pub use resumption::resumption;
 pub use rows::{bijection_rows, density_rows};
 pub use trainable::trainable;

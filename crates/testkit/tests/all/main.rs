@@ -2,6 +2,7 @@
 
 mod closed_form;
 mod data;
+mod denoisers;
 mod flows;
 mod image_flows;
 mod likelihoods;

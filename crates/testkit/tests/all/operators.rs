@@ -32,6 +32,22 @@ fn every_linear_operator_obeys_the_laws() {
 }
 
 #[test]
+fn every_closed_form_solves_the_normal_equation() {
+    let mut exact = Vec::new();
+    for (i, named) in linear_operators().unwrap().into_iter().enumerate() {
+        if laws::resolvent(&named.name, named.subject.as_ref(), Seed::new(SEED + i as u64)).unwrap() {
+            exact.push(named.name);
+        }
+    }
+    // Periodic blurs, masks and identities, and no others.
+    let expected =
+        ["identity", "superresolution SiC x4, Periodic", "mask", "Fourier downsampling of 12 x 18 by 2"];
+    assert!(expected.iter().all(|name| exact.iter().any(|known| known == name)), "{exact:?}");
+    let others = ["Valid", "Reflect", "margin", "crop", "gradient", "beam", "Gaussian, stride", "single row"];
+    assert!(exact.iter().all(|name| others.iter().all(|other| !name.contains(other))), "{exact:?}");
+}
+
+#[test]
 fn every_blur_lies_on_its_grid() {
     for named in blurs().unwrap() {
         laws::grid(&named.name, named.subject.as_ref()).unwrap();
@@ -140,6 +156,15 @@ fn adjoints_of_other_fans_are_rejected() {
 fn scaled_normal_operators_are_rejected() {
     let law = |name: &str, a: &broken::ScaledNormal| laws::normal(name, a, Seed::new(SEED));
     rejected(("the normal operator", "from A* (A x)"), 9.8e-3..1e-2, broken::ScaledNormal, law);
+}
+
+#[test]
+fn shifted_resolvents_are_rejected() {
+    let exact = linear_operators().unwrap().into_iter().filter(|named| named.subject.resolvent().is_some());
+    for named in exact {
+        let law = laws::resolvent(&named.name, &broken::ShiftedResolvent(named.subject), Seed::new(SEED));
+        smalti_testkit::rejected(law.map(drop), "the resolvent", "residual of the normal equation", 0.1..1e5);
+    }
 }
 
 #[test]

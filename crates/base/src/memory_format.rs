@@ -1,6 +1,6 @@
 //! The memory layout in which libtorch convolves fastest.
 
-use smalti_base::Result;
+use crate::error::Result;
 use tch::{Device, Tensor};
 
 /// The kernel `[outputs, inputs, h, w]` in the memory layout that is the fastest where it is. Results of a convolution of
@@ -12,7 +12,7 @@ use tch::{Device, Tensor};
 ///
 /// # Errors
 /// Those of libtorch.
-pub(crate) fn to_fastest_memory_format(kernel: &Tensor) -> Result<Tensor> {
+pub fn to_fastest_memory_format(kernel: &Tensor) -> Result<Tensor> {
     with_memory_format(kernel, kernel.device() != Device::Cpu || channels_last())
 }
 
@@ -37,7 +37,7 @@ fn channels_last() -> bool {
 #[cfg(test)]
 mod tests {
     use super::{to_fastest_memory_format, with_memory_format};
-    use smalti_base::Seed;
+    use crate::seed::Seed;
     use tch::Tensor;
 
     /// Results of a convolution take on the layout of the kernel, whose values and gradient it does not change.
