@@ -1,5 +1,6 @@
-//! The small asymmetric convolutional network (ACNet) that WPPNets train.
+//! The small asymmetric convolutional network (ACNet) of WPPNets, which also learns from pairs.
 
+use crate::supervised_training::ImageNetwork;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::memory_format::to_fastest_memory_format;
 use smalti_base::parallel::{self, Shared};
@@ -14,6 +15,8 @@ const LAYERS: usize = 10;
 /// Convolutions at the resolution of the result that follow each other.
 const CONVOLUTIONS_AFTER: i64 = 5;
 const KIND: &str = "WPPNet (ACNet)";
+/// Bytes of activations at a time when a network is validated on whole images.
+const MEMORY: usize = 1 << 30;
 
 /// The network `G` from observations to images `factor` times as large in both directions:
 ///
@@ -277,6 +280,53 @@ impl AcNet {
         let factor = file.meta_parsed("factor")?;
         let net = Self::with(factor, |name, size, _| file.take(name, size, Kind::Float))?;
         Ok(Self { provenance: file.metadata, ..net })
+    }
+}
+
+impl ImageNetwork for AcNet {
+    fn name(&self) -> &'static str {
+        "ACNet"
+    }
+
+    fn factor(&self) -> i64 {
+        Self::factor(self)
+    }
+
+    fn learn(&self, y: &Tensor, precision: Precision) -> Result<Tensor> {
+        self.forward(y, precision)
+    }
+
+    fn infer(&self, y: &Tensor) -> Result<Tensor> {
+        Self::infer(self, y, MEMORY)
+    }
+
+    fn check_size(&self, height: i64, width: i64) -> Result<()> {
+        let factor = Self::factor(self);
+        if height < 1 || width < 1 || height % factor != 0 || width % factor != 0 {
+            let expected = format!("sides that are multiples of {factor}");
+            return Err(Error::shape("image of an ACNet", expected, [height, width]));
+        }
+        Ok(())
+    }
+
+    fn parameters(&self) -> Vec<(String, Tensor)> {
+        Self::parameters(self)
+    }
+
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        Self::parameters(self)
+    }
+
+    fn device(&self) -> Device {
+        Self::device(self)
+    }
+
+    fn to_checkpoint(&self) -> Checkpoint {
+        Self::to_checkpoint(self)
+    }
+
+    fn provenance(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.provenance
     }
 }
 

@@ -6,9 +6,9 @@ use tch::{Device, Kind, Tensor};
 /// What a network is given and what it should make of it.
 #[derive(Debug)]
 pub struct Pair {
-    /// The input, `[1, 1, H, W]`, e.g. a filtered back-projection.
+    /// The input, `[1, 1, h, w]`, e.g. a filtered back-projection, or an observation.
     pub input: Tensor,
-    /// The target, of the same size, e.g. the ground truth.
+    /// The target, e.g. the ground truth: as large as the network's image for the input.
     pub target: Tensor,
 }
 
@@ -38,8 +38,14 @@ impl PairedDataset for Vec<Pair> {
     }
 }
 
-/// Pair `index` of `pairs`, checked, as float32 on `device`.
-pub(crate) fn checked(what: &str, pairs: &dyn PairedDataset, index: u64, device: Device) -> Result<Pair> {
+/// Pair `index` of `pairs`, checked, as float32 on `device`: sides of the target are `factor` times those of the input.
+pub(crate) fn checked(
+    what: &str,
+    pairs: &dyn PairedDataset,
+    index: u64,
+    factor: i64,
+    device: Device,
+) -> Result<Pair> {
     let Pair { input, target } = pairs.pair(index)?;
     let ready = |part: &str, t: &Tensor| {
         let what = || format!("{part} of {what} {index}");
@@ -56,8 +62,10 @@ pub(crate) fn checked(what: &str, pairs: &dyn PairedDataset, index: u64, device:
         Ok(t.detach().f_to_kind(Kind::Float)?.f_to_device(device)?)
     };
     let pair = Pair { input: ready("input", &input)?, target: ready("target", &target)? };
-    if pair.input.size() != pair.target.size() {
-        return Err(Error::shape(format!("target of {what} {index}"), pair.input.size(), pair.target.size()));
+    let size = pair.input.size();
+    let expected = [size[0], size[1], factor * size[2], factor * size[3]];
+    if pair.target.size() != expected {
+        return Err(Error::shape(format!("target of {what} {index}"), expected, pair.target.size()));
     }
     Ok(pair)
 }
@@ -67,8 +75,10 @@ pub(crate) fn checked(what: &str, pairs: &dyn PairedDataset, index: u64, device:
 pub(crate) struct Batches<'a> {
     pairs: &'a dyn PairedDataset,
     batch: u64,
-    /// Side of the random square that is cut out of each pair.
+    /// Side of the random square that is cut out of each target.
     crop: Option<i64>,
+    /// How many times as large as inputs, along each side, targets are.
+    factor: i64,
     seed: Seed,
     device: Device,
 }
@@ -80,23 +90,28 @@ impl<'a> Batches<'a> {
         pairs: &'a dyn PairedDataset,
         batch: i64,
         crop: Option<i64>,
+        factor: i64,
         seed: Seed,
         device: Device,
     ) -> Result<Self> {
         let Ok(batch @ 1..) = u64::try_from(batch) else {
             return Err(Error::value("batch", "at least 1", batch));
         };
-        if let Some(side) = crop
-            && side < 1
-        {
-            return Err(Error::value("side of the random crops", "at least 1 pixel", side));
+        if let Some(side) = crop {
+            if side < 1 {
+                return Err(Error::value("side of the random crops", "at least 1 pixel", side));
+            }
+            if side % factor != 0 {
+                let expected = format!("a multiple of the factor {factor} of the network");
+                return Err(Error::value("side of the random crops", expected, side));
+            }
         }
         match pairs.count() {
             Some(n) if n < batch => {
                 let expected = format!("at least the {batch} of a batch");
                 Err(Error::value("number of training pairs", expected, n))
             }
-            _ => Ok(Self { pairs, batch, crop, seed, device }),
+            _ => Ok(Self { pairs, batch, crop, factor, seed, device }),
         }
     }
 
@@ -105,8 +120,9 @@ impl<'a> Batches<'a> {
         let mut stream = self.seed.at("crops of the training pairs", k);
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         for index in self.indices(k) {
-            let Pair { input, target } = checked("training pair", self.pairs, index, self.device)?;
-            let size = input.size();
+            let Pair { input, target } =
+                checked("training pair", self.pairs, index, self.factor, self.device)?;
+            let (f, size) = (self.factor, target.size());
             let (mut top, mut left, mut h, mut w) = (0, 0, size[2], size[3]);
             if let Some(side) = self.crop {
                 if side > h.min(w) {
@@ -114,19 +130,20 @@ impl<'a> Batches<'a> {
                     let expected = format!("at least the {side} x {side} pixels of a crop");
                     return Err(Error::value(what, expected, format!("{h} x {w}")));
                 }
-                (top, left) = (stream.index(h - side + 1), stream.index(w - side + 1));
+                let mut first = |n: i64| f * stream.index((n - side) / f + 1);
+                (top, left) = (first(h), first(w));
                 (h, w) = (side, side);
             }
-            let cut = |t: &Tensor| t.f_narrow(2, top, h)?.f_narrow(3, left, w);
-            if let Some(first) = inputs.first().map(Tensor::size)
+            let cut = |t: &Tensor, f: i64| t.f_narrow(2, top / f, h / f)?.f_narrow(3, left / f, w / f);
+            if let Some(first) = targets.first().map(Tensor::size)
                 && first[2..] != [h, w]
             {
                 let expected =
                     format!("{} x {} as the others of its batch (or random crops)", first[2], first[3]);
                 return Err(Error::value(format!("training pair {index}"), expected, format!("{h} x {w}")));
             }
-            inputs.push(cut(&input)?);
-            targets.push(cut(&target)?);
+            inputs.push(cut(&input, f)?);
+            targets.push(cut(&target, 1)?);
         }
         Ok(Pair { input: Tensor::f_cat(&inputs, 0)?, target: Tensor::f_cat(&targets, 0)? })
     }
@@ -156,7 +173,7 @@ mod tests {
     #[test]
     fn an_epoch_has_every_pair_once() {
         let pairs = pairs(7, 2, 3);
-        let batches = Batches::new(&pairs, 3, None, Seed::new(1), Device::Cpu).unwrap();
+        let batches = Batches::new(&pairs, 3, None, 1, Seed::new(1), Device::Cpu).unwrap();
         let epoch = |e: u64| -> Vec<u64> { (2 * e..2 * e + 2).flat_map(|k| batches.indices(k)).collect() };
         for e in 0..5 {
             let mut seen = epoch(e);
@@ -173,7 +190,7 @@ mod tests {
     #[test]
     fn crops_are_at_random_places_and_the_same_in_both() {
         let pairs = pairs(2, 8, 9);
-        let batches = Batches::new(&pairs, 2, Some(5), Seed::new(1), Device::Cpu).unwrap();
+        let batches = Batches::new(&pairs, 2, Some(5), 1, Seed::new(1), Device::Cpu).unwrap();
         let mut places = Vec::new();
         for k in 0..20 {
             let batch = batches.at(k).unwrap();
@@ -189,6 +206,31 @@ mod tests {
     }
 
     #[test]
+    fn crops_of_enlarging_networks_show_the_same_place() {
+        // Observed pixel `j` has `j`, its squares of 3 x 3 pixels of the target, too.
+        let input = Tensor::arange(9, tch::kind::FLOAT_CPU).expand([1, 1, 8, 9], false).copy();
+        let target = input.repeat_interleave_self_int(3, 2, None).repeat_interleave_self_int(3, 3, None);
+        let pairs = vec![Pair { input, target }];
+        let batches = Batches::new(&pairs, 1, Some(12), 3, Seed::new(1), Device::Cpu).unwrap();
+        let mut places = Vec::new();
+        for k in 0..40 {
+            let Pair { input, target } = batches.at(k).unwrap();
+            assert_eq!((input.size(), target.size()), (vec![1, 1, 4, 4], vec![1, 1, 12, 12]));
+            assert!(target.slice(2, 1, None, 3).slice(3, 1, None, 3).equal(&input));
+            places.push(input.double_value(&[0, 0, 0, 0]) as i64);
+        }
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places, [0, 1, 2, 3, 4, 5]);
+        let line = |crop, factor| {
+            let batches = Batches::new(&pairs, 1, crop, factor, Seed::new(1), Device::Cpu);
+            batches.and_then(|b| b.at(0)).err().unwrap().to_string()
+        };
+        assert!(line(Some(10), 3).contains("a multiple of the factor 3 of the network, got 10"));
+        assert!(line(None, 2).starts_with("target of training pair 0: expected [1, 1, 16, 18]"));
+    }
+
+    #[test]
     fn generated_pairs_are_never_used_twice() {
         struct Endless;
         impl PairedDataset for Endless {
@@ -199,14 +241,14 @@ mod tests {
                 Ok(pairs(1, 2, 3).remove(0)).map(|p| Pair { input: p.input + index as f64, ..p })
             }
         }
-        let batches = Batches::new(&Endless, 2, None, Seed::new(1), Device::Cpu).unwrap();
+        let batches = Batches::new(&Endless, 2, None, 1, Seed::new(1), Device::Cpu).unwrap();
         assert_eq!((batches.indices(0), batches.indices(4)), (vec![0, 1], vec![8, 9]));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_in_one_line() {
         let line = |pairs: &Vec<Pair>, batch, crop| {
-            let batches = Batches::new(pairs, batch, crop, Seed::new(1), Device::Cpu);
+            let batches = Batches::new(pairs, batch, crop, 1, Seed::new(1), Device::Cpu);
             let line = batches.and_then(|b| b.at(0)).err().unwrap().to_string();
             assert_eq!(line.lines().count(), 1, "{line}");
             line

@@ -14,24 +14,29 @@ use smalti_flows::Precision;
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
-/// A network that makes one image of another of the same size, and learns it.
+/// A network that makes one image of another, and learns it.
 pub trait ImageNetwork {
     /// What messages call it.
     fn name(&self) -> &'static str;
 
-    /// The image for `x`, `[B, 1, H, W]`, as it is computed in training: with a graph where gradients are on.
+    /// How many times as large as its inputs, along each side, its images are.
+    fn factor(&self) -> i64 {
+        1
+    }
+
+    /// The image for `x`, `[B, 1, h, w]`, as it is computed in training: with a graph where gradients are on.
     ///
     /// # Errors
     /// [`Error::Shape`] where it takes no such images.
     fn learn(&self, x: &Tensor, precision: Precision) -> Result<Tensor>;
 
-    /// The image that the trained network makes of `x`, `[B, 1, H, W]`, in float32 without a graph.
+    /// The image that the trained network makes of `x`, `[B, 1, h, w]`, in float32 without a graph.
     ///
     /// # Errors
     /// [`Error::Shape`] where it takes no such images.
     fn infer(&self, x: &Tensor) -> Result<Tensor>;
 
-    /// Whether it takes images of `height` times `width` pixels.
+    /// Whether it makes images of `height` times `width` pixels.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Value`] where it does not.
@@ -111,9 +116,11 @@ pub struct SupervisedTrainingSettings {
     pub steps: u64,
     /// Pairs a step.
     pub batch: i64,
-    /// Side in pixels of a square that is cut out of each pair at a random place; the whole images where there is none.
+    /// Side in pixels of a square that is cut out of each pair at a random place, of the target: a multiple of
+    /// [`ImageNetwork::factor`]. The whole images where there is none.
     pub crop: Option<i64>,
-    /// Pixels along each side of a crop that the loss leaves out: what lies beyond a crop, the network does not see.
+    /// Pixels along each side of a crop that the loss leaves out, since the network does not see what lies beyond a crop; and of
+    /// an image that validations leave out.
     pub border: i64,
     /// The largest norm of all gradients together: longer ones are shortened to it; none: they are taken as they are.
     pub clip: Option<f64>,
@@ -232,8 +239,8 @@ pub struct TrainedNetwork<N> {
 /// `x` and targets `t`, by Adam.
 ///
 /// Batches go through all pairs in random order, anew in every epoch; what is left over when no full batch remains
-/// sits that epoch out. Validations are made with running statistics on whole images, of any sizes: the mean over
-/// pairs of the mean squared error, and of the PSNR with range 1.
+/// sits that epoch out. Validations are made with running statistics on whole images, of any sizes, and measure what the
+/// loss would of them, all but the border: the mean over pairs of the mean squared error, and of the PSNR with range 1.
 ///
 /// # Reference
 /// Jin, McCann, Froustey, Unser, "Deep convolutional neural network for inverse problems in imaging", IEEE Transactions
@@ -306,7 +313,7 @@ impl<'a, N: ImageNetwork> SupervisedTraining<'a, N> {
             Some(Some(0)) => return Err(Error::value("validation pairs", "at least 1", 0)),
             _ => {}
         }
-        let batches = Batches::new(pairs, settings.batch, settings.crop, seed, net.device())?;
+        let batches = Batches::new(pairs, settings.batch, settings.crop, net.factor(), seed, net.device())?;
         net.provenance().insert("training".into(), format!("{settings:?}"));
         net.provenance().insert("seed".into(), seed.value().to_string());
         net.provenance().insert("value_range".into(), "[0, 1]".into());
@@ -336,11 +343,13 @@ impl<'a, N: ImageNetwork> SupervisedTraining<'a, N> {
         let n = pairs.count().unwrap_or(0);
         let (mut error, mut quality) = (0.0, 0.0);
         for index in 0..n {
-            let pair = checked("validation pair", pairs, index, self.net.device())?;
+            let pair = checked("validation pair", pairs, index, self.net.factor(), self.net.device())?;
             let x = self.net.infer(&pair.input)?;
-            let residual = x.f_sub(&pair.target)?;
+            let border = self.settings.border;
+            let (inner, target) = (within(&x, border)?, within(&pair.target, border)?);
+            let residual = inner.f_sub(&target)?;
             error += residual.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])? / n as f64;
-            quality += psnr(&x, &pair.target, 1.0)? / n as f64;
+            quality += psnr(&inner, &target, 1.0)? / n as f64;
             if let (0, Some(events)) = (index, &mut self.events) {
                 for (tag, image) in [("result", &x), ("input", &pair.input), ("target", &pair.target)] {
                     events.image(step, &format!("validation/{tag}"), image)?;

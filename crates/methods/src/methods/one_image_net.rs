@@ -3,7 +3,7 @@
 use crate::estimate::Estimate;
 use crate::instrument::{Instrument, TrainingData, two_dimensional};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
-use crate::pairs::{SYMMETRIES, observed_pair, turned, turned_back};
+use crate::pairs::{ObservedCrops, check_sizes, observed_pair, symmetries, turned, turned_back};
 use crate::problem::InverseProblem;
 use crate::run::Run;
 use crate::settings::{PrecisionChoice, SettingFault, to_toml};
@@ -11,11 +11,10 @@ use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
-use smalti_base::{Error, Result, Seed, Space};
+use smalti_base::{Result, Seed, Space};
 use smalti_solvers::{
     Pair, PairedDataset, ResidualNet, ResidualNetSettings, SupervisedTraining, SupervisedTrainingSettings,
 };
-use std::cell::RefCell;
 use std::time::Instant;
 use tch::Tensor;
 
@@ -55,7 +54,7 @@ pub struct OneImageNetSettings {
     /// Side of a crop in pixels of the image, 16 to 4096.
     #[garde(range(min = 16, max = 4096))]
     pub crop: i64,
-    /// Pixels along each side of a crop that do not count, 0 to 1024; less than half of the crop.
+    /// Pixels along each side of a crop, and of the validation image, that do not count, 0 to 1024; less than half of the crop.
     #[garde(range(min = 0, max = 1024))]
     pub border: i64,
     /// Learning rate at the start, above 0, at most 1.
@@ -67,7 +66,8 @@ pub struct OneImageNetSettings {
     /// The largest norm of a gradient, above 0; longer ones are shortened.
     #[garde(range(min = 1e-12, max = 1e12))]
     pub clip: f64,
-    /// Whether an estimate is the mean over all eight orientations of the input; so where not given.
+    /// Whether an estimate is the mean over those of the eight orientations of the input that the instrument does not tell from
+    /// each other; so where not given.
     #[serde(default = "yes")]
     #[garde(skip)]
     pub ensemble: bool,
@@ -117,30 +117,18 @@ impl Method for OneImageNet {
     }
 
     fn prepare(settings: &OneImageNetSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
-        if from.references.is_empty() {
-            return Err(Error::value("reference images", "at least one", "none"));
-        }
-        for reference in &from.references {
-            // What the instrument does not look at in one of its orientations is said before the training.
-            for k in 0..2 {
-                let seen = from.instrument.truth("reference image", &turned(reference, k)?)?;
-                let side = seen.size()[2..].iter().copied().min().unwrap_or_default();
-                if side < settings.crop {
-                    let expected = format!("at least the {0} x {0} pixels of a crop", settings.crop);
-                    return Err(Error::value("reference image", expected, format!("one of {side}")));
-                }
-            }
-        }
+        check_sizes(from, settings.crop, settings.border)?;
+        let turns = settings.turns(from, run)?;
         let hash = data_hash(&from.references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
         let precision = settings.precision.on(run.device);
         let identity = format!("{hash} {} {} {precision:?}", to_toml(settings), from.instrument.identity());
         let Trained { model: net, curve, seconds } =
-            run.once("one image net", &identity, |run| settings.train(from, run))?;
+            run.once("one image net", &identity, |run| settings.train(from, &turns, run))?;
         let count = from.references.len();
         let images = if count == 1 { "one image".to_owned() } else { format!("{count} images") };
         let note = format!("trained once on {images}: {} steps in {seconds:.0} s", settings.steps);
         let learned = Learned { identity, curve: Some(curve), note };
-        Prepared::ready(Corrector { net: net.to(run.device)?, ensemble: settings.ensemble, learned })
+        Prepared::ready(Corrector { net: net.to(run.device)?, turns, learned })
     }
 }
 
@@ -149,8 +137,22 @@ impl OneImageNetSettings {
         self.factor.or_else(|| Some(instrument.downsampling()?.factor)).unwrap_or(1)
     }
 
-    fn train(&self, from: &TrainingData<'_>, run: &Run) -> Result<Trained<ResidualNet>> {
-        let seed: Seed = run.seed.derive("network from one image", 0);
+    fn seed(run: &Run) -> Seed {
+        run.seed.derive("network from one image", 0)
+    }
+
+    /// The orientations of an input that an estimate is the mean over: those that the instrument does not tell from each other.
+    fn turns(&self, from: &TrainingData<'_>, run: &Run) -> Result<Vec<usize>> {
+        let [first, ..] = &from.references[..] else { return Ok(vec![0]) };
+        if !self.ensemble {
+            return Ok(vec![0]);
+        }
+        let factor = self.factor(from.instrument);
+        symmetries(from.instrument, first, factor, self.border, Self::seed(run).derive("symmetries", 0))
+    }
+
+    fn train(&self, from: &TrainingData<'_>, turns: &[usize], run: &Run) -> Result<Trained<ResidualNet>> {
+        let seed = Self::seed(run);
         let validation = (from.validation.iter().enumerate())
             .map(|(k, truth)| observed_pair(from, truth, seed.derive("validation", k as u64)))
             .collect::<Result<Vec<Pair>>>()?;
@@ -171,7 +173,10 @@ impl OneImageNetSettings {
         let net = ResidualNet::new(shape, seed)?.to(run.device)?;
         let validation: Option<&dyn PairedDataset> =
             (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
-        let pairs = Crops { from, settings: self, factor, seed, current: RefCell::default() };
+        // Inputs as estimates see them: borders are turned with them.
+        let pairs = ObservedCrops::new(from, self.crop, factor, seed)
+            .with_of_observation(self.crops_of_observation)
+            .with_turns(if turns.len() > 1 { turns } else { &[] });
         let mut iteration = SupervisedTraining::new(net, &pairs, validation, wanted, seed)?;
         if let Some(events) = run.events("training", &run.row())? {
             iteration = iteration.with_events(events);
@@ -183,60 +188,9 @@ impl OneImageNetSettings {
     }
 }
 
-/// Crops of observations that are made anew for every index.
-struct Crops<'a> {
-    from: &'a TrainingData<'a>,
-    settings: &'a OneImageNetSettings,
-    /// Crops begin at multiples of it.
-    factor: i64,
-    seed: Seed,
-    /// The last observation that was made, and its number.
-    current: RefCell<Option<(u64, Pair)>>,
-}
-
-impl Crops<'_> {
-    /// Observation number `k`: of a reference and in an orientation that are drawn.
-    fn observed(&self, k: u64) -> Result<Pair> {
-        let stream = &mut self.seed.at("orientation", k);
-        let reference = stream.index(self.from.references.len() as i64) as usize;
-        let image = turned(&self.from.references[reference], stream.index(SYMMETRIES as i64) as usize)?;
-        let pair = observed_pair(self.from, &image, self.seed.derive("pair", k))?;
-        if !self.settings.ensemble {
-            return Ok(pair);
-        }
-        // The input as estimates see it: what the instrument makes of a turned image is not always the turned input.
-        let turn = stream.index(SYMMETRIES as i64) as usize;
-        Ok(Pair { input: turned(&pair.input, turn)?, target: turned(&pair.target, turn)? })
-    }
-}
-
-impl PairedDataset for Crops<'_> {
-    fn count(&self) -> Option<u64> {
-        None
-    }
-
-    fn pair(&self, index: u64) -> Result<Pair> {
-        let number = index / self.settings.crops_of_observation;
-        let mut current = self.current.borrow_mut();
-        let whole = match current.take() {
-            Some((known, pair)) if known == number => pair,
-            _ => self.observed(number)?,
-        };
-        let side = self.settings.crop;
-        let stream = &mut self.seed.at("crop", index);
-        let size = whole.target.size();
-        let mut first = |n: i64| stream.index((n - side) / self.factor + 1) * self.factor;
-        let (top, left) = (first(size[2]), first(size[3]));
-        let cut = |t: &Tensor| t.f_narrow(2, top, side)?.f_narrow(3, left, side);
-        let crop = Pair { input: cut(&whole.input)?, target: cut(&whole.target)? };
-        *current = Some((number, whole));
-        Ok(crop)
-    }
-}
-
 struct Corrector {
     net: ResidualNet,
-    ensemble: bool,
+    turns: Vec<usize>,
     learned: Learned,
 }
 
@@ -244,13 +198,12 @@ impl Reconstructor for Corrector {
     fn reconstruct(&self, problem: &InverseProblem, run: &Run) -> Result<Estimate> {
         let clock = Instant::now();
         let start = &problem.start.image;
-        let orientations = if self.ensemble { SYMMETRIES } else { 1 };
         let mut sum = start.f_zeros_like()?;
-        for k in 0..orientations {
+        for &k in &self.turns {
             run.check()?;
             sum += turned_back(&self.net.infer(&turned(start, k)?)?, k)?;
         }
-        let image = sum / orientations as f64;
+        let image = sum / self.turns.len() as f64;
         Ok(Estimate::of(image, problem.start.seconds + clock.elapsed().as_secs_f64()))
     }
 

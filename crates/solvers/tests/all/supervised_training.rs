@@ -71,6 +71,20 @@ fn the_validation_error_goes_down_and_the_best_network_is_kept() {
 }
 
 #[test]
+fn validations_leave_the_border_out_as_the_loss_does() {
+    let (train, validation) = (pairs("training", 4, 24, 24), pairs("validation", 1, 30, 30));
+    // Only the border is wrong, by far more than all else.
+    for (axis, from) in [(2, 0), (2, 26), (3, 0), (3, 26)] {
+        let _ = validation[0].target.narrow(axis, from, 4).fill_(50.0);
+    }
+    let best = |border| {
+        let wanted = settings(20).with_border(border);
+        trained(&train, Some(&validation), wanted).unwrap().curve[0].validation.unwrap()
+    };
+    assert!(best(4) < 1.0 && best(3) > 10.0, "{} {}", best(4), best(3));
+}
+
+#[test]
 fn steps_and_validations_are_logged() {
     let (train, folder) = (pairs("training", 4, 20, 20), tempfile::tempdir().unwrap());
     let events = EventFile::create(folder.path()).unwrap();
