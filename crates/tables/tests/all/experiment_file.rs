@@ -296,6 +296,5 @@ fn a_row_that_quick_leaves_out_runs_in_the_table() {
     let row = |name| &e.profile(name).rows["patchnr"];
     assert_eq!(row(ProfileName::Quick).left_out.as_deref(), Some("too long"));
     assert_eq!((&row(ProfileName::Table).left_out, row(ProfileName::Table).work), (&None, Some([10.0, 2.5])));
-    let grid = "patches = { grid = 6 } # of the 36";
-    shows(grid, &format!("work = [1, -2]\n{grid}"), "work", "work: is not two numbers");
+    shows("work = [7_800, 1_200]", "work = [1, -2]", "work", "work: is not two numbers");
 }
