@@ -29,7 +29,8 @@ pub fn product_time(device: Device) -> Result<Duration> {
 }
 
 /// What a run of `profile` does: which rows on how many images, and about how long that takes where a product takes `product`
-/// ([`product_time`]). An image that stands in several sets counts once for a row; rows whose `work` is not known are named.
+/// ([`product_time`]). An image that stands in several sets counts once for a row. Rows that learn and whose `work` is not
+/// known are named; that of others is taken for none.
 ///
 /// # Errors
 /// [`smalti_base::Error::Content`] where images are missing.

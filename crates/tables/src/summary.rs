@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 const TEMPLATE: &str = include_str!("summary.html");
 
+/// What stands in every page that is ours, and may be replaced.
+const MARK: &str = r#"<meta name="generator" content="smalti-tables">"#;
+
 /// What `run.toml` says that the page shows.
 #[derive(Debug, Deserialize, Serialize)]
 struct Made {
@@ -52,6 +55,7 @@ struct Table {
     made: Made,
     /// The folder, seen from the page.
     folder: String,
+    /// Empty for an experiment without images, whose figures are distances.
     rows: Vec<Row>,
 }
 
@@ -59,11 +63,21 @@ struct Table {
 /// Differences are ours less the published figure. Folders whose results cannot be read are passed over with a warning.
 ///
 /// # Errors
-/// [`Error::File`] where the folder cannot be read or the page not be written.
+/// [`Error::File`] where the folder cannot be read or the page not be written; [`Error::Content`] where there is an `index.html` of
+/// others, which stays.
 pub fn write(out: &Path) -> Result<()> {
+    let index = out.join("index.html");
+    if index.exists() && !String::from_utf8_lossy(&files::read(&index)?).contains(MARK) {
+        let remedy = "move it, or choose another folder with --out, for a summary of all tables";
+        return Err(Error::content(&index, "is no page of this program, and stays as it is", remedy));
+    }
     let mut tables = Vec::new();
     for experiment in folders(out)? {
-        for profile in folders(&experiment)? {
+        let profiles = folders(&experiment).unwrap_or_else(|e| {
+            tracing::warn!("not in index.html: {e}");
+            Vec::new()
+        });
+        for profile in profiles {
             if !(profile.join("run.toml").is_file() && profile.join("table.csv").is_file()) {
                 continue;
             }
@@ -81,7 +95,7 @@ pub fn write(out: &Path) -> Result<()> {
             environment.get_template("index.html")?.render(context! { tables => Value::from(Serde(&tables)) })
         })
         .map_err(|e| Error::value("summary template", "a template that renders", e))?;
-    files::write_atomically(&out.join("index.html"), page.as_bytes())
+    files::write_atomically(&index, page.as_bytes())
 }
 
 /// The visible folders in `folder`, by name.
@@ -104,7 +118,8 @@ fn table(out: &Path, folder: &Path) -> Result<Table> {
     let remedy = "run the experiment again";
     let text = String::from_utf8_lossy(&files::read(&run)?).into_owned();
     let made: Made = toml::from_str(&text).map_err(|e| Error::content(&run, e.message(), remedy))?;
-    let bytes = files::read(&csv)?;
+    let has_images = !folder.join("distances.csv").is_file();
+    let bytes = if has_images { files::read(&csv)? } else { Vec::new() };
     let mut rows = Vec::new();
     for line in csv::Reader::from_reader(&bytes[..]).deserialize() {
         let line: Line = line.map_err(|e| Error::content(&csv, e.to_string(), remedy))?;
@@ -163,5 +178,19 @@ mod tests {
             assert!(page.contains(expected), "{expected}: {page}");
         }
         assert_eq!(page.matches("<table").count(), 1);
+        // Experiments without images are linked only.
+        std::fs::write(folder.join("distances.csv"), "").unwrap();
+        write(out.path()).unwrap();
+        let page = std::fs::read_to_string(out.path().join("index.html")).unwrap();
+        assert!(page.contains("my%20table/quick/report.html") && !page.contains("<table"), "{page}");
+    }
+
+    #[test]
+    fn a_page_of_others_stays() {
+        let out = tempfile::tempdir().unwrap();
+        std::fs::write(out.path().join("index.html"), "mine").unwrap();
+        let error = write(out.path()).unwrap_err().to_string();
+        assert!(error.contains("index.html") && error.contains("stays as it is"), "{error}");
+        assert_eq!(std::fs::read_to_string(out.path().join("index.html")).unwrap(), "mine");
     }
 }
