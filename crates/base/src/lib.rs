@@ -14,14 +14,14 @@
 //!
 //! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`lock`], [`value_range`],
 //! [`image_file`], [`hdf5_file`], `lodopab`, [`metrics`], [`lpips`], [`checkpoint`], [`pytorch_file`], [`npz_file`],
-//! [`matconvnet_file`], [`memory_format`], `tensorboard`.
+//! [`matlab_file`], [`memory_format`], `tensorboard`.
 //!
 //! # Features
 //! None is on by default; a file of a format whose feature is off is refused by an [`Error::Feature`].
 //!
 //! | feature | what it adds |
 //! | --- | --- |
-//! | `hdf5` | images in HDF5 files ([`hdf5_file`]), the files of LoDoPaB-CT (`lodopab`), networks of MatConvNet ([`matconvnet_file`]) |
+//! | `hdf5` | images in HDF5 files ([`hdf5_file`]), the files of LoDoPaB-CT (`lodopab`), networks of MatConvNet ([`matlab_file`]) |
 //! | `tiff` | TIFF files in [`image_file`] |
 //! | `tensorboard` | logs for TensorBoard (`tensorboard`) |
 
@@ -35,7 +35,7 @@ pub mod lock;
 #[cfg(feature = "hdf5")]
 pub mod lodopab;
 pub mod lpips;
-pub mod matconvnet_file;
+pub mod matlab_file;
 pub mod memory_format;
 pub mod metrics;
 pub mod npz_file;

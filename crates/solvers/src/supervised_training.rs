@@ -124,11 +124,14 @@ pub struct SupervisedTrainingSettings {
     pub border: i64,
     /// The largest norm of all gradients together: longer ones are shortened to it; none: they are taken as they are.
     pub clip: Option<f64>,
-    /// Learning rate of Adam in the first step, from where it goes down to `last_rate` as a cosine:
-    /// `last_rate + (rate - last_rate) (1 + cos(pi k / steps)) / 2` in step `k`.
+    /// Learning rate of Adam after the warm-up of `w` steps, from where it goes down to `last_rate` as a cosine:
+    /// `last_rate + (rate - last_rate) (1 + cos(pi (k - w) / (steps - w))) / 2` in step `k`.
     pub rate: f64,
     /// Learning rate at the end.
     pub last_rate: f64,
+    /// Steps in which the learning rate rises linearly from `last_rate` to `rate`: while the moments of Adam rest on few gradients, large
+    /// steps throw a network back.
+    pub warmup: u64,
     /// Steps between two validations.
     pub validate_every: u64,
     /// The dtype of convolutions; weights and their moments stay in float32.
@@ -157,6 +160,7 @@ impl SupervisedTrainingSettings {
             clip: None,
             rate: 1e-3,
             last_rate: 1e-4,
+            warmup: 0,
             validate_every: (steps / 20).max(1),
             precision: Precision::Full,
         }
@@ -208,6 +212,13 @@ impl SupervisedTrainingSettings {
     #[must_use]
     pub fn with_last_rate(mut self, last_rate: f64) -> Self {
         self.last_rate = last_rate;
+        self
+    }
+
+    /// The same with so many steps in which the learning rate rises.
+    #[must_use]
+    pub fn with_warmup(mut self, warmup: u64) -> Self {
+        self.warmup = warmup;
         self
     }
 
@@ -430,8 +441,8 @@ impl<N: ImageNetwork> Iteration for SupervisedTraining<'_, N> {
             }
             Ok::<_, Error>((loss.f_double_value(&[])?, gradients))
         })?;
-        let SupervisedTrainingSettings { steps, rate, last_rate, validate_every, .. } = self.settings;
-        let rate = last_rate + (rate - last_rate) * Schedule::Cosine { warmup: 0 }.factor(k, steps);
+        let SupervisedTrainingSettings { steps, rate, last_rate, warmup, validate_every, .. } = self.settings;
+        let rate = last_rate + (rate - last_rate) * Schedule::Cosine { warmup }.factor(k, steps);
         self.adam.step(&self.parameters, &[gradients], rate)?;
         self.history.add(loss);
         if let Some(events) = &mut self.events {

@@ -15,7 +15,7 @@
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::seed::Stream;
 use smalti_base::{
-    Seed, ValueRange, hdf5_file, image_file, lodopab, matconvnet_file, npz_file, pytorch_file,
+    Seed, ValueRange, hdf5_file, image_file, lodopab, matlab_file, npz_file, pytorch_file,
 };
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp, WppFlow, WppFlowShape};
 use smalti_priors::{DnCnn, DruNet, FfdNet, GaussianMixture};
@@ -358,7 +358,7 @@ fn state_dict(path: &Path) -> Result<(), String> {
 }
 
 fn network(path: &Path) -> Result<(), String> {
-    let layers = line(matconvnet_file::load(path))?;
+    let layers = line(matlab_file::load_network(path))?;
     line(FfdNet::from_layers(&layers, path)).map(drop)
 }
 

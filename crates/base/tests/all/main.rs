@@ -13,7 +13,7 @@ mod lodopab;
 #[cfg(feature = "hdf5")]
 mod lpips;
 #[cfg(feature = "hdf5")]
-mod matconvnet_file;
+mod matlab_file;
 mod metrics;
 mod other_arrays;
 #[cfg(feature = "hdf5")]

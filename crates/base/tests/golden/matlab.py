@@ -2,8 +2,8 @@
 
 `tiny_ffdnet.mat` has the layout of `FFDNet_gray.mat` with two convolutions: a smoothing filter fitted to waves of up to 1.1 radians a
 pixel, and a term with the noise level, so that the network denoises a little. `tiny_ffdnet.npz` holds an image `x` and `y`, the
-network's image at the noise level 0.1, computed by the definition of each layer. `no_layers.mat` has a net without layers. `noise.npz`
-is the noise of the figures of the published network.
+network's image at the noise level 0.1, computed by the definition of each layer. `no_layers.mat` has a net without layers. `cell.mat` has
+a cell of two arrays. `noise.npz` is the noise of the figures of the published network.
 
 Made with Python 3.11.7, h5py 3.16.0, numpy 2.4.6:
     python3 matlab.py
@@ -117,8 +117,23 @@ def write(name, layers):
             cell[:, 0] = places
         else:
             net.create_dataset("meta", data=np.zeros((1, 1)))
+    sign(path)
+
+
+def sign(path):
     with open(path, "r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file, HDF5".ljust(124) + b"\x00\x02IM")
+
+
+def write_cell(name):
+    path = FOLDER / name
+    with h5py.File(path, "w", userblock_size=512) as file:
+        refs = file.create_group("#refs#")
+        arrays = [np.arange(1.0, 7.0).reshape(2, 3), np.full((3, 3), 1 / 9, np.float32)]
+        cell = file.create_dataset("kernels", (len(arrays), 1), dtype=h5py.ref_dtype)
+        cell[:, 0] = [refs.create_dataset(f"d{k}", data=np.ascontiguousarray(a.T)).ref for k, a in enumerate(arrays)]
+        file.create_dataset("single", data=np.zeros((1, 1)))
+    sign(path)
 
 
 if __name__ == "__main__":
@@ -126,6 +141,7 @@ if __name__ == "__main__":
     first, second = network()
     write("tiny_ffdnet.mat", [("SubP", None), ("concat", None), ("conv", first), ("relu", None), ("conv", second), ("SubP", None)])
     write("no_layers.mat", [])
+    write_cell("cell.mat")
     x = waves(12)[:, :10] + SIGMA * rng.standard_normal((12, 10))
     x = x.astype(np.float32)
     y = forward(x.astype(np.float64), (first, second)).astype(np.float32)

@@ -57,9 +57,13 @@ pub struct OneImageNetSettings {
     /// Pixels along each side of a crop, and of the validation image, that do not count, 0 to 1024; less than half of the crop.
     #[garde(range(min = 0, max = 1024))]
     pub border: i64,
-    /// Learning rate at the start, above 0, at most 1.
+    /// Learning rate after the warm-up, above 0, at most 1.
     #[garde(range(min = 1e-12, max = 1.0))]
     pub learning_rate: f64,
+    /// Steps in which the learning rate rises linearly, up to 100 million; none where not given.
+    #[serde(default)]
+    #[garde(range(max = 100_000_000))]
+    pub warmup_steps: u64,
     /// Learning rate at the end, which a cosine leads to, above 0, at most 1.
     #[garde(range(min = 1e-12, max = 1.0))]
     pub final_learning_rate: f64,
@@ -164,6 +168,7 @@ impl OneImageNetSettings {
             .with_clip(self.clip)
             .with_rate(self.learning_rate)
             .with_last_rate(self.final_learning_rate)
+            .with_warmup(self.warmup_steps)
             .with_validate_every((self.steps / 10).max(1))
             .with_precision(self.precision.on(run.device));
         let shape = ResidualNetSettings::default()

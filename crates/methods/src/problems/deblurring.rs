@@ -6,10 +6,11 @@ use crate::problem::ProblemKey;
 use crate::settings::{SettingFault, check_form, to_toml};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use smalti_base::Result;
+use smalti_base::checkpoint::data_hash;
+use smalti_base::{Error, Result, matlab_file};
 use smalti_operators::{Boundary, kernel};
 use std::path::Path;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// Deblurring.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct DeblurringSettings {
 }
 
 /// A blur kernel with sum 1.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Kernel {
     /// A Gaussian.
@@ -59,19 +60,62 @@ pub enum Kernel {
         #[garde(range(min = -360.0, max = 360.0))]
         angle: f64,
     },
+    /// One that a file of MATLAB 7.3 holds, in a cell of arrays.
+    File {
+        /// The file, relative to the data folder.
+        #[garde(length(min = 1))]
+        path: String,
+        /// The variable, `kernels` where not given.
+        #[serde(default = "kernels")]
+        #[garde(length(min = 1))]
+        name: String,
+        /// Which of its arrays, from 0.
+        #[garde(skip)]
+        index: usize,
+    },
 }
 
+fn kernels() -> String {
+    "kernels".into()
+}
+
+/// Side of a kernel at most.
+const MOST: i64 = 63;
+
+/// What stands in for a kernel of a file where there is no folder of data: length and angle of a motion.
+const STAND_IN: (f64, f64) = (15.0, 40.0);
+
 impl Kernel {
-    /// The weights, `[k, k]`, float64.
+    /// The weights, `[k, k]`, float64, with sum 1; those of a file in `folder`. Without a folder a motion stands in for them.
     ///
     /// # Errors
-    /// Those of [`kernel::gaussian`].
-    pub fn weights(self) -> Result<Tensor> {
-        match self {
-            Self::Gaussian { size, sigma } => kernel::gaussian(size, sigma),
-            Self::Motion { length, angle } => motion(length, angle),
+    /// Those of [`kernel::gaussian`]; those of the file, and [`Error::Content`] where it holds no kernel.
+    pub fn weights(&self, folder: Option<&Path>) -> Result<Tensor> {
+        match (self, folder) {
+            (&Self::Gaussian { size, sigma }, _) => kernel::gaussian(size, sigma),
+            (&Self::Motion { length, angle }, _) => motion(length, angle),
+            (Self::File { .. }, None) => motion(STAND_IN.0, STAND_IN.1),
+            (Self::File { path, name, index }, Some(folder)) => stored(&folder.join(path), name, *index),
         }
     }
+}
+
+/// The kernel of a file, scaled to sum 1.
+fn stored(path: &Path, name: &str, index: usize) -> Result<Tensor> {
+    let weights = matlab_file::load_of_cell(path, name, index)?.f_to_kind(Kind::Double)?;
+    let wrong = |problem: String| {
+        let remedy = format!("give square kernels of at most {MOST} pixels and a positive sum");
+        Error::content(path, format!("{name} {index} {problem}"), remedy)
+    };
+    match weights.size()[..] {
+        [height, width] if height == width && (1..=MOST).contains(&height) => {}
+        ref size => return Err(wrong(format!("has the shape {size:?}"))),
+    }
+    let sum = weights.f_sum(Kind::Double)?.f_double_value(&[])?;
+    if !(sum > 0.0 && sum.is_finite()) {
+        return Err(wrong(format!("has the sum {sum}")));
+    }
+    Ok(weights / sum)
 }
 
 /// Points on the way of the camera for every pixel of its length.
@@ -112,16 +156,29 @@ impl Problem for Deblurring {
         check_size(settings.size, 1, settings.crop)
     }
 
-    fn instrument(settings: &DeblurringSettings, _folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
-        let description = match settings.kernel {
+    fn files(settings: &DeblurringSettings) -> Vec<(&'static str, String)> {
+        match &settings.kernel {
+            Kernel::File { path, .. } => vec![("kernel.file.path", path.clone())],
+            Kernel::Gaussian { .. } | Kernel::Motion { .. } => Vec::new(),
+        }
+    }
+
+    fn instrument(settings: &DeblurringSettings, folder: Option<&Path>) -> Result<Box<dyn Instrument>> {
+        let motion = |(length, angle)| format!("motion over {length} px at {angle}°");
+        let description = match &settings.kernel {
             Kernel::Gaussian { size, sigma } => format!("{size} × {size} Gaussian blur, σ = {sigma} px"),
-            Kernel::Motion { length, angle } => format!("motion over {length} px at {angle}°"),
+            &Kernel::Motion { length, angle } => motion((length, angle)),
+            Kernel::File { .. } if folder.is_none() => motion(STAND_IN),
+            Kernel::File { path, name, index } => format!("{name} {index} of {path}"),
         };
+        let weights = settings.kernel.weights(folder)?;
+        // A kernel is what its file holds, whatever it is called.
+        let identity = format!("{} {}", to_toml(settings), data_hash(&[&weights])?);
         let &DeblurringSettings { form, noise, crop, size, .. } = settings;
         Ok(Box::new(Camera {
             key: Self::KEY,
-            identity: to_toml(settings),
-            blur: Blur::Kernel(settings.kernel.weights()?),
+            identity,
+            blur: Blur::Kernel(weights),
             description,
             stride: 1,
             form,
@@ -136,7 +193,6 @@ impl Problem for Deblurring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Kind;
 
     #[test]
     fn motion_has_the_length_and_direction_of_its_way() {

@@ -3,7 +3,7 @@
 use super::convolutions::{Convolution, cut_like, padded};
 use super::{Denoiser, check, check_that_it_denoises};
 use smalti_base::checkpoint::data_hash;
-use smalti_base::matconvnet_file::{self, Layer};
+use smalti_base::matlab_file::{self, Layer};
 use smalti_base::{Error, Result, parallel};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -32,10 +32,10 @@ impl FfdNet {
     /// convolutions and channels.
     ///
     /// # Errors
-    /// Those of [`matconvnet_file::load`]; [`Error::Content`] where the layers are not `SubP, concat, conv (relu conv)*, SubP`, their
+    /// Those of [`matlab_file::load_network`]; [`Error::Content`] where the layers are not `SubP, concat, conv (relu conv)*, SubP`, their
     /// channels do not follow each other, or the network does not denoise.
     pub fn load(path: &Path) -> Result<Self> {
-        let net = Self::from_layers(&matconvnet_file::load(path)?, path)?;
+        let net = Self::from_layers(&matlab_file::load_network(path)?, path)?;
         check_that_it_denoises(&net, path)?;
         Ok(net)
     }

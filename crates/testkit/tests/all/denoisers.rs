@@ -1,7 +1,7 @@
 //! Denoisers: networks from files, against golden values and their symmetries.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-use smalti_base::matconvnet_file::{self, Layer};
+use smalti_base::matlab_file::{self, Layer};
 use smalti_base::metrics::psnr;
 use smalti_base::{Seed, image_file, npz_file};
 use smalti_priors::denoiser::{LARGEST_SHARE, PROBE_LEVEL, error_left};
@@ -51,7 +51,7 @@ fn a_small_ffdnet_is_what_numpy_computes() {
     let image = |name: &str| arrays[name].reshape([1, 1, 12, 10]);
     let error = |net: &FfdNet| largest(&(net.denoise(&image("x"), 0.1).unwrap() - image("y")));
     assert!(error(&net) < 1e-5, "{}", error(&net));
-    let layers = matconvnet_file::load(&path).unwrap();
+    let layers = matlab_file::load_network(&path).unwrap();
     assert!(error(&FfdNet::from_layers(&wrong_axes(&layers), &path).unwrap()) > 0.01);
     assert!(largest(&(net.denoise(&image("x"), 0.2).unwrap() - image("y"))) > 1e-4, "the level is not seen");
     // Odd sides, and batches.
@@ -65,7 +65,7 @@ fn a_small_ffdnet_is_what_numpy_computes() {
 #[test]
 fn layers_that_are_none_of_ffdnet_are_refused_with_the_remedy() {
     let path = Path::new("net.mat");
-    let read = || matconvnet_file::load(&golden("tiny_ffdnet.mat")).unwrap();
+    let read = || matlab_file::load_network(&golden("tiny_ffdnet.mat")).unwrap();
     let refused = |layers: Vec<Layer>| one_line(FfdNet::from_layers(&layers, path).unwrap_err());
     let without = |at: usize| {
         let mut layers = read();
@@ -131,7 +131,7 @@ fn the_published_ffdnet_has_its_figures() {
         let fits = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 0.006);
         assert!(fits, "level {level}: {found:.3?}, not {expected:?}");
     }
-    let layers = matconvnet_file::load(&path).unwrap();
+    let layers = matlab_file::load_network(&path).unwrap();
     let wrong = FfdNet::from_layers(&wrong_axes(&layers), &path).unwrap();
     let left = error_left(&wrong, Device::Cpu).unwrap();
     println!("FFDNet with wrong axes: {:.2?}; leaves {left:.3}", scores(&wrong, &folder, 25.0, 1));

@@ -1,7 +1,7 @@
-//! Networks of MatConvNet in MATLAB 7.3 files.
+//! Files of MATLAB 7.3.
 #![allow(clippy::unwrap_used)] // in helpers, too
 
-use smalti_base::matconvnet_file::load;
+use smalti_base::matlab_file::{load_network, load_of_cell};
 use std::path::{Path, PathBuf};
 
 fn golden(name: &str) -> PathBuf {
@@ -10,7 +10,7 @@ fn golden(name: &str) -> PathBuf {
 
 #[test]
 fn layers_have_their_types_and_weights_with_the_axes_of_matlab() {
-    let layers = load(&golden("tiny_ffdnet.mat")).unwrap();
+    let layers = load_network(&golden("tiny_ffdnet.mat")).unwrap();
     let kinds: Vec<&str> = layers.iter().map(|layer| layer.kind.as_str()).collect();
     assert_eq!(kinds, ["SubP", "concat", "conv", "relu", "conv", "SubP"]);
     let sizes: Vec<Vec<i64>> =
@@ -29,7 +29,7 @@ fn refused(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("network.mat");
     std::fs::write(&path, bytes).unwrap();
-    let line = load(&path).unwrap_err().to_string();
+    let line = load_network(&path).unwrap_err().to_string();
     assert!(line.lines().count() == 1 && line.contains("; "), "{line}");
     line
 }
@@ -47,5 +47,24 @@ fn what_is_no_network_is_refused_with_the_remedy() {
     assert!(refused(&std::fs::read(images).unwrap()).contains("has no group net"));
     let older = [b"MATLAB 5.0 MAT-file, Platform: GLNXA64".as_slice(), &[0; 200]].concat();
     assert!(refused(&older).contains("older version of MATLAB than 7.3; save it again"));
-    assert!(load(Path::new("no such file.mat")).unwrap_err().to_string().contains("reading failed"));
+    assert!(load_network(Path::new("no such file.mat")).unwrap_err().to_string().contains("reading failed"));
+}
+
+#[test]
+fn arrays_of_a_cell_have_the_axes_of_matlab() {
+    let path = golden("cell.mat");
+    let first = load_of_cell(&path, "kernels", 0).unwrap();
+    assert_eq!((first.size(), first.kind()), (vec![2, 3], tch::Kind::Double));
+    let values: Vec<f64> = Vec::try_from(first.flatten(0, -1)).unwrap();
+    assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert_eq!(load_of_cell(&path, "kernels", 1).unwrap().kind(), tch::Kind::Float);
+    let line = |name: &str, index: usize| {
+        let line = load_of_cell(&path, name, index).unwrap_err().to_string();
+        assert!(line.lines().count() == 1 && line.contains("; give a cell of arrays"), "{line}");
+        line
+    };
+    assert!(line("kernels", 2).contains("kernels has 2 arrays, none with number 2 from 0"));
+    assert!(line("kernel", 0).contains("has no kernel;"));
+    assert!(line("single", 0).contains("single is no cell of 1 to 4096 arrays"));
+    assert!(line("#refs#", 0).contains("#refs# is no cell of arrays"));
 }
