@@ -128,6 +128,10 @@ mod tests {
         };
         assert!(line("e.txt", b"").contains("no angles"));
         assert!(line("f.csv", b"0\n1,2\n").contains("line 2 is no number: 1,2"));
+        // Only a first line, and only words, are a heading.
+        assert!(line("k.csv", b"1x\n2\n").contains("line 1 is no number: 1x"));
+        assert!(line("l.csv", b"0\nangle\n").contains("line 2 is no number: angle"));
+        assert!(line("m.csv", b"angle\nunit\n0\n").contains("line 2 is no number: unit"));
         assert!(line("g.txt", b"nan\n").contains("angle 0 is NaN"));
         assert!(line("h.txt", b"\xff\xfe\x00").contains("neither text"));
         assert!(line("i.npy", &npy("<f8", "(1, 2)", &[0; 16])).contains("shape [1, 2]"));

@@ -208,6 +208,65 @@ mod tests {
         assert!(line.contains("truncated projections from one side") && line.lines().count() == 1, "{line}");
     }
 
+    /// Smooth rows that are the same mirrored, from the opposite side: hundredths of a pixel can be told.
+    #[test]
+    fn the_axis_is_between_quarters_of_a_pixel() {
+        let angles: Vec<f64> = (0..72).map(|k| f64::from(k) * TAU / 72.0).collect();
+        for axis in [20.37, 31.5, 38.13] {
+            let value = |theta: f64, s: f64| {
+                3.0 + theta.cos() * (0.1 * s).sin()
+                    + (0.07 * s).cos()
+                    + (2.0 * theta).sin() * (0.15 * s).cos()
+            };
+            let row = |theta: &f64| (0..64).map(|j| value(*theta, f64::from(j) - axis)).collect::<Vec<f64>>();
+            let rows: Vec<f64> = angles.iter().flat_map(row).collect();
+            let found =
+                axis_of_rotation(&Tensor::from_slice(&rows).reshape([1, 1, 72, 64]), &angles).unwrap();
+            assert!((found - axis).abs() < 0.02, "{axis}: {found}");
+        }
+    }
+
+    /// Against all pairs of views; angles in no order, some of other turns, some gaps too wide.
+    #[test]
+    fn opposite_views_are_the_two_next_to_the_opposite_angle() {
+        let jitter = |k: i32| 0.02 * f64::from(k * 37 % 19) / 19.0;
+        let even = (0..40).map(|k| f64::from(k * 7 % 40) * TAU / 40.0).collect::<Vec<f64>>();
+        let uneven: Vec<f64> =
+            (0..100).map(|k| 0.055 * f64::from(k * 23 % 100) + jitter(k) - f64::from(k % 3) * TAU).collect();
+        let half: Vec<f64> = (0..30).map(|k| f64::from(k) * PI / 31.0).collect();
+        for (angles, all) in [(even, true), (uneven, false), (half, false)] {
+            let found = opposite(&angles);
+            let mut pairs = 0;
+            for (k, angle) in angles.iter().enumerate() {
+                // How far every view is from the opposite angle, forwards and backwards.
+                let forwards = |j: usize| (angles[j] - angle - PI).rem_euclid(TAU);
+                let same = |j: &usize| forwards(*j).min(TAU - forwards(*j)) < 1e-6;
+                let (mut high, mut low) = (0, 0);
+                for j in 0..angles.len() {
+                    high = if forwards(j) < forwards(high) { j } else { high };
+                    low = if forwards(j) > forwards(low) { j } else { low };
+                }
+                let (after, before) = (forwards(high), TAU - forwards(low));
+                let expected = if let Some(same) = (0..angles.len()).find(same) {
+                    Some((same, same, 0.0))
+                } else {
+                    (after + before < 5_f64.to_radians()).then_some((low, high, before / (before + after)))
+                };
+                pairs += usize::from(expected.is_some());
+                let of = found.iter().find(|pair| pair.0 == k).map(|&(_, low, high, w)| (low, high, w));
+                match (of, expected) {
+                    (Some(of), Some(expected)) => {
+                        assert_eq!((of.0, of.1), (expected.0, expected.1), "{k}");
+                        assert!((of.2 - expected.2).abs() < 1e-9, "{k}: {of:?} {expected:?}");
+                    }
+                    (of, expected) => assert_eq!(of, expected, "{k}"),
+                }
+            }
+            assert_eq!(found.len(), pairs);
+            assert_eq!(pairs == angles.len(), all);
+        }
+    }
+
     #[test]
     fn what_tells_nothing_is_refused() {
         let angles = [0.0, 1.0, 2.0];

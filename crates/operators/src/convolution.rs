@@ -100,8 +100,9 @@ impl Convolution {
         let s = self.stride;
         let k = self.kernel_like(v)?;
         let (kh, kw) = (k.size()[2], k.size()[3]);
-        let (mh, mw) = ((kh + s - 1) / s, (kw + s - 1) / s);
-        let padded = k.f_constant_pad_nd([0, s * mw - kw, 0, s * mh - kh])?;
+        // Zeros up to the next multiple of the stride.
+        let padded = k.f_constant_pad_nd([0, (-kw).rem_euclid(s), 0, (-kh).rem_euclid(s)])?;
+        let (mh, mw) = (padded.size()[2] / s, padded.size()[3] / s);
         let phases =
             padded.f_reshape([mh, s, mw, s])?.f_permute([1, 3, 0, 2])?.f_reshape([s * s, 1, mh, mw])?;
         let parts = correlate(v, &phases.f_flip([2, 3])?, 1, [mh - 1, mw - 1])?;
@@ -212,6 +213,28 @@ mod tests {
             let difference =
                 a.apply(&ramp(space)).unwrap() - by_definition(&ramp(space), &k, stride, a.range());
             assert!(difference.abs().max().double_value(&[]) < 1e-14, "{boundary:?} {stride}");
+        }
+    }
+
+    /// Kernels smaller and larger than the stride, whose sides it divides or not, on both axes.
+    #[test]
+    fn its_adjoint_is_the_transposed_matrix() {
+        let space = Space::image(1, 8, 12);
+        let unit = |space: Space| {
+            Tensor::eye(space.len(), (Kind::Double, Device::Cpu)).reshape(space.batch(space.len()))
+        };
+        for boundary in [Boundary::Periodic, Boundary::Valid, Boundary::Reflect, Boundary::ReflectBy(2)] {
+            for ([kh, kw], stride) in
+                [([2, 3], 4), ([3, 2], 4), ([4, 6], 4), ([6, 4], 4), ([4, 4], 2), ([5, 3], 2), ([3, 5], 1)]
+            {
+                let k = (Tensor::arange(kh * kw, (Kind::Double, Device::Cpu)) * 0.7 + 0.3).sin();
+                let a = Convolution::new(space, &k.reshape([kh, kw]), boundary, stride).unwrap();
+                let (pixels, values) = (space.len(), a.range().len());
+                let matrix = a.apply(&unit(space)).unwrap().reshape([pixels, values]);
+                let transposed = a.adjoint(&unit(a.range())).unwrap().reshape([values, pixels]);
+                let gap = (matrix - transposed.tr()).abs().max().double_value(&[]);
+                assert!(gap < 1e-14, "{boundary:?} {kh} x {kw}, stride {stride}: {gap}");
+            }
         }
     }
 

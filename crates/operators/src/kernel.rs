@@ -87,6 +87,10 @@ mod tests {
         assert!(check(&Tensor::ones([2, 3, 4], (Kind::Double, cpu))).is_err());
         assert!(check(&Tensor::ones([0, 3], (Kind::Double, cpu))).is_err());
         assert!(check(&Tensor::from_slice(&[1.0, f64::NAN]).reshape([1, 2])).is_err());
+        for kind in [Kind::ComplexDouble, Kind::Bool] {
+            let line = check(&Tensor::ones([2, 3], (kind, cpu))).unwrap_err().to_string();
+            assert!(line.contains("real weights"), "{line}");
+        }
         assert_eq!(check(&Tensor::ones([2, 3], (Kind::Float, cpu))).unwrap(), (2, 3));
     }
 }

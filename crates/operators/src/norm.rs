@@ -143,7 +143,9 @@ mod tests {
         let short = PowerIteration::default().with_tolerance(1e-12).with_max_iterations(5);
         let found = short.norm(&d, Seed::new(3)).unwrap();
         assert!(!found.converged && found.iterations == 5, "{found:?}");
-        assert!(short.with_tolerance(f64::NAN).norm(&d, Seed::new(3)).is_err());
+        for tolerance in [0.0, -1e-3, f64::NAN, f64::INFINITY] {
+            assert!(short.with_tolerance(tolerance).norm(&d, Seed::new(3)).is_err(), "{tolerance}");
+        }
         assert!(short.with_kind(Kind::Int).norm(&d, Seed::new(3)).is_err());
     }
 }

@@ -205,11 +205,14 @@ impl GaussianMixture {
     }
 
     /// Starts and lengths of the pieces of `n` patches that a thread takes at once.
-    ///
-    /// The members of all components are up to `rows K d` values: at most 16 million.
     fn pieces(&self, n: i64) -> Vec<(i64, i64)> {
-        pieces(n, ((1 << 24) / (self.components() * self.dim())).clamp(64, 4096))
+        pieces(n, size_of_pieces(&self.means))
     }
+}
+
+/// Patches whose members of all components, up to `rows K d` values, are at most 16 million; 64 to 4096.
+fn size_of_pieces(means: &Tensor) -> i64 {
+    ((1 << 24) / means.numel().max(1) as i64).clamp(64, 4096)
 }
 
 impl PatchDensity for GaussianMixture {
@@ -251,4 +254,23 @@ fn shares(log_joint: &Tensor) -> Result<(Tensor, Tensor)> {
     let log_density = log_joint.f_logsumexp(0i64, false)?;
     let shares = log_joint.f_sub(&log_density)?.f_exp_()?;
     Ok((log_density, shares))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_bounded_by_their_members() {
+        for (k, d, size) in [(1, 4, 4096), (64, 64, 4096), (300, 64, 873), (512, 1024, 64)] {
+            let means = Tensor::zeros([k, 1], (Kind::Double, tch::Device::Cpu)).expand([k, d], false);
+            assert_eq!(size_of_pieces(&means), size, "{k} {d}");
+        }
+        let m = GaussianMixture::new(
+            &Tensor::ones([1], (Kind::Double, tch::Device::Cpu)),
+            &Tensor::zeros([1, 2], (Kind::Double, tch::Device::Cpu)),
+            &Tensor::eye(2, (Kind::Double, tch::Device::Cpu)).unsqueeze(0),
+        );
+        assert_eq!(m.unwrap().pieces(5000), [(0, 4096), (4096, 904)]);
+    }
 }

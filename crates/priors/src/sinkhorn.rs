@@ -252,3 +252,36 @@ impl Regularizer for SinkhornPatchPrior {
         self.set_potentials(&potentials)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wpp::{ReferencePatches, WppSettings};
+
+    /// The solution is replaced by a number that nothing solves for: it comes back where nothing is solved.
+    #[test]
+    fn an_image_is_solved_for_once_until_the_next_refresh() {
+        let patches = WppSettings::default().with_patch_size(3).with_references(ReferencePatches::All);
+        let settings = SinkhornSettings::new(patches.with_scales(1), SinkhornMethod::new(0.05));
+        let draw = |name| Seed::new(1).at(name, 0).uniform(&[1, 1, 9, 8]);
+        let (x, reference) = (draw("image"), draw("reference"));
+        let mut prior =
+            SinkhornPatchPrior::new(&[1, 1, 9, 8], &[&reference], &settings, Seed::new(2)).unwrap();
+        let mark = |prior: &SinkhornPatchPrior| {
+            prior.value(&x).unwrap();
+            prior.state.borrow_mut().scales[0].solution.as_mut().unwrap().value = -1.0;
+        };
+        mark(&prior);
+        assert!(prior.value(&x).unwrap() == -1.0 && prior.value_and_grad(&x.copy()).unwrap().0 == -1.0);
+        for other in [&x + 0.5, x.to_kind(Kind::Double)] {
+            mark(&prior);
+            assert!(prior.value(&other).unwrap() > 0.0, "{:?}", other.kind());
+        }
+        mark(&prior);
+        prior.refresh(1).unwrap();
+        assert!(prior.value(&x).unwrap() > 0.0);
+        mark(&prior);
+        prior.set_potentials(&prior.potentials()).unwrap();
+        assert!(prior.value(&x).unwrap() > 0.0);
+    }
+}

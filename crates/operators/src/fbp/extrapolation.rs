@@ -148,6 +148,7 @@ impl Arc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smalti_base::Seed;
 
     /// Chords of a disc of so many pixels, the detector's middle `aside` of its centre.
     fn chords(radius: f64, aside: f64, count: usize) -> Vec<f64> {
@@ -185,6 +186,22 @@ mod tests {
         assert!(
             left[..50].iter().chain(&right[..50]).all(|v| *v == 0.0) && left[99] > 0.0 && right[50] > 0.0
         );
+    }
+
+    #[test]
+    fn the_error_of_an_end_is_that_of_its_mean() {
+        let count = 300;
+        let noise = Seed::new(2).at("noise", 0).normal(&[200 * count as i64]).to_kind(tch::Kind::Double);
+        for deviation in [0.01, 3.0] {
+            let mut rows = Vec::<f64>::try_from(&noise * deviation).unwrap();
+            // Under a smooth row, which is no noise.
+            rows.iter_mut().zip(chords(400.0, 0.0, count).iter().cycle()).for_each(|(v, chord)| *v += chord);
+            let Ends { width, error } = Ends::of(&rows, count);
+            assert_eq!(width, 8);
+            let expected = deviation / 8_f64.sqrt();
+            assert!((error / expected - 1.0).abs() < 0.05, "{error} instead of {expected}");
+        }
+        assert_eq!(Ends::of(&[1.0; 48], 48).error, 0.0);
     }
 
     /// Objects at the very end of the detector, which few pixels see, and arcs that are hardly bent.

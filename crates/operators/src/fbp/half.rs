@@ -73,3 +73,61 @@ impl HalfAcquisition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Detectors whose longer side is the right and the left one.
+    fn both(short: f64, long: f64) -> [HalfAcquisition; 2] {
+        [((-short, long), 1.0), ((-long, short), -1.0)].map(|(ends, side)| HalfAcquisition {
+            shares: Vec::new(),
+            ends,
+            side,
+            lacking: 7,
+        })
+    }
+
+    #[test]
+    fn every_ray_counts_once() {
+        for (short, long) in [(0.02, 0.3), (0.1, 0.3), (0.29, 0.3)] {
+            for half in both(short, long) {
+                for i in 1..100 {
+                    let s = 0.0051 * f64::from(i);
+                    let (long_side, short_side) = (half.weight(half.side * s), half.weight(-half.side * s));
+                    assert!((long_side + short_side - 1.0).abs() < 1e-12 && long_side >= short_side, "{s}");
+                    // Rays that only one side sees, and those that no side does.
+                    assert!(s <= short || (long_side, short_side) == (1.0, 0.0), "{s}");
+                }
+                assert!((half.weight(0.0) - 0.5).abs() < 1e-12);
+            }
+        }
+    }
+
+    /// `sin^2(pi/4 (1 + s / b))` with the axis far aside; the mean of both measurements with it next to the middle.
+    #[test]
+    fn between_a_half_turn_and_a_whole_one() {
+        for half in both(0.1, 10.0) {
+            for s in [-0.09, -0.03, 0.02, 0.08] {
+                let (e, opposite) = (0.1 + s, 0.1 - s);
+                let expected = (FRAC_PI_2 * e / (e + opposite)).sin().powi(2);
+                assert!((expected - (FRAC_PI_4 * (1.0 + s / 0.1)).sin().powi(2)).abs() < 1e-12);
+                assert!((half.weight(half.side * s) - expected).abs() < 1e-12, "{s}");
+            }
+        }
+        for half in both(0.299, 0.3) {
+            assert!([-0.2, 0.1, 0.2].iter().all(|s| (half.weight(*s) - 0.5).abs() < 0.01));
+        }
+    }
+
+    #[test]
+    fn the_completed_detector_is_centred() {
+        for side in [1.0, -1.0] {
+            let detector = Detector { count: 20, spacing: 0.01, offset: side * 0.035 };
+            let half = HalfAcquisition { shares: Vec::new(), ends: (0.0, 0.0), side, lacking: 7 };
+            let completed = half.completed(detector);
+            assert_eq!((completed.count, completed.spacing), (27, 0.01));
+            assert!((completed.position(0.0) + completed.position(26.0)).abs() < 1e-12);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! Rays that are steeper than 45 degrees cross rows, others columns; a view may have both. All rays are followed across
 //! rows and then across columns, each time with length 0 for those that cross the other.
 
-use super::tensors::{CHUNK, hat_integral, integrals, interpolated, numbers};
+use super::tensors::{hat_integral, integrals, interpolated, numbers, views_at_once};
 use smalti_base::Result;
 use smalti_kernels::radon::{Curve, FanBeam, Footprint, Pixels, Ray};
 use std::ops::Range;
@@ -60,7 +60,7 @@ pub(super) fn forward(beam: &FanBeam, x: &Tensor) -> Result<Tensor> {
         let plane = plane.f_reshape([batch, lines, width])?.f_constant_pad_nd([1, 2])?.f_flatten(1, 2)?;
         let sums = plane.f_view([batch, lines, width + 3])?.f_cumsum(2, Kind::Double)?.f_flatten(1, 2)?;
         let mut parts = Vec::new();
-        for views in chunks(beam, batch * lines * (rays + 1)) {
+        for views in chunks(beam, [batch, lines, rays + 1]) {
             let angles = views.len() as i64;
             let Some(Rays { positions: [origin, slope], length }) =
                 Rays::of(beam, views, transposed, x.device())?
@@ -95,7 +95,7 @@ pub(super) fn back(beam: &FanBeam, transpose: bool, y: &Tensor) -> Result<Tensor
     let (rows, columns) = (rows as i64, columns as i64);
     let mut image = Tensor::f_zeros([batch, 1, rows, columns], (y.kind(), y.device()))?;
     let y = y.f_reshape([batch, -1, rays])?;
-    for views in chunks(beam, batch * rows * columns) {
+    for views in chunks(beam, [batch, rows, columns]) {
         let (from, angles) = (views.start as i64, views.len() as i64);
         // One zero before and after every projection.
         let first = numbers(angles, &y)?.f_mul_scalar((rays + 2) as f64)?.f_view([-1, 1, 1])?;
@@ -206,8 +206,65 @@ fn seen(beam: &FanBeam, views: Range<usize>, like: &Tensor) -> Result<(Tensor, T
     Ok((u.f_div_scalar(detector.spacing)?.f_clamp(-1.0, detector.count as f64)?, near))
 }
 
-/// All views, in chunks that need at most [`CHUNK`] values.
-fn chunks(beam: &FanBeam, values_of_view: i64) -> impl Iterator<Item = Range<usize>> {
-    let (views, step) = (beam.angle_list().len(), (CHUNK / values_of_view.max(1)).max(1) as usize);
+/// All views, in chunks for tensors of this `shape` for each.
+fn chunks(beam: &FanBeam, shape: [i64; 3]) -> impl Iterator<Item = Range<usize>> {
+    let (views, step) = (beam.angle_list().len(), views_at_once(shape));
     (0..views).step_by(step).map(move |from| from..(from + step).min(views))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smalti_kernels::radon::Detector;
+    use std::f64::consts::PI;
+
+    /// From the middle of every pixel to those of its neighbours, at all angles.
+    fn farthest_step(beam: &FanBeam) -> f64 {
+        let Pixels { rows, columns, size } = beam.pixels();
+        let middle = |n: usize, i: usize| size * (i as f64 - 0.5 * (n as f64 - 1.0));
+        let mut farthest: f64 = 0.0;
+        for angle in beam.angle_list() {
+            let ray = |x: f64, y: f64| beam.seen(angle.sin_cos(), x, y).0;
+            for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+                let (x, y) = (middle(columns, j), middle(rows, i));
+                for (right, up) in [(size, 0.0), (-size, 0.0), (0.0, size), (0.0, -size)] {
+                    farthest = farthest.max((ray(x + right, y + up) - ray(x, y)).abs());
+                }
+            }
+        }
+        farthest / beam.detector().spacing
+    }
+
+    /// Also from a source next to a corner of the image, whose shorter side it sees at a slant.
+    #[test]
+    fn no_step_of_a_pixel_leads_past_more_detector_pixels() {
+        for (rows, columns, beyond, spacing) in
+            [(20, 200, 2.1, 0.0017), (200, 20, 2.1, 0.003), (60, 60, 3.0, 0.004), (60, 60, 5000.0, 0.0031)]
+        {
+            let pixels = Pixels { rows, columns, size: 0.01 };
+            let corner = (columns as f64).atan2(rows as f64);
+            let angles: Vec<f64> =
+                (-10..=10).map(|k| corner + 0.01 * f64::from(k)).chain([0.0, 1.0, 2.0]).collect();
+            let distances = [pixels.radius() + beyond * pixels.size, 0.0];
+            for curve in [Curve::Flat, Curve::Curved] {
+                let detector = Detector { count: 21, spacing, offset: 0.0 };
+                let beam = FanBeam::new(angles.clone(), pixels, detector, curve, distances).unwrap();
+                let (bound, least) = (rays_of_a_pixel(&beam) as f64, farthest_step(&beam));
+                assert!(bound >= least, "{bound} of {least}: {rows} x {columns}, {beyond}, {curve:?}");
+                // A source that is far away sees every pixel alike.
+                assert!(beyond < 100.0 || bound < least + 1.1, "{bound} of {least}: {curve:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_have_every_view_once() {
+        let pixels = Pixels { rows: 4, columns: 5, size: 0.01 };
+        let detector = Detector { count: 9, spacing: 0.01, offset: 0.0 };
+        let angles: Vec<f64> = (0..7).map(f64::from).collect();
+        let beam = FanBeam::new(angles, pixels, detector, Curve::Flat, [0.3, 0.1]).unwrap();
+        let of = |shape| chunks(&beam, shape).collect::<Vec<_>>();
+        assert_eq!(of([1 << 10, 1 << 11, 2]), [0..4, 4..7]);
+        assert_eq!(of([1, 4, 10]), [0..7]);
+    }
 }

@@ -8,7 +8,7 @@ use smalti_kernels::radon::{Footprint, ParallelBeam, Pixels, View};
 use tch::{Device, Kind, Tensor};
 
 /// Values of the largest intermediate tensor.
-pub(super) const CHUNK: i64 = 1 << 24;
+const CHUNK: i64 = 1 << 24;
 
 /// Numbers of some views as columns `[angles, 1, 1]` in the order of the detector pixels.
 struct Columns {
@@ -44,11 +44,16 @@ pub(super) fn numbers(n: i64, like: &Tensor) -> Result<Tensor> {
     Ok(Tensor::f_arange(n, (Kind::Double, like.device()))?)
 }
 
-/// The angles whose lines are columns (or rows), in chunks whose views need at most [`CHUNK`] values.
-fn chunks(beam: &ParallelBeam, transposed: bool, values_of_view: i64) -> Vec<Vec<(i64, View)>> {
+/// So many views at a time, one at least, that a tensor of this `shape` for each has at most [`CHUNK`] values.
+pub(super) fn views_at_once(shape: [i64; 3]) -> usize {
+    (CHUNK / shape.iter().product::<i64>().max(1)).max(1) as usize
+}
+
+/// The angles whose lines are columns (or rows), in chunks for tensors of this `shape` for each view.
+fn chunks(beam: &ParallelBeam, transposed: bool, shape: [i64; 3]) -> Vec<Vec<(i64, View)>> {
     let views = (0..beam.angle_list().len()).map(|k| (k as i64, beam.view(k)));
     let views: Vec<(i64, View)> = views.filter(|(_, view)| view.transposed == transposed).collect();
-    views.chunks((CHUNK / values_of_view.max(1)).max(1) as usize).map(<[_]>::to_vec).collect()
+    views.chunks(views_at_once(shape)).map(<[_]>::to_vec).collect()
 }
 
 fn split(chunk: &[(i64, View)], device: Device) -> Result<(Tensor, Columns)> {
@@ -71,7 +76,7 @@ pub(super) fn forward(beam: &ParallelBeam, x: &Tensor) -> Result<Tensor> {
                 Some(plane.f_view([batch, lines, width + 3])?.f_cumsum(2, Kind::Double)?.f_flatten(1, 2)?)
             }
         };
-        for chunk in chunks(beam, transposed, batch * lines * rays) {
+        for chunk in chunks(beam, transposed, [batch, lines, rays]) {
             let angles = chunk.len() as i64;
             let (_, columns) = split(&chunk, x.device())?;
             if let Some(sums) = &sums_before {
@@ -162,7 +167,7 @@ pub(super) fn back(beam: &ParallelBeam, transpose: bool, y: &Tensor) -> Result<T
     for transposed in [false, true] {
         let (lines, width) = if transposed { (columns, rows) } else { (rows, columns) };
         let (lines, width) = (lines as i64, width as i64);
-        for chunk in chunks(beam, transposed, batch * lines * width) {
+        for chunk in chunks(beam, transposed, [batch, lines, width]) {
             let finest = chunk.iter().map(|(_, view)| view.per_ray).fold(f64::INFINITY, f64::min);
             let (places, columns) = split(&chunk, y.device())?;
             let mut rays_of = y.f_index_select(1, &places)?;
@@ -216,4 +221,23 @@ pub(super) fn back(beam: &ParallelBeam, transpose: bool, y: &Tensor) -> Result<T
         }
     }
     Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_taken_while_their_values_fit_one_at_least() {
+        for (shape, views) in [
+            ([1, 4096, 4096], 1),
+            ([1, 4096, 4097], 1),
+            ([1, 4096, 2048], 2),
+            ([2, 600, 601], 23),
+            ([16, 1024, 1], 1024),
+            ([0, 5, 5], CHUNK as usize),
+        ] {
+            assert_eq!(views_at_once(shape), views, "{shape:?}");
+        }
+    }
 }

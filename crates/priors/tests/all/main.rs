@@ -4,6 +4,7 @@ mod algebra;
 mod gaussian_mixture;
 mod patch_prior;
 mod patches;
+mod reflected;
 mod sinkhorn;
 mod total_variation;
 mod weight;

@@ -183,6 +183,19 @@ fn wrong_parameters_and_patches_are_errors() {
             m.nll_and_grad(&x).is_err() && m.denoise(&x, 0.1).is_err() && Moments::expected(&m, &x).is_err()
         );
     }
+    // Labels, one for each patch, of a component that is there.
+    let labelled = |x: &[i64], labels: &[i64]| {
+        let error = Moments::labelled(mu, &Tensor::zeros(x, DOUBLE), &Tensor::from_slice(labels)).err();
+        error.map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!((labelled(&[2, 4], &[0, 2]), labelled(&[0, 4], &[])), Default::default());
+    for (wrong, labels) in [(vec![2, 5], 2), (vec![4], 4), (vec![1, 2, 4], 1)] {
+        let line = labelled(&wrong, &vec![0; labels]);
+        assert!(line.starts_with("patches: expected [N, 4]"), "{line}");
+    }
+    assert!(labelled(&[2, 4], &[0]).starts_with("labels: expected Int64 [2]"));
+    assert!(labelled(&[2, 4], &[0, 3]).contains("0 to 2") && labelled(&[2, 4], &[-1, 0]).contains("0 to 2"));
+    assert!(Moments::labelled(mu, &Tensor::zeros([2, 4], DOUBLE), &Tensor::zeros([2], DOUBLE)).is_err());
     assert!(m.nll(&Tensor::zeros([2, 4], (Kind::Int64, Device::Cpu))).is_err());
     assert!(m.sample(-1, &mut Seed::new(1).at("x", 0)).is_err());
 }

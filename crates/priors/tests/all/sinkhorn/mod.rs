@@ -90,6 +90,23 @@ fn between_refreshes_the_value_depends_on_the_image_alone() {
 }
 
 #[test]
+fn images_of_another_dtype_are_other_images() {
+    let size = [1, 1, 14, 12];
+    let reference = draw("reference", &size);
+    // Values that both dtypes have.
+    let x = draw("x", &size).to_kind(Kind::Float).to_kind(Kind::Double);
+    let prior = prior(&size, &reference, &settings(3, 0.05));
+    let (double, of_double) = prior.value_and_grad(&x).unwrap();
+    let (single, of_single) = prior.value_and_grad(&x.to_kind(Kind::Float)).unwrap();
+    assert_eq!((of_double.kind(), of_single.kind()), (Kind::Double, Kind::Float));
+    assert!((single / double - 1.0).abs() < 1e-5, "{single} instead of {double}");
+    let distance = (&of_double - of_single.to_kind(Kind::Double)).abs().max().double_value(&[]);
+    assert!(distance < 1e-5 * of_double.abs().max().double_value(&[]), "{distance}");
+    let (again, same) = prior.value_and_grad(&x).unwrap();
+    assert!(again == double && same == of_double);
+}
+
+#[test]
 fn a_refresh_starts_from_the_last_potentials() {
     let size = [1, 1, 14, 12];
     let (x, reference) = (draw("x", &size), draw("reference", &size));

@@ -84,6 +84,46 @@ fn a_grid_takes_every_other_patch() {
     assert!((value / expected - 1.0).abs() < 2.0 * GAP, "{value} instead of {expected}");
 }
 
+/// Four grids of patches take turns: each of them once in every four steps, in an order of its own.
+#[test]
+fn shuffled_grids_take_turns() {
+    let size = [1, 1, 9, 8];
+    let (x, reference) = (draw("x", &size), draw("reference", &[1, 1, 8, 6]));
+    let from_reference = patches(&reference, 3, 1, false);
+    let of_grid = |(row, column): (i64, i64)| {
+        let shifted = x.narrow(2, row, 9 - row).narrow(3, column, 8 - column);
+        exact::uniform(&patches(&shifted, 3, 2, false), &from_reference)
+    };
+    let expected = [(0, 0), (0, 1), (1, 0), (1, 1)].map(of_grid);
+    let mut prior = prior(&size, &[&reference], &tight(3).with_stride(2).with_shuffled(true));
+    let mut orders = Vec::new();
+    for turn in 0..5 {
+        let order: Vec<usize> = (0..4)
+            .map(|step| {
+                prior.refresh(4 * turn + step).unwrap();
+                let value = prior.value(&x).unwrap();
+                let of = expected.iter().position(|exact| (value / exact - 1.0).abs() < 2.0 * GAP);
+                of.unwrap_or_else(|| panic!("{value} is none of {expected:?}"))
+            })
+            .collect();
+        assert!((0..4).all(|grid| order.contains(&grid)), "{order:?}");
+        orders.push(order);
+    }
+    assert!(orders.iter().any(|order| *order != orders[0]), "{orders:?}");
+}
+
+#[test]
+fn a_gap_is_relative_to_the_bound() {
+    let gap = |value: f64, upper: Option<f64>| {
+        let full = smalti_priors::wpp::SquaredDistance::from_full;
+        let (value, upper) = (full(value), upper.map(full));
+        ScaleReport { weight: 1.0, value, upper, evaluations: 1, converged: true, references: 9 }.gap()
+    };
+    assert_eq!((gap(3.0, Some(4.0)), gap(0.0, Some(2.0)), gap(1.0, None)), (Some(0.25), Some(1.0), None));
+    // Rounding may lead past the bound, and two equal images have no distance.
+    assert_eq!([gap(4.0, Some(4.0)), gap(4.5, Some(4.0)), gap(0.0, Some(0.0))], [Some(0.0); 3]);
+}
+
 #[test]
 fn equal_images_have_distance_zero() {
     for (size, scales) in [(vec![1, 1, 30, 24], 3), (vec![2, 3, 16, 13], 2), (vec![1, 1, 10, 12, 11], 2)] {
