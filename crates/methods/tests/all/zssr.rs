@@ -36,7 +36,7 @@ fn it_is_better_than_the_interpolation_that_it_corrects() {
         zero_shot(&truth, 0.01, "steps = 300\nback_projections = 0");
     println!("{start:.2} dB to {reached:.2} dB; {note}");
     assert!(reached > start + 0.5, "{start:.2} dB to {reached:.2} dB");
-    // Back-projection leads to the observation; without noise that is a gain.
+    // Back-projection leads towards the observation, noise and all.
     let misfit = |problem: &InverseProblem, x: &Tensor| {
         let apart = problem.operator.apply(x).unwrap() - &problem.observation;
         apart.square().mean(Kind::Double).double_value(&[]).sqrt()
