@@ -40,6 +40,7 @@ pub mod prelude;
 pub mod problem;
 pub mod problems;
 pub mod registry;
+mod residual_training;
 pub mod run;
 pub mod settings;
 mod start_method;

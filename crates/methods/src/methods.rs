@@ -16,6 +16,7 @@ pub mod tv;
 pub mod wpp;
 pub mod wppflow;
 pub mod wppnet;
+pub mod zssr;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};

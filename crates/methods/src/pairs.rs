@@ -16,14 +16,21 @@ pub(crate) fn observed_pair(from: &TrainingData<'_>, image: &Tensor, seed: Seed)
 }
 
 /// The simple estimate from an observation of `truth`.
-fn start_of(instrument: &dyn Instrument, truth: &Tensor, seed: Seed) -> Result<Tensor> {
+///
+/// # Errors
+/// Those of the instrument.
+pub(crate) fn start_of(instrument: &dyn Instrument, truth: &Tensor, seed: Seed) -> Result<Tensor> {
     let domain = Space::of("image of a pair", truth)?;
     Ok(instrument.pose("pair", &instrument.observe(truth, seed)?, Some(domain))?.start.image)
 }
 
+/// Makes the pair of an image: with noise that depends on the seed.
+pub(crate) type MakePair<'a> = dyn Fn(&Tensor, Seed) -> Result<Pair> + 'a;
+
 /// Crops of observations that are made anew, with fresh noise: each of a reference, in one of eight orientations.
 pub(crate) struct ObservedCrops<'a> {
-    from: &'a TrainingData<'a>,
+    references: &'a [Tensor],
+    make: &'a MakePair<'a>,
     /// Symmetries that pairs are turned by after they were observed, each with [`turned`]; as observed where there is none.
     turns: &'a [usize],
     /// Side of a crop in pixels of the target, a multiple of `factor`.
@@ -38,9 +45,16 @@ pub(crate) struct ObservedCrops<'a> {
 }
 
 impl<'a> ObservedCrops<'a> {
-    /// Crops of `side` pixels of simple estimates, each of another observation.
-    pub(crate) fn new(from: &'a TrainingData<'a>, side: i64, factor: i64, seed: Seed) -> Self {
-        Self { from, turns: &[], side, factor, of_observation: 1, seed, current: RefCell::default() }
+    /// Crops of `side` pixels of pairs that `make` makes of references, each of another pair.
+    pub(crate) fn new(
+        references: &'a [Tensor],
+        make: &'a MakePair<'a>,
+        side: i64,
+        factor: i64,
+        seed: Seed,
+    ) -> Self {
+        let current = RefCell::default();
+        Self { references, make, turns: &[], side, factor, of_observation: 1, seed, current }
     }
 
     /// The same with so many crops of each observation.
@@ -58,9 +72,9 @@ impl<'a> ObservedCrops<'a> {
     /// Observation number `k`: of a reference and in an orientation that are drawn.
     fn observed(&self, k: u64) -> Result<Pair> {
         let stream = &mut self.seed.at("orientation", k);
-        let reference = stream.index(self.from.references.len() as i64) as usize;
-        let image = turned(&self.from.references[reference], stream.index(SYMMETRIES as i64) as usize)?;
-        let pair = observed_pair(self.from, &image, self.seed.derive("pair", k))?;
+        let reference = stream.index(self.references.len() as i64) as usize;
+        let image = turned(&self.references[reference], stream.index(SYMMETRIES as i64) as usize)?;
+        let pair = (self.make)(&image, self.seed.derive("pair", k))?;
         if self.turns.is_empty() {
             return Ok(pair);
         }
@@ -133,18 +147,18 @@ const LIKE_NOISE: f64 = 1.25;
 const NEGLIGIBLE: f64 = 0.02;
 
 /// The symmetries `k` of an instrument, 0 among them: simple estimates of the turned image are turned simple estimates of the image,
-/// but for noise and, on each side, `border` pixels. Whether they are is seen on `image`.
+/// but for noise and, on each side, `border` pixels. Whether they are is seen on `truth`, which the instrument looks at.
 ///
 /// # Errors
 /// Those of the instrument.
 pub(crate) fn symmetries(
     instrument: &dyn Instrument,
-    image: &Tensor,
+    truth: &Tensor,
     factor: i64,
     border: i64,
     seed: Seed,
 ) -> Result<Vec<usize>> {
-    let mut truth = instrument.truth("reference image", image)?;
+    let mut truth = truth.shallow_clone();
     let size = truth.size();
     let (height, width) = (size[2], size[3]);
     if instrument.domain().is_none() {
@@ -214,7 +228,8 @@ mod tests {
     fn symmetries_of_instruments_are_those_of_their_kernels() {
         let found = |problem: &str, settings: &str| {
             let (instrument, image) = instrument(problem, settings);
-            symmetries(instrument.as_ref(), &image, 4, 20, Seed::new(1)).unwrap()
+            let truth = instrument.truth("image", &image).unwrap();
+            symmetries(instrument.as_ref(), &truth, 4, 20, Seed::new(1)).unwrap()
         };
         // Centres of the kernel lie on edges of squares of 4 x 4 pixels; what wraps is on one side only, within the border.
         let sic = "kernel_size = 16\nsigma = 2.0\nstride = 4\nform = 'wrap-after'\nnoise = 0.01\ncrop = 2";

@@ -6,7 +6,7 @@ use crate::methods::{
     bicubic::Bicubic, dip_tv::DipTv, dpir::Dpir, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
     fill_in::FillIn, langevin::LangevinChains, one_image_net::OneImageNet, patchnr::PatchNrMap,
     sinkhorn::SinkhornMap, smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp, wppflow::WppFlowSampling,
-    wppnet::WppNet,
+    wppnet::WppNet, zssr::Zssr,
 };
 use crate::problem::ProblemKey;
 use crate::problems::{
@@ -31,6 +31,7 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<Dpir>(),
     MethodEntry::of::<FbpUnet>(),
     MethodEntry::of::<OneImageNet>(),
+    MethodEntry::of::<Zssr>(),
     MethodEntry::of::<Epll>(),
     MethodEntry::of::<PatchNrMap>(),
     MethodEntry::of::<Wpp>(),

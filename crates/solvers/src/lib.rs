@@ -25,7 +25,7 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`training_history`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
+//! Reading order: [`mod@run`], [`schedule`], [`rate_drop`], [`adam`], [`training_history`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
 //! [`gaussian_mixture_training`], [`plug_and_play`],
 //! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`supervised_training`], [`residual_net`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
@@ -50,6 +50,7 @@ pub mod plug_and_play;
 pub mod posterior_energy;
 pub mod prelude;
 mod progress;
+pub mod rate_drop;
 pub mod residual_net;
 pub mod run;
 pub mod schedule;
@@ -75,11 +76,14 @@ pub use margin::Margin;
 pub use patchnr_training::{PatchNrTraining, PatchNrTrainingSettings, TrainedPatchNr};
 pub use plug_and_play::{PlugAndPlay, PlugAndPlaySettings};
 pub use posterior_energy::PosteriorEnergy;
+pub use rate_drop::RateRule;
 pub use residual_net::{ResidualNet, ResidualNetSettings};
 pub use run::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, Step, StopReason, run};
 pub use schedule::Schedule;
 pub use snf_training::{SnfTraining, SnfTrainingSettings, TrainedSnf};
-pub use supervised_training::{ImageNetwork, SupervisedTraining, SupervisedTrainingSettings, TrainedNetwork};
+pub use supervised_training::{
+    ImageNetwork, PixelLoss, SupervisedTraining, SupervisedTrainingSettings, TrainedNetwork,
+};
 pub use training_history::CurvePoint;
 pub use tv::TvPrimalDual;
 pub use unet::{Statistics, UNet, UNetSettings};

@@ -2,6 +2,7 @@
 
 use crate::adam::Adam;
 use crate::dataset::{Batches, PairedDataset, checked};
+use crate::rate_drop::{RateRule, drops};
 use crate::run::{Iteration, Step};
 use crate::schedule::{Schedule, check_rate};
 use crate::training_history::{CurvePoint, TrainingHistory};
@@ -108,6 +109,25 @@ impl ImageNetwork for UNet {
     }
 }
 
+/// What is the mean of over all pixels of a batch, of `r = G(x) - t`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PixelLoss {
+    /// `r^2`: networks estimate the mean of what is possible.
+    Squared,
+    /// `|r|`: its median, pixel by pixel.
+    Absolute,
+}
+
+impl PixelLoss {
+    fn mean(self, apart: &Tensor) -> Result<Tensor> {
+        let each = match self {
+            Self::Squared => apart.f_square()?,
+            Self::Absolute => apart.f_abs()?,
+        };
+        Ok(each.f_mean(Kind::Float)?)
+    }
+}
+
 /// Settings of [`SupervisedTraining`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -124,14 +144,14 @@ pub struct SupervisedTrainingSettings {
     pub border: i64,
     /// The largest norm of all gradients together: longer ones are shortened to it; none: they are taken as they are.
     pub clip: Option<f64>,
-    /// Learning rate of Adam after the warm-up of `w` steps, from where it goes down to `last_rate` as a cosine:
-    /// `last_rate + (rate - last_rate) (1 + cos(pi (k - w) / (steps - w))) / 2` in step `k`.
+    /// What is minimised.
+    pub loss: PixelLoss,
+    /// Learning rate of Adam at first, or after the warm-up.
     pub rate: f64,
     /// Learning rate at the end.
     pub last_rate: f64,
-    /// Steps in which the learning rate rises linearly from `last_rate` to `rate`: while the moments of Adam rest on few gradients, large
-    /// steps throw a network back.
-    pub warmup: u64,
+    /// How it gets from one to the other; [`RateRule::Drops`] needs validation pairs.
+    pub rate_rule: RateRule,
     /// Steps between two validations.
     pub validate_every: u64,
     /// The dtype of convolutions; weights and their moments stay in float32.
@@ -158,9 +178,10 @@ impl SupervisedTrainingSettings {
             crop: None,
             border: 0,
             clip: None,
+            loss: PixelLoss::Squared,
             rate: 1e-3,
             last_rate: 1e-4,
-            warmup: 0,
+            rate_rule: RateRule::Cosine { warmup: 0 },
             validate_every: (steps / 20).max(1),
             precision: Precision::Full,
         }
@@ -201,6 +222,20 @@ impl SupervisedTrainingSettings {
         self
     }
 
+    /// The same with another loss.
+    #[must_use]
+    pub fn with_loss(mut self, loss: PixelLoss) -> Self {
+        self.loss = loss;
+        self
+    }
+
+    /// The same with learning rates by another rule.
+    #[must_use]
+    pub fn with_rate_rule(mut self, rate_rule: RateRule) -> Self {
+        self.rate_rule = rate_rule;
+        self
+    }
+
     /// The same with another learning rate at first.
     #[must_use]
     pub fn with_rate(mut self, rate: f64) -> Self {
@@ -212,13 +247,6 @@ impl SupervisedTrainingSettings {
     #[must_use]
     pub fn with_last_rate(mut self, last_rate: f64) -> Self {
         self.last_rate = last_rate;
-        self
-    }
-
-    /// The same with so many steps in which the learning rate rises.
-    #[must_use]
-    pub fn with_warmup(mut self, warmup: u64) -> Self {
-        self.warmup = warmup;
         self
     }
 
@@ -242,16 +270,16 @@ impl SupervisedTrainingSettings {
 pub struct TrainedNetwork<N> {
     /// The network of the validation with the smallest error; without validation that after the last step.
     pub net: N,
-    /// The training curve: mean squared errors.
+    /// The training curve: means of the loss, and mean squared errors of validations.
     pub curve: Vec<CurvePoint>,
 }
 
-/// Minimises, over the weights of a network `G`, the mean of `(G(x) - t)^2` over all pixels of a batch of pairs, inputs
-/// `x` and targets `t`, by Adam.
+/// Minimises, over the weights of a network `G`, the mean of `(G(x) - t)^2`, or of another [`PixelLoss`], over all pixels of a
+/// batch of pairs, inputs `x` and targets `t`, by Adam.
 ///
 /// Batches go through all pairs in random order, anew in every epoch; what is left over when no full batch remains
-/// sits that epoch out. Validations are made with running statistics on whole images, of any sizes, and measure what the
-/// loss would of them, all but the border: the mean over pairs of the mean squared error, and of the PSNR with range 1.
+/// sits that epoch out. Validations are made with running statistics on whole images, of any sizes, all but the border: the mean
+/// over pairs of the mean squared error, whatever the loss, and of the PSNR with range 1.
 ///
 /// # Reference
 /// Jin, McCann, Froustey, Unser, "Deep convolutional neural network for inverse problems in imaging", IEEE Transactions
@@ -322,6 +350,10 @@ impl<'a, N: ImageNetwork> SupervisedTraining<'a, N> {
                 return Err(Error::value("validation pairs", "a limited number", "one for every index"));
             }
             Some(Some(0)) => return Err(Error::value("validation pairs", "at least 1", 0)),
+            None if settings.rate_rule == RateRule::Drops => {
+                let expected = "at least 1, for a learning rate that drops where their error does not";
+                return Err(Error::value("validation pairs", expected, "none"));
+            }
             _ => {}
         }
         let batches = Batches::new(pairs, settings.batch, settings.crop, net.factor(), seed, net.device())?;
@@ -368,6 +400,17 @@ impl<'a, N: ImageNetwork> SupervisedTraining<'a, N> {
             }
         }
         Ok((error, quality))
+    }
+
+    /// The learning rate of step `k`, after the validations so far.
+    fn learning_rate(&self, k: u64) -> f64 {
+        let SupervisedTrainingSettings { steps, rate, last_rate, rate_rule, .. } = self.settings;
+        match rate_rule {
+            RateRule::Cosine { warmup } => {
+                last_rate + (rate - last_rate) * Schedule::Cosine { warmup }.factor(k, steps)
+            }
+            RateRule::Drops => rate * 0.1_f64.powi(drops(&self.history.curve)),
+        }
     }
 
     /// One validation at step `step`, and a point of the curve.
@@ -433,7 +476,7 @@ impl<N: ImageNetwork> Iteration for SupervisedTraining<'_, N> {
             let loss = tch::with_grad(|| {
                 let x = self.net.learn(&batch.input, self.settings.precision)?;
                 let apart = within(&x.f_sub(&batch.target)?, self.settings.border)?;
-                Ok::<_, Error>(apart.f_square()?.f_mean(Kind::Float)?)
+                self.settings.loss.mean(&apart)
             })?;
             let gradients = Tensor::f_run_backward(&[&loss], &self.parameters, false, false)?;
             if let Some(most) = self.settings.clip {
@@ -441,8 +484,8 @@ impl<N: ImageNetwork> Iteration for SupervisedTraining<'_, N> {
             }
             Ok::<_, Error>((loss.f_double_value(&[])?, gradients))
         })?;
-        let SupervisedTrainingSettings { steps, rate, last_rate, warmup, validate_every, .. } = self.settings;
-        let rate = last_rate + (rate - last_rate) * Schedule::Cosine { warmup }.factor(k, steps);
+        let SupervisedTrainingSettings { steps, last_rate, validate_every, rate_rule, .. } = self.settings;
+        let rate = self.learning_rate(k);
         self.adam.step(&self.parameters, &[gradients], rate)?;
         self.history.add(loss);
         if let Some(events) = &mut self.events {
@@ -450,10 +493,15 @@ impl<N: ImageNetwork> Iteration for SupervisedTraining<'_, N> {
             events.scalar(k + 1, "learning rate", rate)?;
         }
         let mut terms = vec![("training error", loss)];
+        let mut done = None;
         if (k + 1).is_multiple_of(validate_every) || k + 1 == steps {
             terms.extend(self.validate(k + 1)?);
+            // Powers of ten are rounded.
+            if rate_rule == RateRule::Drops && self.learning_rate(k + 1) < last_rate * (1.0 - 1e-9) {
+                done = Some(format!("errors fall no more at a learning rate of {rate:.0e}"));
+            }
         }
-        Ok(Step { terms, done: None })
+        Ok(Step { terms, done })
     }
 
     fn finish(mut self) -> Result<TrainedNetwork<N>> {

@@ -3,8 +3,9 @@
 use crate::estimate::Estimate;
 use crate::instrument::{Instrument, TrainingData, two_dimensional};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
-use crate::pairs::{ObservedCrops, check_sizes, observed_pair, symmetries, turned, turned_back};
+use crate::pairs::{ObservedCrops, check_sizes, observed_pair, symmetries};
 use crate::problem::InverseProblem;
+use crate::residual_training::{in_orientations, train};
 use crate::run::Run;
 use crate::settings::{PrecisionChoice, SettingFault, to_toml};
 use crate::trained::Trained;
@@ -12,9 +13,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Result, Seed, Space};
-use smalti_solvers::{
-    Pair, PairedDataset, ResidualNet, ResidualNetSettings, SupervisedTraining, SupervisedTrainingSettings,
-};
+use smalti_solvers::{Pair, ResidualNet, ResidualNetSettings, SupervisedTrainingSettings};
 use std::time::Instant;
 use tch::Tensor;
 
@@ -152,7 +151,8 @@ impl OneImageNetSettings {
             return Ok(vec![0]);
         }
         let factor = self.factor(from.instrument);
-        symmetries(from.instrument, first, factor, self.border, Self::seed(run).derive("symmetries", 0))
+        let truth = from.instrument.truth("reference image", first)?;
+        symmetries(from.instrument, &truth, factor, self.border, Self::seed(run).derive("symmetries", 0))
     }
 
     fn train(&self, from: &TrainingData<'_>, turns: &[usize], run: &Run) -> Result<Trained<ResidualNet>> {
@@ -168,28 +168,19 @@ impl OneImageNetSettings {
             .with_clip(self.clip)
             .with_rate(self.learning_rate)
             .with_last_rate(self.final_learning_rate)
-            .with_warmup(self.warmup_steps)
+            .with_rate_rule(RateRule::Cosine { warmup: self.warmup_steps })
             .with_validate_every((self.steps / 10).max(1))
             .with_precision(self.precision.on(run.device));
         let shape = ResidualNetSettings::default()
             .with_factor(factor)
             .with_channels(self.channels)
             .with_blocks(self.blocks);
-        let net = ResidualNet::new(shape, seed)?.to(run.device)?;
-        let validation: Option<&dyn PairedDataset> =
-            (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
+        let make = |image: &Tensor, seed: Seed| observed_pair(from, image, seed);
         // Inputs as estimates see them: borders are turned with them.
-        let pairs = ObservedCrops::new(from, self.crop, factor, seed)
+        let pairs = ObservedCrops::new(&from.references, &make, self.crop, factor, seed)
             .with_of_observation(self.crops_of_observation)
             .with_turns(if turns.len() > 1 { turns } else { &[] });
-        let mut iteration = SupervisedTraining::new(net, &pairs, validation, wanted, seed)?;
-        if let Some(events) = run.events("training", &run.row())? {
-            iteration = iteration.with_events(events);
-        }
-        let (trained, summary) = run.iterate("training", self.steps, iteration)?;
-        run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
-        let (curve, seconds) = (trained.curve.as_slice().into(), summary.elapsed.as_secs_f64());
-        Ok(Trained { model: trained.net, curve, seconds })
+        train(shape, &pairs, &validation, wanted, seed, run)
     }
 }
 
@@ -204,9 +195,8 @@ impl Reconstructor for Corrector {
         let clock = Instant::now();
         let start = &problem.start.image;
         let mut sum = start.f_zeros_like()?;
-        for &k in &self.turns {
-            run.check()?;
-            sum += turned_back(&self.net.infer(&turned(start, k)?)?, k)?;
+        for image in in_orientations(&self.net, start, &self.turns, run)? {
+            sum += image;
         }
         let image = sum / self.turns.len() as f64;
         Ok(Estimate::of(image, problem.start.seconds + clock.elapsed().as_secs_f64()))

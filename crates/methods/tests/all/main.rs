@@ -8,3 +8,4 @@ mod identity;
 mod matrix;
 mod run;
 mod synthetic;
+mod zssr;

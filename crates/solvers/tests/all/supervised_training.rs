@@ -1,12 +1,13 @@
 //! A U-Net learns from pairs.
-#![allow(clippy::unwrap_used)] // in helpers, too
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
+use crate::pieces::in_pieces;
 use smalti_base::tensorboard::EventFile;
 use smalti_base::{Error, Result, Seed};
 use smalti_flows::Precision;
 use smalti_solvers::{
-    Iteration, Pair, RunControl, SupervisedTraining, SupervisedTrainingSettings, TrainedNetwork, UNet,
-    UNetSettings, run,
+    Iteration, Pair, PixelLoss, RateRule, ResidualNet, ResidualNetSettings, RunControl, StopReason,
+    SupervisedTraining, SupervisedTrainingSettings, TrainedNetwork, UNet, UNetSettings, run,
 };
 use tch::Tensor;
 
@@ -82,6 +83,49 @@ fn validations_leave_the_border_out_as_the_loss_does() {
         trained(&train, Some(&validation), wanted).unwrap().curve[0].validation.unwrap()
     };
     assert!(best(4) < 1.0 && best(3) > 10.0, "{} {}", best(4), best(3));
+}
+
+/// Of 0.2, 0.2 and 0.8 the squares have the mean 0.4, the absolute differences the median 0.2.
+#[test]
+fn absolute_differences_lead_to_the_median() {
+    let image = |value: f64| Tensor::full([1, 1, 8, 8], value, tch::kind::FLOAT_CPU);
+    let pairs: Vec<Pair> =
+        [0.2, 0.8, 0.2].map(|value| Pair { input: image(0.0), target: image(value) }).into();
+    let reached = |loss| {
+        let net =
+            ResidualNet::new(ResidualNetSettings::default().with_channels(4).with_blocks(1), Seed::new(1));
+        let settings =
+            SupervisedTrainingSettings::fbp_unet(400, 3).with_loss(loss).with_rate(1e-2).with_last_rate(1e-4);
+        let mut training =
+            SupervisedTraining::new(net.unwrap(), &pairs, None, settings, Seed::new(2)).unwrap();
+        run(&mut training, 400, &RunControl::default()).unwrap();
+        training.finish().unwrap().net.infer(&image(0.0)).unwrap().mean(tch::Kind::Double).double_value(&[])
+    };
+    let reached = [PixelLoss::Squared, PixelLoss::Absolute].map(reached);
+    assert!((reached[0] - 0.4).abs() < 0.01 && (reached[1] - 0.2).abs() < 0.01, "{reached:?}");
+}
+
+/// The rate follows from the curve, so that a training in pieces drops it where the whole one does.
+#[test]
+fn a_rate_that_drops_ends_the_training_where_errors_no_longer_fall() {
+    let (train, validation) = (pairs("training", 8, 16, 16), pairs("validation", 1, 16, 16));
+    let wanted = settings(1000).with_rate_rule(RateRule::Drops).with_last_rate(1e-3).with_validate_every(2);
+    let make = |validation| {
+        let net =
+            ResidualNet::new(ResidualNetSettings::default().with_channels(4).with_blocks(1), Seed::new(1));
+        SupervisedTraining::new(net.unwrap(), &train, validation, wanted, Seed::new(2))
+    };
+    let mut training = make(Some(&validation as &dyn smalti_solvers::PairedDataset)).unwrap();
+    let summary = run(&mut training, 1000, &RunControl::default()).unwrap();
+    let StopReason::Done(why) = &summary.reason else { panic!("{:?}", summary.reason) };
+    assert!(why.contains("at a learning rate of 1e-3"), "{why}");
+    // Two drops, of six validations each at least.
+    assert!((24..1000).contains(&summary.steps), "{summary:?}");
+    let curve = training.finish().unwrap().curve;
+    let (pieces, steps) = in_pieces(1000, &[1, 13, 22], || make(Some(&validation)).unwrap());
+    assert!(steps == summary.steps && pieces.curve == curve);
+    let line = make(None).unwrap_err().to_string();
+    assert!(line.starts_with("validation pairs: expected at least 1, for a learning rate"), "{line}");
 }
 
 #[test]
