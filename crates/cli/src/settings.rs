@@ -293,8 +293,8 @@ impl SettingsFile {
         let read = Self { path: path.to_owned(), text, table };
         for (section, content) in &read.table {
             if !["problem", "methods"].contains(&section.as_str()) || !content.is_table() {
-                let problem = "expected the sections [problem.NAME] and [methods.NAME]".to_owned();
-                return Err(read.fault(section, &problem).into());
+                let problem = "expected the sections [problem.NAME] and [methods.NAME]";
+                return Err(read.fault(section, problem).into());
             }
         }
         Ok(read)
