@@ -135,7 +135,7 @@ fn what_was_learned_is_taken_from_its_folder() {
 fn an_interrupted_command_goes_on_where_it_was() {
     let root = folder();
     let long =
-        [&BASE[..], &TINY, &["--set", "patchnr.flow.training.steps=3000000", "-o", "out.tif", "-v"]].concat();
+        [&BASE[..], &TINY, &["--set", "patchnr.flow.training.steps=200000", "-o", "out.tif", "-v"]].concat();
     let mut child = command(root.path(), &long).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     while !lines.next().unwrap().unwrap().contains("training patchNR") {}
