@@ -225,6 +225,34 @@ impl Checkpoint {
     }
 }
 
+/// What a safetensors file says about itself: metadata, and names, types and shapes of its tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Text by key.
+    pub metadata: BTreeMap<String, String>,
+    /// Name, type and shape of every tensor.
+    pub tensors: Vec<(String, String, Vec<usize>)>,
+}
+
+/// The head of a safetensors file, whoever has written it.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be read; [`Error::Content`] where it is damaged, or no such file.
+pub fn head(path: &Path) -> Result<Head> {
+    let bytes = files::read(path)?;
+    let damaged =
+        |e| Error::content(path, format!("is damaged, or no safetensors file ({e})"), "copy it again");
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    let named = header.tensors();
+    let mut tensors: Vec<_> = named
+        .iter()
+        .map(|(name, info)| (name.clone(), format!("{:?}", info.dtype), info.shape.clone()))
+        .collect();
+    tensors.sort();
+    Ok(Head { metadata, tensors })
+}
+
 fn check_format(path: &Path, metadata: &BTreeMap<String, String>) -> Result<()> {
     let format = metadata.get("format").and_then(|f| f.parse::<u32>().ok());
     match (metadata.get("smalti_version"), format) {

@@ -15,11 +15,13 @@
 
 #[cfg(feature = "hdf5")]
 mod crops;
+mod listed;
 #[cfg(feature = "hdf5")]
 pub(crate) mod open;
 
 use crate::error::Result;
-use crate::value_range::ValueRange;
+use crate::value_range::{Stored, ValueRange};
+pub use listed::Listed;
 use std::path::Path;
 use tch::Tensor;
 
@@ -58,4 +60,32 @@ pub fn load_crops_in(path: &Path, name: Option<&str>, range: ValueRange) -> Resu
         let _ = (name, range);
         Err(crate::Error::Feature { path: path.to_owned(), format: "HDF5", feature: "hdf5" })
     }
+}
+
+/// Loads the dataset called `name`, such as `/entry/data`, divided by the largest value of its type, and says what that was.
+///
+/// # Shapes
+/// `[N, 1, H, W]`, float32, on the CPU; `N` is 1 for a single image.
+///
+/// # Errors
+/// Those of [`load_crops_in`]; where there is no such dataset the answer says what is there.
+pub fn load_dataset(path: &Path, name: &str) -> Result<(Tensor, Stored)> {
+    #[cfg(feature = "hdf5")]
+    return crops::dataset(path, name);
+    #[cfg(not(feature = "hdf5"))]
+    {
+        let _ = name;
+        Err(crate::Error::Feature { path: path.to_owned(), format: "HDF5", feature: "hdf5" })
+    }
+}
+
+/// All datasets of a file, at most 1000, of groups at most 8 deep; one that cannot be opened says why in its `kind`.
+///
+/// # Errors
+/// Those of opening the file.
+pub fn list(path: &Path) -> Result<Vec<Listed>> {
+    #[cfg(feature = "hdf5")]
+    return crops::list(path);
+    #[cfg(not(feature = "hdf5"))]
+    Err(crate::Error::Feature { path: path.to_owned(), format: "HDF5", feature: "hdf5" })
 }

@@ -25,8 +25,8 @@ mod tiff;
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::value_range::{self, ValueRange};
-use raster::{NonFinite, Raster, SAVE_AGAIN, Stored};
+use crate::value_range::{self, Stored, ValueRange};
+use raster::{NonFinite, Raster, SAVE_AGAIN};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -66,6 +66,31 @@ pub fn load_gray_in(path: &Path, range: ValueRange) -> Result<Tensor> {
     Ok(Tensor::f_from_slice(&gray_in(path, raster, range)?)?.f_view(size)?)
 }
 
+/// A grey image, and what its file stores.
+#[derive(Debug)]
+pub struct StoredImage {
+    /// `[1, 1, H, W]`, float32, on the CPU: the stored values divided by [`Stored::unit`].
+    pub image: Tensor,
+    /// The type of the stored values.
+    pub stored: Stored,
+    /// Whether the file holds colours, of which the image is the luma.
+    pub colour: bool,
+}
+
+/// Loads one greyscale image by type, as [`load_gray`] does, with what is known about the numbers in the file. It says nothing about
+/// their range: that is the caller's.
+///
+/// # Errors
+/// Those of [`load_gray_in`].
+pub fn load_stored(path: &Path) -> Result<StoredImage> {
+    let raster = decode(path, files::read(path)?)?;
+    let (stored, size) = (raster.stored, [1, 1, raster.height as i64, raster.width as i64]);
+    let coloured = |pixel: &[f32]| pixel[0] != pixel[1] || pixel[1] != pixel[2];
+    let colour = raster.channels >= 3 && raster.samples.chunks_exact(raster.channels).any(coloured);
+    let image = Tensor::f_from_slice(&checked_gray(path, raster)?)?.f_view(size)?;
+    Ok(StoredImage { image, stored, colour })
+}
+
 /// Loads all pages of a TIFF file, or all images of a stack that ImageJ has written as one page, as a volume in the range of
 /// values asked for. They are made grey one by one, as [`load_gray_in`] does.
 ///
@@ -88,19 +113,8 @@ pub fn load_stack(path: &Path, range: ValueRange) -> Result<Tensor> {
 
 /// The grey values of a decoded image, checked, in the range asked for.
 fn gray_in(path: &Path, raster: Raster, range: ValueRange) -> Result<Vec<f32>> {
-    let Raster { height, width, channels, samples, stored } = raster;
-    let mut pixels = gray(channels, samples);
-    if height * width == 0 || pixels.len() != height * width {
-        let problem = format!("holds {} of {height} x {width} pixels", pixels.len());
-        return Err(Error::content(path, problem, SAVE_AGAIN));
-    }
-    if let Some(found) = NonFinite::find(&pixels, width) {
-        return Err(Error::content(
-            path,
-            format!("has {found}"),
-            "replace these pixels, e.g. by the mean of their neighbours, or crop them away",
-        ));
-    }
+    let stored = raster.stored;
+    let mut pixels = checked_gray(path, raster)?;
     let (least, most) = value_range::extremes(&pixels);
     if least == most && pixels.len() > 1 {
         tracing::warn!("{}: all pixels are {}", path.display(), f64::from(least) * stored.unit);
@@ -119,6 +133,24 @@ fn gray_in(path: &Path, raster: Raster, range: ValueRange) -> Result<Vec<f32>> {
     let taken = range.apply(&mut pixels, stored.unit, stored.kind);
     let taken = taken.map_err(|problem| Error::content(path, problem, "give a range of values"))?;
     tracing::info!("{}: values {taken}", path.display());
+    Ok(pixels)
+}
+
+/// The grey values of a decoded image, checked.
+fn checked_gray(path: &Path, raster: Raster) -> Result<Vec<f32>> {
+    let Raster { height, width, channels, samples, .. } = raster;
+    let pixels = gray(channels, samples);
+    if height * width == 0 || pixels.len() != height * width {
+        let problem = format!("holds {} of {height} x {width} pixels", pixels.len());
+        return Err(Error::content(path, problem, SAVE_AGAIN));
+    }
+    if let Some(found) = NonFinite::find(&pixels, width) {
+        return Err(Error::content(
+            path,
+            format!("has {found}"),
+            "replace these pixels, e.g. by the mean of their neighbours, or crop them away",
+        ));
+    }
     Ok(pixels)
 }
 
@@ -168,6 +200,34 @@ pub fn encode_png8(image: &Tensor) -> Result<Vec<u8>> {
 #[cfg(feature = "tiff")]
 pub fn save_tiff_f32(path: &Path, image: &Tensor) -> Result<()> {
     files::write_atomically(path, &tiff::encode_f32(&raster_to_save(image, &[1])?)?)
+}
+
+/// Saves a greyscale image as a 16-bit TIFF: `round(65535 clamp(v, 0, 1))`.
+///
+/// # Shapes
+/// `[1, 1, H, W]` or `[H, W]`, any float dtype and device.
+///
+/// # Errors
+/// Those of [`save_png8`].
+#[cfg(feature = "tiff")]
+pub fn save_tiff16(path: &Path, image: &Tensor) -> Result<()> {
+    let raster = raster_to_save(image, &[1])?;
+    let values: Vec<u16> = png::quantize(&raster, 65535.0)?.map(|v| v as u16).collect();
+    files::write_atomically(path, &tiff::encode_u16(&raster, &values)?)
+}
+
+/// Saves a greyscale image as an 8-bit TIFF: `round(255 clamp(v, 0, 1))`.
+///
+/// # Shapes
+/// `[1, 1, H, W]` or `[H, W]`, any float dtype and device.
+///
+/// # Errors
+/// Those of [`save_png8`].
+#[cfg(feature = "tiff")]
+pub fn save_tiff8(path: &Path, image: &Tensor) -> Result<()> {
+    let raster = raster_to_save(image, &[1])?;
+    let values: Vec<u8> = png::quantize(&raster, 255.0)?.map(|v| v as u8).collect();
+    files::write_atomically(path, &tiff::encode_u8(&raster, &values)?)
 }
 
 fn decode(path: &Path, bytes: Vec<u8>) -> Result<Raster> {

@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Reading order: [`error`], [`space`], [`seed`], [`device`], [`parallel`], [`slices`], [`files`], [`lock`], [`value_range`],
-//! [`image_file`], [`hdf5_file`], `lodopab`, [`metrics`], [`lpips`], [`checkpoint`], [`pytorch_file`], [`npz_file`],
-//! [`matlab_file`], [`memory_format`], `tensorboard`.
+//! [`image_file`], [`hdf5_file`], `lodopab`, [`metrics`], [`lpips`], [`checkpoint`], [`pytorch_file`], [`npy_file`],
+//! [`npz_file`], [`matlab_file`], [`memory_format`], `tensorboard`.
 //!
 //! # Features
 //! None is on by default; a file of a format whose feature is off is refused by an [`Error::Feature`].
@@ -38,6 +38,7 @@ pub mod lpips;
 pub mod matlab_file;
 pub mod memory_format;
 pub mod metrics;
+pub mod npy_file;
 pub mod npz_file;
 pub mod parallel;
 pub mod pytorch_file;

@@ -68,16 +68,54 @@ impl ValueRange {
     }
 }
 
+/// What values were stored as, before they were divided by the largest value of their type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stored {
+    /// The type, for readers: `uint16`, `float`.
+    pub kind: &'static str,
+    /// What they were divided by; 1 of floats.
+    pub unit: f64,
+    /// Bits of unsigned integers that stand for grey values; 0 of all else.
+    pub bits: u32,
+}
+
+impl Stored {
+    /// Floats.
+    pub const FLOAT: Self = Self { kind: "float", unit: 1.0, bits: 0 };
+
+    /// Unsigned integers of so many bits.
+    pub fn unsigned(bits: u32) -> Self {
+        let kind = match bits {
+            16 => "uint16",
+            32 => "uint32",
+            64 => "uint64",
+            _ => "uint8",
+        };
+        Self { kind, unit: (2.0_f64).powi(bits as i32) - 1.0, bits }
+    }
+
+    /// Signed integers of so many bits.
+    pub fn signed(bits: u32) -> Self {
+        let kind = match bits {
+            16 => "int16",
+            32 => "int32",
+            64 => "int64",
+            _ => "int8",
+        };
+        Self { kind, unit: (2.0_f64).powi(bits as i32 - 1) - 1.0, bits: 0 }
+    }
+}
+
 /// How many bits of an unsigned integer type with `bits` bits are used, where that is a number that cameras have and
 /// images are dark for: 8, 10, 12 or 14 of 16. `values` are the stored ones divided by the type's largest.
-pub(crate) fn bits_used(values: &[f32], bits: u32) -> Option<u32> {
+pub fn bits_used(values: &[f32], bits: u32) -> Option<u32> {
     let most = (f64::from(extremes(values).1) * f64::from(u16::MAX)).round();
     (bits == 16 && most > 0.0).then_some(())?;
     [8, 10, 12, 14].into_iter().find(|&used| most < f64::from(1_u32 << used))
 }
 
 /// The smallest and the largest value.
-pub(crate) fn extremes(values: &[f32]) -> (f32, f32) {
+pub fn extremes(values: &[f32]) -> (f32, f32) {
     values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), &v| (least.min(v), most.max(v)))
 }
 

@@ -20,6 +20,8 @@ pub trait Method: 'static {
     const LEARNS: Learns;
     /// Whether it goes on from the start of a problem, which then may be the estimate of another method.
     const STARTS: bool = false;
+    /// Whether its estimates carry draws of the posterior ([`Estimate::draws`]).
+    const SAMPLES: bool = false;
     /// Its settings.
     type Settings: Settings;
 

@@ -65,6 +65,8 @@ pub struct MethodEntry {
     pub learns: Learns,
     /// Whether it goes on from the start of a problem.
     pub starts: bool,
+    /// Whether its estimates carry draws of the posterior.
+    pub samples: bool,
     /// Whether it makes sense for what an instrument observes; else why not.
     pub applies: fn(&dyn Instrument) -> std::result::Result<(), String>,
     /// Reads its settings; ranges are not checked yet.
@@ -103,6 +105,7 @@ impl MethodEntry {
             papers: M::PAPERS,
             learns: M::LEARNS,
             starts: M::STARTS,
+            samples: M::SAMPLES,
             applies: M::applies,
             read: |from| {
                 let settings = serde_path_to_error::deserialize(from)?;

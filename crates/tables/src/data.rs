@@ -281,7 +281,7 @@ fn synthetic_name(name: &str) -> String {
 }
 
 /// Natural order: runs of digits compare as numbers, everything else letter by letter.
-fn natural(a: &str, b: &str) -> Ordering {
+pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a, b);
     loop {
         let (m, n) = (digits(left), digits(right));

@@ -28,7 +28,7 @@
 //!
 //! Reading order: [`experiment`] (the file and its checks), [`catalogue`], [`data`], [`options`], [`run`], [`evaluate`] (what most tables
 //! are made by), [`sweep`], [`mixture`], [`scatterometry`], [`outcome`], [`table`], [`report`], [`png`],
-//! [`publish`], [`signals`], [`streams`].
+//! [`publish`], [`signals`], [`logging`], [`streams`].
 
 mod calibration_plot;
 pub mod catalogue;
@@ -36,6 +36,7 @@ pub mod data;
 mod distances;
 pub mod evaluate;
 pub mod experiment;
+pub mod logging;
 pub mod mixture;
 pub mod options;
 pub mod outcome;

@@ -13,17 +13,12 @@ use smalti_tables::plan::{self, product_time};
 use smalti_tables::publish::Results;
 use smalti_tables::run::{replaces, run, run_mixture, run_scatterometry};
 use smalti_tables::signals::Signals;
-use smalti_tables::streams::{Output, say};
+use smalti_tables::streams::{Output, command_line, say};
 use smalti_tables::sweep::{self, Sweep};
-use smalti_tables::{evaluate, mixture, scatterometry, summary, table};
-use std::ffi::OsString;
-use std::io::IsTerminal;
+use smalti_tables::{evaluate, logging, mixture, scatterometry, summary, table};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_indicatif::IndicatifLayer;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
-use tracing_subscriber::prelude::*;
 
 /// Serves all of the process, libtorch included: the threads of `smalti_base::parallel` allocate tensors all the
 /// time, and glibc's allocator made them wait for each other.
@@ -66,7 +61,7 @@ struct Arguments {
 fn main() -> ExitCode {
     limit_spinning();
     let arguments = Arguments::parse();
-    log();
+    logging::start("info");
     let done =
         Signals::listen().map_err(Failure::from).map(|signals| (reproduce(&arguments, &signals), signals));
     let (failure, code) = match done {
@@ -76,21 +71,6 @@ fn main() -> ExitCode {
     };
     say(&failure.render());
     code
-}
-
-/// Logs and progress bars on standard error; bars only where it is a terminal.
-fn log() {
-    let bars = IndicatifLayer::new();
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(bars.get_stderr_writer())
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .without_time()
-        // It would be told on standard error, where nothing can be written.
-        .log_internal_errors(false)
-        .compact();
-    let level = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::registry().with(level).with(lines).with(bars).init();
 }
 
 fn reproduce(arguments: &Arguments, signals: &Signals) -> Result<(), Failure> {
@@ -114,7 +94,7 @@ fn reproduce(arguments: &Arguments, signals: &Signals) -> Result<(), Failure> {
             .map(|path| Plan::table(path, arguments.profile, &places))
             .collect::<Result<Vec<_>, _>>(),
     }?;
-    let command_line: Vec<String> = std::env::args_os().map(typed).collect();
+    let command_line = command_line();
     let options = |plan: &Plan| -> Result<RunOptions, Error> {
         let ending = if arguments.sweep.is_some() { "-sweep" } else { "" };
         let folder = format!("{}{ending}", arguments.profile);
@@ -125,7 +105,7 @@ fn reproduce(arguments: &Arguments, signals: &Signals) -> Result<(), Failure> {
             threads: smalti_base::device::threads(),
             cancel: signals.cancel(),
             results: Results::claim(&arguments.out.join(plan.name()).join(folder))?,
-            command_line: command_line.join(" "),
+            command_line: command_line.clone(),
         })
     };
     let options = plans.iter().map(options).collect::<Result<Vec<RunOptions>, _>>()?;
@@ -153,11 +133,6 @@ fn reproduce(arguments: &Arguments, signals: &Signals) -> Result<(), Failure> {
         }
     }
     Ok(output.finish()?)
-}
-
-/// A word of the command as a shell can read it; what is no text is written in bytes.
-fn typed(word: OsString) -> String {
-    word.into_string().unwrap_or_else(|word| format!("$'{}'", word.as_encoded_bytes().escape_ascii()))
 }
 
 /// Where data can be.

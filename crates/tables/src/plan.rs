@@ -78,7 +78,7 @@ pub fn sentence(profile: &Profile, data: &DataSource, product: Duration) -> Resu
 }
 
 /// A time to one or two digits.
-fn about(time: Duration) -> String {
+pub fn about(time: Duration) -> String {
     match time.as_secs_f64() {
         s if s < 1.0 => "under 1 s".to_owned(),
         s if s < 90.0 => format!("{s:.0} s"),

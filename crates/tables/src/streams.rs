@@ -1,12 +1,21 @@
 //! Standard output and error, which may be closed or full: neither ends a computation.
 
 use smalti_base::{Error, Result};
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 /// Says a line to who sits before the screen; lost where nobody does.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// The command of this process as a shell can read it; what is no text is written in bytes.
+pub fn command_line() -> String {
+    let typed = |word: OsString| {
+        word.into_string().unwrap_or_else(|word| format!("$'{}'", word.as_encoded_bytes().escape_ascii()))
+    };
+    std::env::args_os().map(typed).collect::<Vec<_>>().join(" ")
 }
 
 /// Standard output. What cannot be printed is in the folder of results as well, so that the work goes on.

@@ -1,9 +1,10 @@
 //! Stacks of images out of HDF5 files.
 
+use super::listed::Listed;
 use super::open::{self, refuse};
 use crate::error::{Error, Result};
 use crate::files::{check_room, deflated_at_most};
-use crate::value_range::{self, ValueRange};
+use crate::value_range::{self, Stored, ValueRange};
 use hdf5_reader::group::Group;
 use hdf5_reader::{Dataset, Datatype, H5Type};
 use std::path::Path;
@@ -50,27 +51,7 @@ pub(super) fn load(path: &Path, name: Option<&str>, range: ValueRange) -> Result
             Some(_) => {}
             None => first = Some((place.clone(), size, kind)),
         }
-        let count = n.checked_mul(size[0]).and_then(|m| m.checked_mul(size[1]));
-        let bytes = count.and_then(|count| count.checked_mul(kind.bytes)).and_then(|b| u64::try_from(b).ok());
-        let what = format!("dataset {place}: {n} images of {} x {} pixels", size[0], size[1]);
-        // Others are read from where they lie, which may be another file.
-        let most = if dataset.chunks().is_some() { chunked } else { u64::MAX };
-        // The library's copies, floats of all datasets, and the tensor.
-        check_room(path, &what, bytes, most, 16 / kind.bytes as u64 + 2)?;
-        let values =
-            (kind.read)(dataset, kind.unit).map_err(|e| refuse(path, &format!("dataset {place}: "), &e))?;
-        let wanted = count.and_then(|count| usize::try_from(count).ok());
-        if Some(values.len()) != wanted {
-            return Err(wrong(format!("holds {} values of {:?}", values.len(), dataset.shape())));
-        }
-        let bad = values.iter().filter(|v| !v.is_finite()).count();
-        if let Some(k) = values.iter().position(|v| !v.is_finite()) {
-            let (row, column) = (k as i64 / size[1] % size[0], k as i64 % size[1]);
-            return Err(wrong(format!(
-                "expected finite values, got {} at row {row}, column {column} ({bad} that are not)",
-                values[k]
-            )));
-        }
+        let values = values_of(path, place, dataset, (n, size), kind, chunked)?;
         all.extend(values);
         images += n;
     }
@@ -91,6 +72,122 @@ pub(super) fn load(path: &Path, name: Option<&str>, range: ValueRange) -> Result
     let taken = taken.map_err(|problem| Error::content(path, problem, "give a range of values"))?;
     tracing::info!("{}: {images} images of {} x {} pixels, values {taken}", path.display(), size[0], size[1]);
     Ok(Tensor::f_from_slice(&all)?.f_reshape([images, 1, size[0], size[1]])?)
+}
+
+/// The values of a dataset of `n` images of `size`, divided as `kind` says; a chunked one holds at most `chunked` bytes.
+fn values_of(
+    path: &Path,
+    place: &str,
+    dataset: &Dataset,
+    (n, size): (i64, [i64; 2]),
+    kind: Kind,
+    chunked: u64,
+) -> Result<Vec<f32>> {
+    let wrong = |problem: String| {
+        Error::content(path, format!("dataset {place}: {problem}"), "give a file of grey images of one size")
+    };
+    let count = n.checked_mul(size[0]).and_then(|m| m.checked_mul(size[1]));
+    let bytes = count.and_then(|count| count.checked_mul(kind.bytes)).and_then(|b| u64::try_from(b).ok());
+    let what = format!("dataset {place}: {n} images of {} x {} pixels", size[0], size[1]);
+    // Others are read from where they lie, which may be another file.
+    let most = if dataset.chunks().is_some() { chunked } else { u64::MAX };
+    // The library's copies, floats of all datasets, and the tensor.
+    check_room(path, &what, bytes, most, 16 / kind.bytes as u64 + 2)?;
+    let values =
+        (kind.read)(dataset, kind.unit).map_err(|e| refuse(path, &format!("dataset {place}: "), &e))?;
+    let wanted = count.and_then(|count| usize::try_from(count).ok());
+    if Some(values.len()) != wanted {
+        return Err(wrong(format!("holds {} values of {:?}", values.len(), dataset.shape())));
+    }
+    let bad = values.iter().filter(|v| !v.is_finite()).count();
+    if let Some(k) = values.iter().position(|v| !v.is_finite()) {
+        let (row, column) = (k as i64 / size[1] % size[0], k as i64 % size[1]);
+        return Err(wrong(format!(
+            "expected finite values, got {} at row {row}, column {column} ({bad} that are not)",
+            values[k]
+        )));
+    }
+    Ok(values)
+}
+
+/// What [`super::load_dataset`] promises.
+pub(super) fn dataset(path: &Path, name: &str) -> Result<(Tensor, Stored)> {
+    let opened = open::open(path)?;
+    let damaged = |e| refuse(path, "", &e);
+    let place = name.trim_matches('/');
+    let mut group = opened.file.root_group().map_err(damaged)?;
+    let missing = |group: &Group, wanted: &str| -> Error {
+        let (groups, datasets) = group.member_names().unwrap_or_default();
+        let there: Vec<String> = groups.into_iter().map(|name| format!("{name}/")).chain(datasets).collect();
+        let problem = format!("has no {wanted:?} at {name}; there are {}", there.join(", "));
+        Error::content(path, problem, "give the name of a dataset, as FILE.h5:/GROUP/DATASET")
+    };
+    let mut steps: Vec<&str> = place.split('/').collect();
+    let last = steps.pop().unwrap_or_default();
+    for step in steps {
+        group = group.group(step).map_err(|_| missing(&group, step))?;
+    }
+    if !group.member_names().map_err(damaged)?.1.iter().any(|dataset| dataset == last) {
+        return Err(missing(&group, last));
+    }
+    let dataset = group.dataset(last).map_err(|e| refuse(path, &format!("dataset {place}: "), &e))?;
+    let wrong = |problem: String| {
+        Error::content(path, format!("dataset {place}: {problem}"), "give a dataset that holds a grey image")
+    };
+    let (n, size) = layout(dataset.shape()).map_err(wrong)?;
+    let kind = Kind::of(dataset.dtype()).ok_or_else(|| {
+        wrong(format!(
+            "expected float32, float64 or integers of 8 to 32 bits, got {}",
+            name_of(dataset.dtype())
+        ))
+    })?;
+    let chunked = deflated_at_most(opened.bytes()).saturating_add(64 << 20);
+    let values = values_of(path, place, &dataset, (n, size), kind, chunked)?;
+    let image = Tensor::f_from_slice(&values)?.f_reshape([n, 1, size[0], size[1]])?;
+    Ok((image, Stored { kind: kind.name, unit: kind.unit, bits: kind.bits }))
+}
+
+/// What [`super::list`] promises.
+pub(super) fn list(path: &Path) -> Result<Vec<Listed>> {
+    let opened = open::open(path)?;
+    let mut all = Vec::new();
+    let root = opened.file.root_group().map_err(|e| refuse(path, "", &e))?;
+    walk(path, &root, "", 0, &mut all)?;
+    Ok(all)
+}
+
+/// Groups deeper than this, which links can make endless, are not listed.
+const DEEPEST: usize = 8;
+
+/// Datasets listed at most.
+const MOST_LISTED: usize = 1000;
+
+fn walk(path: &Path, group: &Group, place: &str, depth: usize, all: &mut Vec<Listed>) -> Result<()> {
+    let wrong = |e| refuse(path, &format!("group {place}/: "), &e);
+    let (groups, datasets) = group.member_names().map_err(wrong)?;
+    for name in datasets {
+        if all.len() >= MOST_LISTED {
+            return Ok(());
+        }
+        let listed = match group.dataset(&name) {
+            Ok(dataset) => Listed {
+                name: format!("{place}/{name}"),
+                shape: dataset.shape().to_vec(),
+                kind: name_of(dataset.dtype()),
+            },
+            Err(e) => Listed {
+                name: format!("{place}/{name}"),
+                shape: Vec::new(),
+                kind: format!("unreadable ({})", e.to_string().replace('\n', " ")),
+            },
+        };
+        all.push(listed);
+    }
+    for name in groups.into_iter().filter(|_| depth < DEEPEST) {
+        let inner = group.group(&name).map_err(wrong)?;
+        walk(path, &inner, &format!("{place}/{name}"), depth + 1, all)?;
+    }
+    Ok(())
 }
 
 /// How many images of how many rows and columns a dataset of this shape is; else what is wrong with it.

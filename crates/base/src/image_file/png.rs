@@ -1,8 +1,9 @@
 //! PNG: decoding all kinds, encoding 8 and 16 bits.
 
-use super::raster::{NonFinite, Raster, SAVE_AGAIN, Stored};
+use super::raster::{NonFinite, Raster, SAVE_AGAIN};
 use crate::error::{Error, Result};
 use crate::files::{LARGEST_DECODED_BYTES, check_room, deflated_at_most};
+use crate::value_range::Stored;
 use image::codecs::png::{CompressionType, FilterType, PngDecoder, PngEncoder};
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageResult, Limits};
 use std::{io::Cursor, path::Path};
@@ -79,10 +80,10 @@ pub(super) fn encode16(raster: &Raster) -> Result<Vec<u8>> {
     encode(raster, &bytes, ExtendedColorType::L16)
 }
 
-fn quantize(raster: &Raster, largest: f64) -> Result<impl Iterator<Item = f64>> {
+pub(super) fn quantize(raster: &Raster, largest: f64) -> Result<impl Iterator<Item = f64>> {
     if let Some(mut found) = NonFinite::find(&raster.samples, raster.width * raster.channels) {
         found.column /= raster.channels;
-        return Err(Error::value("image to save as PNG", "finite values", found));
+        return Err(Error::value("image to save", "finite values", found));
     }
     Ok(raster.samples.iter().map(move |&v| (f64::from(v).clamp(0.0, 1.0) * largest).round()))
 }

@@ -2,13 +2,15 @@
 
 mod directory;
 
-use super::raster::{Raster, SAVE_AGAIN, Stored};
+use super::raster::{Raster, SAVE_AGAIN};
 use crate::error::{Error, Result};
 use crate::files::{LARGEST_DECODED_BYTES, check_room};
+use crate::value_range::Stored;
 use directory::Page;
 use std::{io::Cursor, path::Path};
 use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
-use tiff::encoder::{TiffEncoder, colortype::Gray32Float};
+use tiff::encoder::colortype::{ColorType as Encoded, Gray8, Gray16, Gray32Float};
+use tiff::encoder::{TiffEncoder, TiffValue};
 use tiff::tags::{CompressionMethod, Tag};
 use tiff::{ColorType, TiffError};
 
@@ -461,12 +463,28 @@ fn numbers(stored: DecodingResult, bits: u32, white_is_zero: bool) -> (Vec<f32>,
     }
 }
 
+/// Floats as they are.
 pub(super) fn encode_f32(raster: &Raster) -> Result<Vec<u8>> {
+    encode::<Gray32Float>(raster, &raster.samples)
+}
+
+/// Integers of 8 bits.
+pub(super) fn encode_u8(raster: &Raster, values: &[u8]) -> Result<Vec<u8>> {
+    encode::<Gray8>(raster, values)
+}
+
+/// Integers of 16 bits.
+pub(super) fn encode_u16(raster: &Raster, values: &[u16]) -> Result<Vec<u8>> {
+    encode::<Gray16>(raster, values)
+}
+
+fn encode<C: Encoded>(raster: &Raster, values: &[C::Inner]) -> Result<Vec<u8>>
+where
+    [C::Inner]: TiffValue,
+{
     let mut file = Cursor::new(Vec::new());
     TiffEncoder::new(&mut file)
-        .and_then(|mut encoder| {
-            encoder.write_image::<Gray32Float>(raster.width as u32, raster.height as u32, &raster.samples)
-        })
+        .and_then(|mut encoder| encoder.write_image::<C>(raster.width as u32, raster.height as u32, values))
         .map_err(|e| Error::value("image to save as TIFF", "an image that TIFF can hold", e))?;
     Ok(file.into_inner())
 }

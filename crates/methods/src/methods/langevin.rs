@@ -153,6 +153,7 @@ impl Method for LangevinChains {
     ];
     const LEARNS: Learns = Learns::PatchDensity;
     const STARTS: bool = true;
+    const SAMPLES: bool = true;
     type Settings = LangevinChainsSettings;
 
     fn check(

@@ -13,7 +13,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Result, Seed, Space};
-use smalti_solvers::{Pair, ResidualNet, ResidualNetSettings, SupervisedTrainingSettings};
+use smalti_solvers::{Pair, RateRule, ResidualNet, ResidualNetSettings, SupervisedTrainingSettings};
 use std::time::Instant;
 use tch::Tensor;
 

@@ -81,6 +81,7 @@ impl Method for WppFlowSampling {
     const TITLE: &'static str = "WPPFlow";
     const PAPERS: &'static [&'static str] = super::wppnet::WppNet::PAPERS;
     const LEARNS: Learns = Learns::Observations;
+    const SAMPLES: bool = true;
     type Settings = WppFlowSettings;
 
     fn applies(instrument: &dyn Instrument) -> std::result::Result<(), String> {

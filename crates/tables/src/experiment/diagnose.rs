@@ -1,4 +1,4 @@
-//! Faults in an experiment file, shown with file, line and a caret under the key.
+//! Faults in an experiment file, or another one of settings, shown with file, line and a caret under the key.
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan};
 use std::ops::Range;
@@ -65,20 +65,18 @@ impl FileError {
     }
 }
 
-/// The text of an experiment file, to point into.
-pub(super) struct Source<'a> {
-    pub(super) file: &'a str,
-    pub(super) text: &'a str,
+/// The text of a TOML file, to point into.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// What errors call it.
+    pub file: &'a str,
+    /// Its text.
+    pub text: &'a str,
 }
 
 impl Source<'_> {
     /// The fault `problem` at the bytes `span` of the file.
-    pub(super) fn fault(
-        &self,
-        span: Range<usize>,
-        problem: impl Into<String>,
-        remedy: &str,
-    ) -> Box<FileError> {
+    pub fn fault(&self, span: Range<usize>, problem: impl Into<String>, remedy: &str) -> Box<FileError> {
         let start = span.start.min(self.text.len());
         let before = self.text.get(..start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
@@ -99,17 +97,18 @@ impl Source<'_> {
 }
 
 /// A place in the file.
-pub(super) struct Place {
+#[derive(Debug, Clone)]
+pub struct Place {
     /// The path of its key, such as `profile.smoke.sets[0].take`.
-    pub(super) path: String,
+    pub path: String,
     /// The name of the key, or the element of an array.
-    pub(super) span: Range<usize>,
+    pub span: Range<usize>,
     /// What is written there.
-    pub(super) value: Range<usize>,
+    pub value: Range<usize>,
 }
 
 /// Where the key at `path` stands; the innermost enclosing key where there is no such key.
-pub(super) fn locate(table: &DeTable<'_>, path: &str) -> Place {
+pub fn locate(table: &DeTable<'_>, path: &str) -> Place {
     let steps = path.split(['.', '[']).map(|s| s.trim_end_matches(']')).filter(|s| !s.is_empty());
     let mut place = Place { path: String::new(), span: 0..0, value: 0..0 };
     let (mut keys, mut items) = (Some(table), None::<&DeArray<'_>>);
