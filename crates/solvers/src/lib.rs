@@ -25,7 +25,7 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`training_history`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
+//! Reading order: [`mod@run`], [`schedule`], [`adam`], [`training_history`], [`map`], [`margin`], [`proximal_gradient`], [`tv`], [`patchnr_training`],
 //! [`gaussian_mixture_training`], [`plug_and_play`],
 //! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`supervised_training`], [`residual_net`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
@@ -50,6 +50,7 @@ pub mod plug_and_play;
 pub mod posterior_energy;
 pub mod prelude;
 mod progress;
+pub mod proximal_gradient;
 pub mod residual_net;
 pub mod run;
 pub mod schedule;
@@ -75,6 +76,7 @@ pub use margin::Margin;
 pub use patchnr_training::{PatchNrTraining, PatchNrTrainingSettings, TrainedPatchNr};
 pub use plug_and_play::{PlugAndPlay, PlugAndPlaySettings};
 pub use posterior_energy::PosteriorEnergy;
+pub use proximal_gradient::ProximalGradient;
 pub use residual_net::{ResidualNet, ResidualNetSettings};
 pub use run::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, Step, StopReason, run};
 pub use schedule::Schedule;
