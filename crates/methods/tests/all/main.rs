@@ -6,5 +6,6 @@ mod dpir;
 mod epll;
 mod identity;
 mod matrix;
+mod ridge;
 mod run;
 mod synthetic;

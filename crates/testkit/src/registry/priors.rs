@@ -111,6 +111,7 @@ pub fn ridge(domain: Space, convexity: Convexity) -> Result<RidgeRegularizer> {
 }
 
 /// A regularizer that does not see constants and whose curvature is known, from both sides.
+#[derive(Debug)]
 pub struct CurvedCase {
     /// The regularizer.
     pub regularizer: Named<dyn Regularizer>,
