@@ -143,7 +143,8 @@ impl RidgeNetwork {
         let left = (u.floor() as i64).min(last - 1);
         let at = |k: i64| self.scalings.f_narrow(1, k, 1);
         let logs = at(left)? * (left as f64 + 1.0 - u) + at(left + 1)? * (u - left as f64);
-        let scalings = logs.f_exp()?.f_reshape([1, -1, 1, 1])? / ((level + SMALL) * width);
+        let scalings = logs.f_exp()?.f_flatten(0, -1)? / ((level + SMALL) * width);
+        let scalings = Vec::<f64>::try_from(scalings)?;
         let (filters, spline) = (self.filters.clone(), self.spline.clone());
         Ok(RidgeRegularizer { filters, spline, domain, scalings })
     }
@@ -177,8 +178,8 @@ pub struct RidgeRegularizer {
     filters: Rc<Filters>,
     spline: Rc<OddSpline>,
     domain: Space,
-    /// `[1, channels, 1, 1]`, float64.
-    scalings: Tensor,
+    /// `a_c`.
+    scalings: Vec<f64>,
 }
 
 /// Values of filtered images that a piece of work holds at a time: they stay in the cache of a core.
@@ -219,19 +220,14 @@ impl RidgeRegularizer {
             .flat_map(|c| (0..rows).step_by(strip as usize).map(move |row| (c, row, strip.min(rows - row))))
             .collect();
         let kernels = Shared::new(self.filters.like(x)?);
-        let scalings = Shared::new(self.scalings.f_to_device(x.device())?.f_to_kind(x.kind())?);
         let image = Shared::new(x.detach());
-        let spline = self.spline.tables(x)?;
+        let (spline, scalings) = (self.spline.as_ref(), &self.scalings[..]);
         let parts = parallel::map(strips.len(), |k| {
             let (c, row, length) = strips[k];
             let seen = image.f_narrow(1, c, 1)?.f_narrow(2, row, length + reach)?.f_contiguous()?;
-            let scaled = filters::apply(&kernels, &seen)?.f_mul_(&scalings)?;
-            let (mut slope, potential) = spline.evaluate(&scaled)?;
-            let sum = potential.f_sum_dim_intlist([0i64, 2, 3].as_slice(), true, Kind::Double)?;
-            let sum = sum.f_div(&scalings.f_square()?.f_to_kind(Kind::Double)?)?;
-            let sum = sum.f_sum(Kind::Double)?.f_double_value(&[])?;
+            let (sum, slopes) = bend(&filters::apply(&kernels, &seen)?, spline, scalings)?;
             let back = match gradient {
-                true => Some(filters::adjoint(&kernels, &slope.f_div_(&scalings)?)?),
+                true => Some(filters::adjoint(&kernels, &slopes)?),
                 false => None,
             };
             Ok((sum, back))
@@ -249,6 +245,31 @@ impl RidgeRegularizer {
         }
         Ok((value, Some(total / n)))
     }
+}
+
+/// The sum of the potentials of filtered images `[1, channels, H, W]`, and their slopes, of the same shape, dtype and device.
+fn bend(filtered: &Tensor, spline: &OddSpline, scalings: &[f64]) -> Result<(f64, Tensor)> {
+    fn all<T: Copy + Into<f64>>(
+        values: &mut [T],
+        spline: &OddSpline,
+        scalings: &[f64],
+        round: impl Fn(f64) -> T,
+    ) -> f64 {
+        let length = (values.len() / scalings.len()).max(1);
+        values.chunks_mut(length).zip(scalings).map(|(channel, &a)| spline.bend(channel, a, &round)).sum()
+    }
+    let flat = filtered.f_contiguous()?.f_flatten(0, -1)?;
+    let (sum, slopes) = match flat.kind() {
+        Kind::Double => {
+            let mut values = Vec::<f64>::try_from(&flat)?;
+            (all(&mut values, spline, scalings, |slope| slope), Tensor::from_slice(&values))
+        }
+        _ => {
+            let mut values = Vec::<f32>::try_from(&flat)?;
+            (all(&mut values, spline, scalings, |slope| slope as f32), Tensor::from_slice(&values))
+        }
+    };
+    Ok((sum, slopes.f_reshape(filtered.size())?.f_to_device(filtered.device())?))
 }
 
 impl Regularizer for RidgeRegularizer {

@@ -19,11 +19,10 @@ use tch::{Kind, Tensor};
 /// that of the brightest ray.
 ///
 /// The momentum starts anew (`t = 1`) where it points upwards, `<z - x_new, x_new - x> > 0`. Where `J(x_new) > J(x)` the step is taken
-/// back and done anew from `x` without momentum: `J` never grows, whether it is convex or not. It converges to a minimiser of convex `J`
+/// back and done anew from `x` without momentum: `J` never grows but for rounding, whether it is convex or not. It converges to a minimiser of convex `J`
 /// and to critical points of others, such as those with weakly convex regularizers.
 ///
-/// It is done when `|x_new - x| <= tolerance |x_new|` after a step with no step taken back, or when no step leads down within the
-/// rounding of the dtype.
+/// It is done when `|x_new - x| <= tolerance |x_new|` after a step that was not taken back.
 ///
 /// # References
 /// A. Beck, M. Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", SIAM Journal on Imaging
@@ -163,12 +162,15 @@ impl Iteration for ProximalGradient<'_> {
         let momentum = self.t > 1.0;
         let at = self.value_and_grad(&self.z)?;
         // Far out, where momentum leads, likelihoods may overflow.
-        let landed = if at.0.is_finite() { Some(self.descend(k, (at.0, &at.1))?) } else { None };
-        let terms = |value: f64, change: f64| vec![("objective", value), ("relative change", change)];
-        let Some((next, value)) = landed.filter(|(_, value)| *value <= before) else {
+        let landed = match at.0.is_finite() {
+            true => Some(self.descend(k, (at.0, &at.1))?),
+            false => None,
+        };
+        // Without momentum a step leads down but for rounding.
+        let Some((next, value)) = landed.filter(|(_, value)| !momentum || *value <= before) else {
+            finite("objective", k, if momentum { before } else { at.0 })?;
             (self.t, self.z) = (1.0, self.x.copy());
-            let done = (!momentum).then(|| format!("no step leads further down in iteration {}", k + 1));
-            return Ok(Step { terms: terms(before, 0.0), done });
+            return Ok(Step { terms: vec![("objective", before)], done: None });
         };
         self.curvature *= SHRINKAGE;
         let moved = next.f_sub(&self.x)?;
@@ -179,7 +181,7 @@ impl Iteration for ProximalGradient<'_> {
         (self.x, self.value, self.t) = (next, Some(value), t);
         let done = (change <= self.tolerance)
             .then(|| format!("relative change {change:.1e} in iteration {}", k + 1));
-        Ok(Step { terms: terms(value, change), done })
+        Ok(Step { terms: vec![("objective", value), ("relative change", change)], done })
     }
 
     fn finish(self) -> Result<Tensor> {

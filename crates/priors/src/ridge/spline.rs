@@ -1,23 +1,25 @@
 //! Odd functions that are linear between equidistant knots, and their integrals.
 
-use smalti_base::parallel::Shared;
-use smalti_base::{Error, Result};
-use tch::{Kind, Tensor};
-
 /// An odd function `psi'` that is linear between the knots `k h`, `|k| <= m`, and constant beyond them, with its integral
 /// `psi(t) = integral from 0 to t`, which is even, quadratic between the knots and 0 in 0.
 #[derive(Debug)]
 pub(super) struct OddSpline {
-    /// At the `n = 2 m + 1` knots, in float64 as all of these.
-    values: Tensor,
-    /// What is added from a knot to the next one, `n - 1` numbers.
-    rises: Tensor,
-    /// The integral at the knots.
-    integrals: Tensor,
+    /// From each of the `2 m + 1` knots but the last one on.
+    pieces: Vec<Piece>,
     /// Distance of neighbouring knots.
     spacing: f64,
     /// The least and the largest slope.
     slopes: (f64, f64),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// `psi'` at the knot.
+    value: f64,
+    /// What is added to it up to the next knot.
+    rise: f64,
+    /// `psi / h` at the knot.
+    integral: f64,
 }
 
 /// The function of published coefficients: the slopes between the knots are cut off at 0 and 1, those of the first and the last piece
@@ -40,24 +42,21 @@ pub(super) fn projected(coefficients: &[f64], spacing: f64) -> Vec<f64> {
 impl OddSpline {
     /// With these values at the knots: an odd number of them, mirrored with the other sign.
     pub(super) fn new(values: &[f64], spacing: f64) -> Self {
-        let rises: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let half = values.len() / 2;
         let mut integrals = vec![0.0; values.len()];
         for k in 1..=half {
-            let area = 0.5 * spacing * (values[half + k - 1] + values[half + k]);
-            integrals[half + k] = integrals[half + k - 1] + area;
+            integrals[half + k] = integrals[half + k - 1] + 0.5 * (values[half + k - 1] + values[half + k]);
             integrals[half - k] = integrals[half + k];
         }
+        let pieces: Vec<Piece> = values
+            .windows(2)
+            .zip(integrals)
+            .map(|(pair, integral)| Piece { value: pair[0], rise: pair[1] - pair[0], integral })
+            .collect();
         // Beyond the knots it is constant.
-        let (least, largest) =
-            rises.iter().fold((0.0, 0.0), |(low, high): (f64, f64), &rise| (low.min(rise), high.max(rise)));
-        Self {
-            values: Tensor::from_slice(values),
-            rises: Tensor::from_slice(&rises),
-            integrals: Tensor::from_slice(&integrals),
-            spacing,
-            slopes: (least / spacing, largest / spacing),
-        }
+        let ends = |(low, high): (f64, f64), piece: &Piece| (low.min(piece.rise), high.max(piece.rise));
+        let (least, largest) = pieces.iter().fold((0.0, 0.0), ends);
+        Self { pieces, spacing, slopes: (least / spacing, largest / spacing) }
     }
 
     /// The least and the largest slope of `psi'`: bounds of the second derivative of `psi`.
@@ -65,40 +64,24 @@ impl OddSpline {
         self.slopes
     }
 
-    /// What [`Tables::evaluate`] needs, in the dtype and on the device of `x`.
-    pub(super) fn tables(&self, x: &Tensor) -> Result<Tables> {
-        let like = |t: &Tensor| Ok::<_, Error>(Shared::new(t.f_to_device(x.device())?.f_to_kind(x.kind())?));
-        let [values, rises, integrals] = [like(&self.values)?, like(&self.rises)?, like(&self.integrals)?];
-        Ok(Tables { values, rises, integrals, spacing: self.spacing })
-    }
-}
-
-/// The numbers of an [`OddSpline`] where they are needed, readable by several threads.
-#[derive(Debug)]
-pub(super) struct Tables {
-    values: Shared<Tensor>,
-    rises: Shared<Tensor>,
-    integrals: Shared<Tensor>,
-    spacing: f64,
-}
-
-impl Tables {
-    /// `psi'(t)` and `psi(t)`, of the shape of `t`.
-    pub(super) fn evaluate(&self, t: &Tensor) -> Result<(Tensor, Tensor)> {
-        let last = self.rises.size()[0];
+    /// Sets every `t` to `psi'(a t) / a`, and gives the sum of `psi(a t) / a^2`, in one pass.
+    pub(super) fn bend<T: Copy + Into<f64>>(&self, t: &mut [T], a: f64, round: impl Fn(f64) -> T) -> f64 {
         // In units of the spacing, from the first knot on.
-        let mut u = t.f_div_scalar(self.spacing)?.f_add_scalar_((last / 2) as f64)?;
-        let inside = u.f_clamp(0.0, last as f64)?;
-        let beyond = u.f_sub_(&inside)?;
-        let piece = inside.f_floor()?.f_clamp_max_((last - 1) as f64)?;
-        let share = inside.f_sub(&piece)?;
-        let piece = piece.f_to_kind(Kind::Int64)?;
-        let (mut left, rise) = (self.values.f_take(&piece)?, self.rises.f_take(&piece)?);
-        let slope = left.f_addcmul(&share, &rise)?;
-        // The trapezium from the knot on, and the rectangle beyond the last one.
-        let mut area = left.f_add_(&slope)?.f_mul_(&share)?.f_mul_scalar_(0.5)?;
-        let mut area = area.f_addcmul_(&beyond, &slope)?.f_mul_scalar_(self.spacing)?;
-        Ok((slope, area.f_add_(&self.integrals.f_take(&piece)?)?))
+        let (scale, last) = (a / self.spacing, self.pieces.len());
+        let (middle, end) = ((last / 2) as f64, last as f64);
+        let mut sum = 0.0;
+        for t in t {
+            let u = (*t).into() * scale + middle;
+            let inside = u.clamp(0.0, end);
+            let k = (inside as usize).min(last - 1);
+            let Piece { value, rise, integral } = self.pieces[k];
+            let share = inside - k as f64;
+            let slope = value + share * rise;
+            // The trapezium from the knot on, and the rectangle beyond the last one.
+            sum += integral + 0.5 * share * (value + slope) + (u - inside) * slope;
+            *t = round(slope / a);
+        }
+        sum * self.spacing / (a * a)
     }
 }
 
@@ -121,21 +104,22 @@ mod tests {
     fn values_and_integrals_are_those_of_the_definition() {
         let spline = OddSpline::new(&VALUES, 0.25);
         assert_eq!(spline.slopes(), (-0.2 / 0.25, 0.5 / 0.25));
-        let t = Tensor::linspace(-2.0, 2.0, 401, tch::kind::DOUBLE_CPU);
-        let (value, integral) = spline.tables(&t).unwrap().evaluate(&t).unwrap();
-        for (k, t) in Vec::<f64>::try_from(&t).unwrap().into_iter().enumerate() {
-            let k = k as i64;
-            assert!((value.double_value(&[k]) - by_hand(&VALUES, 0.25, t)).abs() < 1e-14, "{t}");
+        for k in -200..=200 {
+            let t = f64::from(k) * 0.01;
+            let mut bent = [t / 3.0];
+            let integral = spline.bend(&mut bent, 3.0, |t| t) * 9.0;
+            assert!((bent[0] * 3.0 - by_hand(&VALUES, 0.25, t)).abs() < 1e-14, "{t}");
             // The integral by many short midpoints.
             let n = 20_000;
             let step = t / f64::from(n);
             let sum: f64 =
                 (0..n).map(|i| by_hand(&VALUES, 0.25, (f64::from(i) + 0.5) * step)).sum::<f64>() * step;
-            assert!((integral.double_value(&[k]) - sum).abs() < 1e-7, "{t}: {sum}");
+            assert!((integral - sum).abs() < 1e-7, "{t}: {sum}");
         }
-        let zero = Tensor::zeros([1], tch::kind::FLOAT_CPU);
-        let (value, integral) = spline.tables(&zero).unwrap().evaluate(&zero).unwrap();
-        assert_eq!((value.double_value(&[0]), integral.double_value(&[0])), (0.0, 0.0));
+        let mut zeros = [0.0_f32; 3];
+        assert_eq!(spline.bend(&mut zeros, 7.0, |t| t as f32), 0.0);
+        assert_eq!(zeros, [0.0; 3]);
+        assert!(spline.bend(&mut [f64::NAN], 1.0, |t| t).is_nan());
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn curved_regularizers_have_the_curvature_that_they_say() {
         // A ridge regularizer with a concave part is not convex, and those bounds are not idle.
         if case.weak_convexity > 0.0 {
             let law = laws::convexity(name, subject, 0.0, &shape, seed());
-            rejected(law, "convexity", "above the chord by", 1e-9..1.0);
+            rejected(law, "convexity", "above the chord by", 1e-12..1.0);
         }
         let law = laws::lipschitz_gradient(name, subject, 0.6 * case.lipschitz, &shape, seed());
         rejected(law, "the Lipschitz constant of the gradient", "its rate", 0.0..1.001 * case.lipschitz);
@@ -113,7 +113,7 @@ fn curved_regularizers_have_the_curvature_that_they_say() {
         rejected(law, "the Lipschitz constant of the gradient", "its rate", 0.0..2.001 * case.lipschitz);
         twin.strength = -3.0 * case.lipschitz;
         let law = laws::convexity(&name, &twin, case.weak_convexity, &shape, seed());
-        rejected(law, "convexity", "above the chord by", 1e-9..f64::INFINITY);
+        rejected(law, "convexity", "above the chord by", 1e-12..f64::INFINITY);
     }
 }
 
