@@ -62,8 +62,8 @@ const TINY_METHODS: [(&str, &str); 18] = [
         concat!(
             "file = '",
             env!("CARGO_MANIFEST_DIR"),
-            "/../base/tests/golden/ridge/tiny_crr.pth'\nweight = { likelihood = { lambda = 50.0, observed = 500 } }\nsigma = 0.06\n\
-             padding = 4\niterations = 10\ntolerance = 1e-5"
+            "/../base/tests/golden/ridge/tiny_crr.pth'\nweight = { likelihood = { lambda = 1000.0, observed = 500 } }\nsigma = 0.06\n\
+             padding = 4\niterations = 20\ntolerance = 1e-5"
         ),
     ),
     (
@@ -71,8 +71,8 @@ const TINY_METHODS: [(&str, &str); 18] = [
         concat!(
             "file = '",
             env!("CARGO_MANIFEST_DIR"),
-            "/../base/tests/golden/ridge/tiny_wcrr.pth'\nweight = { likelihood = { lambda = 50.0, observed = 500 } }\nsigma = 0.06\n\
-             padding = 4\niterations = 10\ntolerance = 1e-5"
+            "/../base/tests/golden/ridge/tiny_wcrr.pth'\nweight = { likelihood = { lambda = 1000.0, observed = 500 } }\nsigma = 0.06\n\
+             padding = 4\niterations = 20\ntolerance = 1e-5"
         ),
     ),
     (

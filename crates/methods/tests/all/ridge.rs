@@ -140,7 +140,7 @@ fn the_published_weights_restore_a_slice() {
     let Some(folder) = smalti_testkit::measured(&files) else { return };
     let run = Run::new(Seed::new(1), Device::Cpu);
     let problem =
-        "kernel_size = 16\nsigma = 2.0\nstride = 4\nform = 'wrap-after'\nnoise = 0.01\ncrop = 20\nsize = 204";
+        "kernel_size = 16\nsigma = 2.0\nstride = 4\nform = 'wrap-after'\nnoise = 0.01\ncrop = 20\nsize = 144";
     let camera = ProblemEntry::configured("superresolution", problem).unwrap().instrument(None).unwrap();
     let image = image_file::load_gray(&folder.join(files[2])).unwrap();
     let seen = camera.acquire("slice", &image, Seed::new(3)).unwrap();
@@ -148,7 +148,7 @@ fn the_published_weights_restore_a_slice() {
     let score = |image: &Tensor| camera.score(image, &seen.truth).unwrap()["psnr"];
     for (name, _) in KINDS {
         let text = format!(
-            "file = 'weights/{name}.pth'\nweight = {{ half_squared_errors = 0.0127 }}\nsigma = 0.04\niterations = 200\ntolerance = 1e-4"
+            "file = 'weights/{name}.pth'\nweight = {{ half_squared_errors = 0.0127 }}\nsigma = 0.04\niterations = 60\ntolerance = 1e-4"
         );
         let Prepared::Ready(method) = prepared(&name.to_lowercase(), &text, Some(&folder)).unwrap() else {
             panic!("it is there")
