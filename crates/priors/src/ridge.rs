@@ -57,7 +57,8 @@ impl RidgeNetwork {
     /// Those of [`smalti_base::pytorch_file::load_state_dict`]; [`Error::Content`] where tensors are missing or of another size, or
     /// the weights are those of the other kind.
     pub fn load(path: &Path, convexity: Convexity) -> Result<Self> {
-        file::load(path, convexity)
+        let file = file::load(path, convexity == Convexity::Weakly, LAST_KNOT)?;
+        Self::new(&file.kernels, (&file.convex, file.factor), (&file.concave, convexity), &file.scalings)
     }
 
     /// From kernels `[outputs, inputs, k, k]`, the coefficients `[1, n]` of `s_+` with the factor `m` and of `s_-`, each before its

@@ -93,13 +93,12 @@ fn scores(folder: &Path, names: &[String], cut: Option<i64>) -> Vec<[f64; 2]> {
             None => image,
         };
         let noisy = &clean + Seed::new(25).at(name, 0).normal(&clean.size()) * (25.0 / 255.0);
-        let found = [0, 1].map(|k| {
+        [0, 1].map(|k| {
             let (image, steps) = denoised(&networks[k], &noisy, 25.0, 1.0).unwrap();
             let psnr = metrics::psnr(&image, &clean, 1.0).unwrap();
             println!("{name} {}: {psnr:.3} dB after {steps} steps", KINDS[k].0);
             psnr
-        });
-        found
+        })
     };
     names.iter().map(of).collect()
 }
@@ -125,7 +124,7 @@ fn bsd68() {
     let mut names: Vec<String> = std::fs::read_dir(folder.join("bsd68"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".png"))
+        .filter(|name| name.starts_with("test"))
         .collect();
     names.sort();
     let found = scores(&folder, &names, None);

@@ -1,6 +1,5 @@
 //! The published files of convex and weakly convex ridge regularizers.
 
-use super::{Convexity, RidgeNetwork};
 use crate::denoiser::convolutions::StateDict;
 use smalti_base::Result;
 use std::path::Path;
@@ -9,8 +8,23 @@ use tch::{Kind, Tensor};
 /// What the files hold, for readers.
 const OF: &str = "a ridge regularizer (CRR.pth or WCRR.pth of its authors: a checkpoint with state_dict.mu_)";
 
-/// The network of a checkpoint: the entries of `state_dict`; what else there is (the optimizer's state, the last norm) is left aside.
-pub(super) fn load(path: &Path, convexity: Convexity) -> Result<RidgeNetwork> {
+/// What a checkpoint holds.
+pub(super) struct Weights {
+    /// `[outputs, inputs, k, k]` each.
+    pub(super) kernels: Vec<Tensor>,
+    /// The coefficients of the increasing part, `[1, knots]`.
+    pub(super) convex: Tensor,
+    /// What it is multiplied by.
+    pub(super) factor: f64,
+    /// Those of the part that is taken away, `[1, knots]`.
+    pub(super) concave: Tensor,
+    /// `[channels, levels]`.
+    pub(super) scalings: Tensor,
+}
+
+/// The weights of a checkpoint, weakly convex or convex: the entries of `state_dict`; what else there is (the optimizer's state, the last
+/// norm) is left aside. Knots lie between `-last_knot` and `last_knot`.
+pub(super) fn load(path: &Path, weakly: bool, last_knot: f64) -> Result<Weights> {
     let mut dict = StateDict::load(path, OF)?;
     let mut kernels: Vec<Tensor> = Vec::new();
     loop {
@@ -45,13 +59,11 @@ pub(super) fn load(path: &Path, convexity: Convexity) -> Result<RidgeNetwork> {
         return Err(dict.wrong("has scalings for less than two noise levels".into()));
     }
     // A convex regularizer has no concave part: its coefficients are those that the training began with, the identity.
-    let line = Tensor::f_linspace(-super::LAST_KNOT, super::LAST_KNOT, knots, tch::kind::DOUBLE_CPU)?;
+    let line = Tensor::f_linspace(-last_knot, last_knot, knots, tch::kind::DOUBLE_CPU)?;
     let moved = concave.f_to_kind(Kind::Double)?.f_sub(&line)?.f_abs()?.f_max()?.f_double_value(&[])?;
-    let problem = match (convexity, moved > UNTRAINED) {
-        (Convexity::Convex, true) => {
-            "holds a weakly convex regularizer, whose concave part is trained, not a convex one"
-        }
-        (Convexity::Weakly, false) => {
+    let problem = match (weakly, moved > UNTRAINED) {
+        (false, true) => "holds a weakly convex regularizer, whose concave part is trained, not a convex one",
+        (true, false) => {
             "holds a convex regularizer, whose concave part is not trained, not a weakly convex one"
         }
         _ => "",
@@ -59,8 +71,8 @@ pub(super) fn load(path: &Path, convexity: Convexity) -> Result<RidgeNetwork> {
     if !problem.is_empty() {
         return Err(dict.wrong(problem.into()));
     }
-    let mu = mu.f_double_value(&[])?.exp();
-    RidgeNetwork::new(&kernels, (&convex, mu), (&concave, convexity), &scalings)
+    let factor = mu.f_double_value(&[])?.exp();
+    Ok(Weights { kernels, convex, factor, concave, scalings })
 }
 
 /// How far coefficients may lie from the identity that a training leaves alone.
