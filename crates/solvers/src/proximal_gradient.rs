@@ -14,9 +14,9 @@ use tch::{Kind, Tensor};
 /// x_new = P(z - grad J(z) / L),   z_new = x_new + (t - 1) / t_new (x_new - x),   t_new = (1 + sqrt(1 + 4 t^2)) / 2
 /// ```
 ///
-/// `P` sets negative values to 0, the proximal map of `x >= 0`. `L` is doubled until `J(x_new) <= J(z) + <grad J(z), x_new - z> + L/2
-/// |x_new - z|^2`, and made a little smaller in every step; no Lipschitz constant has to be known, which for photon counts would be
-/// that of the brightest ray.
+/// `P` sets negative values to 0, the proximal map of `x >= 0`. `L` is doubled until
+/// `J(x_new) <= J(z) + <grad J(z), x_new - z> + L/2 |x_new - z|^2`, and made a little smaller in every step; no Lipschitz constant has
+/// to be known, which for photon counts would be that of the brightest ray.
 ///
 /// The momentum starts anew (`t = 1`) where it points upwards, `<z - x_new, x_new - x> > 0`. Where `J(x_new) > J(x)` the step is taken
 /// back and done anew from `x` without momentum: `J` never grows but for rounding, whether it is convex or not. It converges to a minimiser of convex `J`

@@ -6,8 +6,8 @@ use smalti_base::Seed;
 use smalti_priors::Regularizer;
 use tch::{Device, Kind, Tensor};
 
-/// `R(0) = 0`, the gradient of every constant image is zero, and `R(x + t) = R(x)`, to rounding (1e-14, 1e-12; the gradient in relation to that
-/// of a drawn image), for float64 images of the given shape.
+/// `R(0) = 0`, the gradient of every constant image is zero, and `R(x + t) = R(x)`, to rounding (1e-14, 1e-12; the gradient in relation
+/// to that of a drawn image), for float64 images of the given shape.
 ///
 /// # Errors
 /// The [`Violation`].
