@@ -10,6 +10,7 @@ pub mod fill_in;
 pub mod langevin;
 pub mod one_image_net;
 pub mod patchnr;
+pub mod ridge;
 pub mod sinkhorn;
 pub mod smoothed_tv;
 pub mod tv;

@@ -3,10 +3,24 @@
 use crate::instrument::{Instrument, Problem, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
-    bicubic::Bicubic, dip_tv::DipTv, dpir::Dpir, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
-    fill_in::FillIn, langevin::LangevinChains, one_image_net::OneImageNet, patchnr::PatchNrMap,
-    sinkhorn::SinkhornMap, smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp, wppflow::WppFlowSampling,
-    wppnet::WppNet, zssr::Zssr,
+    bicubic::Bicubic,
+    dip_tv::DipTv,
+    dpir::Dpir,
+    epll::Epll,
+    fbp::FilteredBackProjection,
+    fbp_unet::FbpUnet,
+    fill_in::FillIn,
+    langevin::LangevinChains,
+    one_image_net::OneImageNet,
+    patchnr::PatchNrMap,
+    ridge::{Crr, Wcrr},
+    sinkhorn::SinkhornMap,
+    smoothed_tv::SmoothedTv,
+    tv::Tv,
+    wpp::Wpp,
+    wppflow::WppFlowSampling,
+    wppnet::WppNet,
+    zssr::Zssr,
 };
 use crate::problem::ProblemKey;
 use crate::problems::{
@@ -28,6 +42,8 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<Tv>(),
     MethodEntry::of::<SmoothedTv>(),
     MethodEntry::of::<DipTv>(),
+    MethodEntry::of::<Crr>(),
+    MethodEntry::of::<Wcrr>(),
     MethodEntry::of::<Dpir>(),
     MethodEntry::of::<FbpUnet>(),
     MethodEntry::of::<OneImageNet>(),

@@ -162,13 +162,13 @@ impl Weight {
     }
 }
 
-/// The weight of a total variation that is a sum over pixels.
+/// The weight of a regularizer that is a sum over pixels, as a total variation is.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(rename_all = "snake_case")]
 pub enum TvWeight {
-    /// `alpha` in `1/2 sum (A x - y)^2 + alpha sum |grad x|`, above 0, at most 1e9; for Gaussian noise only.
+    /// `alpha` in `1/2 sum (A x - y)^2 + alpha R(x)`, above 0, at most 1e9; for Gaussian noise only.
     HalfSquaredErrors(#[garde(range(min = 1e-12, max = 1e9))] f64),
-    /// `lambda` in `sum nll(A x, y) + lambda sum |grad x|`.
+    /// `lambda` in `sum nll(A x, y) + lambda R(x)`.
     Likelihood(#[garde(dive)] Lambda),
 }
 
@@ -186,7 +186,7 @@ impl TvWeight {
         }
     }
 
-    /// `w` in `1/n nll(A x, y) + w R(x)`, `R` being the mean of `|grad x|` over all pixels of `problem`.
+    /// `w` in `1/n nll(A x, y) + w R(x)`, `R` being the mean over all pixels of `problem`.
     ///
     /// # Errors
     /// [`Error::Value`] for a weight against squared errors where the noise is not Gaussian.
@@ -200,12 +200,12 @@ impl TvWeight {
             }
             (Self::HalfSquaredErrors(_), Noise::Poisson(_)) => {
                 let expected = "likelihood, for photon counts have no squared errors";
-                Err(Error::value("weight of the total variation", expected, "half_squared_errors"))
+                Err(Error::value("weight of a sum over pixels", expected, "half_squared_errors"))
             }
         }
     }
 
-    /// `alpha` in `1/2 sum (A x - y)^2 + alpha sum |grad x|`, for Gaussian noise.
+    /// `alpha` in `1/2 sum (A x - y)^2 + alpha R(x)`, `R` a sum, for Gaussian noise.
     ///
     /// # Errors
     /// Those of [`TvWeight::against`].

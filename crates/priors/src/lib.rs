@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
-//! [`total_variation`], [`wpp`], [`sinkhorn`], [`reflected`], [`denoiser`], [`algebra`], [`sum`], [`scaled`], [`weight`].
+//! [`total_variation`], [`ridge`], [`wpp`], [`sinkhorn`], [`reflected`], [`denoiser`], [`algebra`], [`sum`], [`scaled`], [`weight`].
 
 pub mod algebra;
 pub mod denoiser;
@@ -31,6 +31,7 @@ pub mod patches;
 pub mod prelude;
 pub mod reflected;
 pub mod regularizer;
+pub mod ridge;
 pub mod scaled;
 pub mod sinkhorn;
 pub mod sum;
@@ -49,6 +50,7 @@ pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
 pub use reflected::Reflected;
 pub use regularizer::{PatchDensity, Regularizer};
+pub use ridge::{Convexity, RidgeNetwork, RidgeRegularizer};
 pub use scaled::ScaledRegularizer;
 pub use sinkhorn::{SinkhornPatchPrior, SinkhornSettings};
 pub use sum::RegularizerSum;

@@ -25,7 +25,7 @@
 //! # Ok::<(), smalti_base::Error>(())
 //! ```
 //!
-//! Reading order: [`mod@run`], [`schedule`], [`rate_drop`], [`adam`], [`training_history`], [`map`], [`margin`], [`tv`], [`patchnr_training`],
+//! Reading order: [`mod@run`], [`schedule`], [`rate_drop`], [`adam`], [`training_history`], [`map`], [`margin`], [`proximal_gradient`], [`tv`], [`patchnr_training`],
 //! [`gaussian_mixture_training`], [`plug_and_play`],
 //! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`supervised_training`], [`residual_net`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
@@ -50,6 +50,7 @@ pub mod plug_and_play;
 pub mod posterior_energy;
 pub mod prelude;
 mod progress;
+pub mod proximal_gradient;
 pub mod rate_drop;
 pub mod residual_net;
 pub mod run;
@@ -76,6 +77,7 @@ pub use margin::Margin;
 pub use patchnr_training::{PatchNrTraining, PatchNrTrainingSettings, TrainedPatchNr};
 pub use plug_and_play::{PlugAndPlay, PlugAndPlaySettings};
 pub use posterior_energy::PosteriorEnergy;
+pub use proximal_gradient::ProximalGradient;
 pub use rate_drop::RateRule;
 pub use residual_net::{ResidualNet, ResidualNetSettings};
 pub use run::{Cancel, CheckpointPolicy, Iteration, RunControl, RunSummary, Step, StopReason, run};

@@ -6,6 +6,7 @@ mod dpir;
 mod epll;
 mod identity;
 mod matrix;
+mod ridge;
 mod run;
 mod synthetic;
 mod zssr;

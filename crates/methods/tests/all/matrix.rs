@@ -35,7 +35,7 @@ const TINY_PROBLEMS: [(&str, &str); 5] = [
 ];
 
 /// Tiny settings of every method, the same on every problem: weights are means against means.
-const TINY_METHODS: [(&str, &str); 17] = [
+const TINY_METHODS: [(&str, &str); 19] = [
     ("bicubic", ""),
     ("fbp", ""),
     ("fill_in", ""),
@@ -61,6 +61,24 @@ const TINY_METHODS: [(&str, &str); 17] = [
         "zssr",
         "channels = 4\nblocks = 1\nsteps = 3\nbatch = 2\ncrop = 16\nborder = 2\ncrops_of_father = 2\nsmallest_scale = 0.7\n\
          learning_rate = 1e-2\nfinal_learning_rate = 1e-4\ntest_every = 1\nback_projections = 2",
+    ),
+    (
+        "crr",
+        concat!(
+            "file = '",
+            env!("CARGO_MANIFEST_DIR"),
+            "/../base/tests/golden/ridge/tiny_crr.pth'\nweight = { likelihood = { lambda = 1000.0, observed = 500 } }\nsigma = 0.06\n\
+             padding = 4\niterations = 20\ntolerance = 1e-5"
+        ),
+    ),
+    (
+        "wcrr",
+        concat!(
+            "file = '",
+            env!("CARGO_MANIFEST_DIR"),
+            "/../base/tests/golden/ridge/tiny_wcrr.pth'\nweight = { likelihood = { lambda = 1000.0, observed = 500 } }\nsigma = 0.06\n\
+             padding = 4\niterations = 20\ntolerance = 1e-5"
+        ),
     ),
     (
         "dpir",
@@ -239,7 +257,7 @@ fn the_same_seed_gives_the_same_image_and_another_one_another() {
         let (second, ..) = estimate(method, instrument.as_ref());
         assert_eq!(first.image, second.image, "{}", method.key);
         let (other, ..) = seeded(method, instrument.as_ref(), 2);
-        let without_chance = ["bicubic", "tv", "smoothed_tv", "dpir"].contains(&method.key);
+        let without_chance = ["bicubic", "tv", "smoothed_tv", "crr", "wcrr", "dpir"].contains(&method.key);
         assert_eq!(first.image == other.image, without_chance, "{}", method.key);
     }
 }

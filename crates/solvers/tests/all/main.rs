@@ -14,6 +14,7 @@ mod measures;
 mod patchnr_training;
 mod pieces;
 mod plug_and_play;
+mod proximal_gradient;
 mod resume;
 mod resume_networks;
 mod run;

@@ -31,6 +31,7 @@
 //! | [`GradientOfAnother`] | a part of the gradient left out | [`regularizer_gradient`](crate::laws::regularizer_gradient) |
 //! | [`Forgetful`] | another function in every call | [`repeatable`](crate::laws::repeatable) |
 //! | [`NeverRefreshed`] | `refresh` does nothing | [`fresh_subsets`](crate::laws::fresh_subsets) |
+//! | [`PlusSquares`] | a multiple of `\|x\|^2` added, or taken away | [`constants`](crate::laws::constants), [`convexity`](crate::laws::convexity), [`lipschitz_gradient`](crate::laws::lipschitz_gradient) |
 //! | [`Amnesiac`] | takes no state back | [`resumption`](crate::laws::resumption) |
 //! | [`ScaledBound`] | lower bound x 1.02 | [`transport_bounds`](crate::laws::transport_bounds) |
 //! | [`NearestRows`] | upper bound of no transport plan | [`transport_bounds`](crate::laws::transport_bounds) |
@@ -61,5 +62,5 @@ pub use operators::{
     AlwaysFloat, Bent, BorrowedAdjoint, HalfPixelOff, HalfSliceOff, IgnoredStrides, MixedBatch,
     ScaledAdjoint, ScaledNormal, ShiftedAdjoint, ShiftedResolvent, TruncatedVjp,
 };
-pub use regularizers::{Amnesiac, Forgetful, GradientOfAnother, NeverRefreshed, ScaledGradient};
+pub use regularizers::{Amnesiac, Forgetful, GradientOfAnother, NeverRefreshed, PlusSquares, ScaledGradient};
 pub use transport::{NearestRows, ScaledBound};

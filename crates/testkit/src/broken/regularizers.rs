@@ -108,3 +108,23 @@ impl Regularizer for Amnesiac {
         self.0.save()
     }
 }
+
+/// A regularizer with another curvature than it says: `strength / 2 |x|^2` is added to it, a negative one bends it down. It also sees
+/// constants.
+pub struct PlusSquares {
+    /// What it is added to.
+    pub original: Box<dyn Regularizer>,
+    /// How much is added.
+    pub strength: f64,
+}
+
+impl Regularizer for PlusSquares {
+    fn value(&self, x: &Tensor) -> Result<f64> {
+        let squares = x.square().sum(tch::Kind::Double).double_value(&[]);
+        Ok(self.original.value(x)? + 0.5 * self.strength * squares)
+    }
+
+    fn value_and_grad(&self, x: &Tensor) -> Result<(f64, Tensor)> {
+        Ok((self.value(x)?, self.original.value_and_grad(x)?.1 + x * self.strength))
+    }
+}

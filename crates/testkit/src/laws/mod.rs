@@ -5,10 +5,13 @@
 //! [`trainable`]; of flow layers: [`pull_back`]; of flows trained latent to data: [`recomputation`]; of Markov kernels:
 //! [`invariance`], [`detailed_balance`], [`importance_term`]; of energies: [`energy_gradient`]; of stochastic flows: [`path_weights`]; of patch
 //! densities: [`density_gradient`], [`density_rows`], [`density_integrates`]; of
-//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`], [`resumption`]; of distances: [`transport_bounds`];
+//! regularizers: [`regularizer_gradient`], [`repeatable`], [`fresh_subsets`], [`resumption`]; of those with a known curvature:
+//! [`constants`], [`convexity`], [`lipschitz_gradient`]; of distances: [`transport_bounds`];
 //! of every map of tensors: [`views`].
 
 mod adjoint;
+mod constants;
+mod convexity;
 mod density_gradient;
 mod dtype;
 mod energy_gradient;
@@ -18,6 +21,7 @@ mod integral;
 mod inverse;
 mod likelihood_gradient;
 mod linearity;
+mod lipschitz_gradient;
 mod log_det;
 mod markov;
 mod measure;
@@ -38,6 +42,8 @@ mod views;
 mod vjp;
 
 pub use adjoint::adjoint;
+pub use constants::constants;
+pub use convexity::convexity;
 pub use density_gradient::density_gradient;
 pub use dtype::dtype;
 pub use energy_gradient::energy_gradient;
@@ -47,6 +53,7 @@ pub use integral::{density_integrates, flow_integrates};
 pub use inverse::inverse;
 pub use likelihood_gradient::likelihood_gradient;
 pub use linearity::linearity;
+pub use lipschitz_gradient::lipschitz_gradient;
 pub use log_det::log_det;
 pub use markov::{detailed_balance, importance_term, invariance};
 pub use normal::normal;

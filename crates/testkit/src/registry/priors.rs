@@ -4,8 +4,8 @@ use super::{Named, flows};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::LinearOperator;
 use smalti_priors::{
-    GaussianMixture, PatchDensity, PatchPrior, Patches, Reflected, Regularizer, RegularizerAlgebra, Sampling,
-    TotalVariation,
+    Convexity, GaussianMixture, PatchDensity, PatchPrior, Patches, Reflected, Regularizer,
+    RegularizerAlgebra, RidgeNetwork, RidgeRegularizer, Sampling, TotalVariation,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -84,9 +84,69 @@ pub fn regularizers() -> Result<Vec<RegularizerCase>> {
         let tv = TotalVariation::new(space, 0.1)?;
         all.push((Named::new(format!("total variation of {space:?}"), Box::new(tv)), space, false));
     }
+    for (space, convexity) in [(domain, Convexity::Convex), (colour, Convexity::Weakly)] {
+        let name = format!("ridge regularizer of {space:?}, {convexity:?}");
+        all.push((Named::new(name, Box::new(ridge(space, convexity)?)), space, false));
+    }
+    let reflected = Reflected::new(domain, 3, |extended| ridge(extended, Convexity::Weakly))?;
+    all.push((Named::new("ridge regularizer, reflected", Box::new(reflected)), domain, false));
     let patches = PatchPrior::new(flows::patchnr(3, 2)?, domain, Sampling::Random(40), Seed::new(31))?;
     let sum = patches.scaled(0.3)?.plus(TotalVariation::new(domain, 0.1)?);
     all.push((Named::new("sum of a multiple of patchNR and total variation", Box::new(sum)), domain, true));
+    Ok(all)
+}
+
+/// A ridge regularizer with drawn weights: kernels 1-2-4 of 3 and 5 pixels, 7 knots, 3 noise levels.
+///
+/// # Errors
+/// Those of the constructor; none with images of more than 6 pixels.
+pub fn ridge(domain: Space, convexity: Convexity) -> Result<RidgeRegularizer> {
+    let draw = |what: &str, shape: &[i64]| Seed::new(34).at(what, 0).normal(shape).to_kind(Kind::Double);
+    let kernels = [draw("first", &[2, 1, 3, 3]), draw("second", &[4, 2, 5, 5])];
+    let knots = Tensor::linspace(-0.1, 0.1, 7, (Kind::Double, Device::Cpu));
+    let (convex, concave) = ((&knots / 0.02).tanh() * 0.02, (&knots / 0.08).tanh() * 0.08);
+    let scalings = draw("scalings", &[4, 3]) * 0.2 + 3.0;
+    let network = RidgeNetwork::new(&kernels, (&convex, 4.0), (&concave, convexity), &scalings)?;
+    network.regularizer(domain, 20.0 / 255.0, 1.0)
+}
+
+/// A regularizer that does not see constants and whose curvature is known, from both sides.
+#[derive(Debug)]
+pub struct CurvedCase {
+    /// The regularizer.
+    pub regularizer: Named<dyn Regularizer>,
+    /// The domain of its images.
+    pub domain: Space,
+    /// The `m` that makes `R(x) + m/2 |x|^2` convex.
+    pub weak_convexity: f64,
+    /// A Lipschitz constant of the gradient.
+    pub lipschitz: f64,
+}
+
+/// The regularizers whose curvature is known.
+///
+/// # Errors
+/// Those of the constructors; none with the sizes used here.
+pub fn curved() -> Result<Vec<CurvedCase>> {
+    let domain = Space::image(1, 13, 18);
+    let mut all = Vec::new();
+    for (domain, convexity) in [
+        (domain, Convexity::Convex),
+        (domain, Convexity::Weakly),
+        (Space::image(3, 14, 13), Convexity::Weakly),
+    ] {
+        let prior = ridge(domain, convexity)?;
+        let (weak_convexity, lipschitz) = (prior.weak_convexity(), prior.lipschitz());
+        let name = format!("ridge regularizer of {domain:?}, {convexity:?}");
+        let regularizer = Named::<dyn Regularizer>::new(name, Box::new(prior));
+        all.push(CurvedCase { regularizer, domain, weak_convexity, lipschitz });
+    }
+    let eps = 0.1;
+    let tv = TotalVariation::new(domain, eps)?;
+    let regularizer = Named::<dyn Regularizer>::new("total variation", Box::new(tv));
+    // The norm of forward differences is at most sqrt(8).
+    let lipschitz = 8.0 / eps / domain.len() as f64;
+    all.push(CurvedCase { regularizer, domain, weak_convexity: 0.0, lipschitz });
     Ok(all)
 }
 

@@ -8,6 +8,7 @@ mod image_flows;
 mod likelihoods;
 mod operators;
 mod priors;
+mod ridge;
 mod stochastic;
 mod views;
 mod wasserstein;

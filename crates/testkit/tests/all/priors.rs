@@ -4,9 +4,10 @@
 use smalti_base::Seed;
 use smalti_priors::Regularizer;
 use smalti_testkit::broken::{
-    Bent, Forgetful, MixedPatches, NeverRefreshed, ScaledAdjoint, ScaledDensityGradient, ScaledGradient,
+    Bent, Forgetful, MixedPatches, NeverRefreshed, PlusSquares, ScaledAdjoint, ScaledDensityGradient,
+    ScaledGradient,
 };
-use smalti_testkit::registry::priors::{densities, extractions, planar_densities, regularizers};
+use smalti_testkit::registry::priors::{curved, densities, extractions, planar_densities, regularizers};
 use smalti_testkit::{laws, rejected};
 use tch::{Kind, Tensor};
 
@@ -84,6 +85,35 @@ fn broken_regularizers_are_rejected() {
             let law = laws::fresh_subsets(&name, &mut NeverRefreshed(again().subject), &x);
             rejected(law, "fresh subsets", "of step 1 was seen in an earlier step", 1.0..=1.0);
         }
+    }
+}
+
+#[test]
+fn curved_regularizers_have_the_curvature_that_they_say() {
+    for case in curved().unwrap() {
+        let (name, subject) = (case.regularizer.name.as_str(), case.regularizer.subject.as_ref());
+        let shape = case.domain.batch(1);
+        laws::constants(name, subject, &shape, seed()).unwrap();
+        laws::convexity(name, subject, case.weak_convexity, &shape, seed()).unwrap();
+        laws::lipschitz_gradient(name, subject, case.lipschitz, &shape, seed()).unwrap();
+        // A ridge regularizer with a concave part is not convex, and those bounds are not idle.
+        if case.weak_convexity > 0.0 {
+            let law = laws::convexity(name, subject, 0.0, &shape, seed());
+            rejected(law, "convexity", "above the chord by", 1e-12..1.0);
+        }
+        let law = laws::lipschitz_gradient(name, subject, 0.6 * case.lipschitz, &shape, seed());
+        rejected(law, "the Lipschitz constant of the gradient", "its rate", 0.0..1.001 * case.lipschitz);
+    }
+    for case in curved().unwrap() {
+        let (name, shape) = (case.regularizer.name.clone(), case.domain.batch(1));
+        let mut twin = PlusSquares { original: case.regularizer.subject, strength: case.lipschitz };
+        let law = laws::constants(&name, &twin, &shape, seed());
+        rejected(law, "unseen constants", "the gradient at the constant image 0.7", 1e-3..f64::INFINITY);
+        let law = laws::lipschitz_gradient(&name, &twin, case.lipschitz, &shape, seed());
+        rejected(law, "the Lipschitz constant of the gradient", "its rate", 0.0..2.001 * case.lipschitz);
+        twin.strength = -3.0 * case.lipschitz;
+        let law = laws::convexity(&name, &twin, case.weak_convexity, &shape, seed());
+        rejected(law, "convexity", "above the chord by", 1e-12..f64::INFINITY);
     }
 }
 
