@@ -35,7 +35,7 @@ const TINY_PROBLEMS: [(&str, &str); 5] = [
 ];
 
 /// Tiny settings of every method, the same on every problem: weights are means against means.
-const TINY_METHODS: [(&str, &str); 16] = [
+const TINY_METHODS: [(&str, &str); 17] = [
     ("bicubic", ""),
     ("fbp", ""),
     ("fill_in", ""),
@@ -56,6 +56,10 @@ const TINY_METHODS: [(&str, &str); 16] = [
         "one_image_net",
         "channels = 4\nblocks = 1\ncrops_of_observation = 2\nsteps = 3\nbatch = 2\ncrop = 16\nborder = 2\nlearning_rate = 1e-2\n\
          final_learning_rate = 1e-4\nclip = 1.0",
+    ),
+    (
+        "acnn",
+        "crops_of_observation = 2\nsteps = 3\nbatch = 2\ncrop = 16\nborder = 4\nlearning_rate = 1e-3\nfinal_learning_rate = 1e-4",
     ),
     (
         "dpir",
