@@ -94,9 +94,9 @@ impl Method for Acnn {
     ) -> std::result::Result<(), SettingFault> {
         let &AcnnSettings { crop, border, .. } = settings;
         if let Some(pattern) = &settings.references {
-            plain_pattern(pattern).map_err(|problem| ("references".into(), problem))?;
+            plain_pattern(pattern).map_err(|problem| ("references".to_owned(), problem))?;
         }
-        let factor = downsampling(instrument).map_err(|problem| ("method".into(), problem))?.factor;
+        let factor = downsampling(instrument).map_err(|problem| ("method".to_owned(), problem))?.factor;
         if crop % factor != 0 {
             return Err(("crop".into(), format!("not a multiple of the factor {factor}")));
         }
@@ -117,7 +117,8 @@ impl Method for Acnn {
     }
 
     fn prepare(settings: &AcnnSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
-        let Some(from) = &settings.material(from)? else {
+        let material = settings.material(from)?;
+        let Some(from) = &material else {
             let pattern = settings.references.as_deref().unwrap_or_default();
             return Ok(Prepared::Missing(format!("{pattern} is needed, and there is no folder of data")));
         };
