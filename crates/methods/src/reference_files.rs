@@ -54,7 +54,11 @@ pub(crate) fn load_references(
     };
     if paths.is_empty() {
         let problem = "there are no images to learn from";
-        return Err(Error::content(&whole, problem, "name others as references, relative to the data folder"));
+        return Err(Error::content(
+            &whole,
+            problem,
+            "name others as references, relative to the data folder",
+        ));
     }
     let load = |path: PathBuf| {
         let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();

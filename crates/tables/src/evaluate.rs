@@ -108,9 +108,8 @@ impl<'a> Table<'a> {
         let learned = profile.scenes.iter().map(|_| BTreeMap::new()).collect();
         let mut table = Self { profile, data, stages, materials, learned, lpips: lpips(data) };
         for (scene, material) in materials.iter().enumerate() {
-            let learning = |row: &&RowSpec| {
-                row.learns_from == LearnsFrom::References && row.left_out.is_none()
-            };
+            let learning =
+                |row: &&RowSpec| row.learns_from == LearnsFrom::References && row.left_out.is_none();
             for row in profile.used(Some(scene)).into_iter().filter(learning) {
                 row.settings.check_material(material)?;
             }

@@ -173,9 +173,7 @@ impl AcnnSettings {
     fn train(&self, from: &TrainingData<'_>, factor: i64, run: &Run) -> Result<Trained<AcNet>> {
         let seed: Seed = run.seed.derive("asymmetric CNN", 0);
         let validation = (from.validation.iter().enumerate())
-            .map(|(k, truth)| {
-                pair_with(Input::Observation, from, truth, seed.derive("validation", k as u64))
-            })
+            .map(|(k, truth)| pair_with(Input::Observation, from, truth, seed.derive("validation", k as u64)))
             .collect::<Result<Vec<Pair>>>()?;
         let wanted = SupervisedTrainingSettings::default()
             .with_steps(self.steps)
