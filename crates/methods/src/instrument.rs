@@ -4,7 +4,7 @@ use crate::estimate::Metrics;
 use crate::problem::{InverseProblem, Noise, ProblemKey, Range};
 use crate::settings::{SettingFault, Settings};
 use smalti_base::metrics::{blur_effect, psnr, ssim};
-use smalti_base::{Error, Result, Seed, Space};
+use smalti_base::{Error, Result, Seed, Space, ValueRange};
 use smalti_operators::{Boundary, ImagingOperator};
 use smalti_solvers::PairedDataset;
 use std::path::Path;
@@ -260,6 +260,8 @@ pub struct TrainingData<'a> {
     pub validation_observations: Option<Tensor>,
     /// Step of the grey values of the files.
     pub grey_step: f64,
+    /// Which stored values of image files become 0 and 1.
+    pub values: ValueRange,
     /// The instrument, which makes pairs of images.
     pub instrument: &'a dyn Instrument,
     /// The folder of a data set, for published pairs.
@@ -274,6 +276,7 @@ impl std::fmt::Debug for TrainingData<'_> {
             .field("observations", &self.observations)
             .field("validation_observations", &self.validation_observations)
             .field("grey_step", &self.grey_step)
+            .field("values", &self.values)
             .field("folder", &self.folder)
             .finish_non_exhaustive()
     }
@@ -334,6 +337,7 @@ impl<'a> TrainingData<'a> {
             observations: None,
             validation_observations: None,
             grey_step: 0.0,
+            values: ValueRange::ByType,
             instrument,
             folder: None,
         }

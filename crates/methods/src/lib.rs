@@ -39,6 +39,7 @@ pub mod patch_flow;
 pub mod prelude;
 pub mod problem;
 pub mod problems;
+mod reference_files;
 pub mod registry;
 mod residual_training;
 pub mod run;

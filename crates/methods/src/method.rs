@@ -50,6 +50,14 @@ pub trait Method: 'static {
         Vec::new()
     }
 
+    /// Whether it can learn from `from`: what is wrong with that and is seen without a training, which a table says before the first.
+    ///
+    /// # Errors
+    /// What is wrong with images or their files.
+    fn check_material(_settings: &Self::Settings, _from: &TrainingData<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// Learns what it needs.
     ///
     /// # Errors

@@ -1,18 +1,47 @@
 //! Pairs to learn from, made by the instrument, and the symmetries of the square.
 
 use crate::instrument::{Instrument, TrainingData};
+use crate::problem::InverseProblem;
 use smalti_base::{Error, Result, Seed, Space};
 use smalti_solvers::{Pair, PairedDataset};
 use std::cell::RefCell;
 use tch::{Kind, Tensor};
+
+/// What a network is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// The simple estimate, as large as the target.
+    Start,
+    /// The observation, as problems are posed with it.
+    Observation,
+}
 
 /// The simple estimate from an observation of what the instrument looks at of `image`, and that itself.
 ///
 /// # Errors
 /// Those of the instrument.
 pub(crate) fn observed_pair(from: &TrainingData<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
+    pair_with(Input::Start, from, image, seed)
+}
+
+/// An observation, or the simple estimate from it, of what the instrument looks at of `image`, and that itself.
+///
+/// # Errors
+/// Those of the instrument.
+pub(crate) fn pair_with(input: Input, from: &TrainingData<'_>, image: &Tensor, seed: Seed) -> Result<Pair> {
     let target = from.instrument.truth("image of a pair", image)?;
-    Ok(Pair { input: start_of(from.instrument, &target, seed)?, target })
+    let problem = posed(from.instrument, &target, seed)?;
+    let input = match input {
+        Input::Start => problem.start.image,
+        Input::Observation => problem.observation,
+    };
+    Ok(Pair { input, target })
+}
+
+/// The problem of an observation of `truth`.
+fn posed(instrument: &dyn Instrument, truth: &Tensor, seed: Seed) -> Result<InverseProblem> {
+    let domain = Space::of("image of a pair", truth)?;
+    instrument.pose("pair", &instrument.observe(truth, seed)?, Some(domain))
 }
 
 /// The simple estimate from an observation of `truth`.
@@ -20,8 +49,7 @@ pub(crate) fn observed_pair(from: &TrainingData<'_>, image: &Tensor, seed: Seed)
 /// # Errors
 /// Those of the instrument.
 pub(crate) fn start_of(instrument: &dyn Instrument, truth: &Tensor, seed: Seed) -> Result<Tensor> {
-    let domain = Space::of("image of a pair", truth)?;
-    Ok(instrument.pose("pair", &instrument.observe(truth, seed)?, Some(domain))?.start.image)
+    Ok(posed(instrument, truth, seed)?.start.image)
 }
 
 /// Makes the pair of an image: with noise that depends on the seed.
@@ -45,7 +73,9 @@ pub(crate) struct ObservedCrops<'a> {
 }
 
 impl<'a> ObservedCrops<'a> {
-    /// Crops of `side` pixels of pairs that `make` makes of references, each of another pair.
+    /// Crops of `side` pixels of the targets of pairs that `make` makes of references, each of another pair. Inputs are as large as the
+    /// targets, or smaller by a divisor of `factor`: then pixel `(i, j)` of an input belongs to the square of the target that begins at
+    /// that many times `(i, j)`, wherever its centre is.
     pub(crate) fn new(
         references: &'a [Tensor],
         make: &'a MakePair<'a>,
@@ -100,8 +130,9 @@ impl PairedDataset for ObservedCrops<'_> {
         let size = whole.target.size();
         let mut first = |n: i64| stream.index((n - side) / factor + 1) * factor;
         let (top, left) = (first(size[2]), first(size[3]));
-        let cut = |t: &Tensor| t.f_narrow(2, top, side)?.f_narrow(3, left, side);
-        let crop = Pair { input: cut(&whole.input)?, target: cut(&whole.target)? };
+        let cut = |t: &Tensor, f: i64| t.f_narrow(2, top / f, side / f)?.f_narrow(3, left / f, side / f);
+        let coarser = (size[2] / whole.input.size()[2].max(1)).clamp(1, factor);
+        let crop = Pair { input: cut(&whole.input, coarser)?, target: cut(&whole.target, 1)? };
         *current = Some((number, whole));
         Ok(crop)
     }
@@ -241,6 +272,27 @@ mod tests {
         };
         assert_eq!(blurred(0.0), [0, 2, 4, 6]);
         assert_eq!(blurred(30.0), [0, 6]);
+    }
+
+    /// The law of pairs of observations: away from its borders, a crop's image observed is the crop's observation.
+    #[test]
+    fn observed_crops_are_observations_of_their_targets() {
+        let camera = "kernel_size = 16\nsigma = 2.0\nstride = 4\nform = 'wrap-after'\nnoise = 1e-6\ncrop = 2";
+        let (instrument, image) = instrument("superresolution", camera);
+        let from = TrainingData { references: vec![image], ..TrainingData::none(instrument.as_ref()) };
+        let make = |image: &Tensor, seed: Seed| pair_with(Input::Observation, &from, image, seed);
+        let crops = ObservedCrops::new(&from.references, &make, 48, 4, Seed::new(1));
+        for k in 0..12 {
+            let Pair { input, target } = crops.pair(k).unwrap();
+            assert_eq!((input.size(), target.size()), (vec![1, 1, 12, 12], vec![1, 1, 48, 48]));
+            let again = instrument.observe(&target, Seed::new(2)).unwrap();
+            // The last observed pixels see what lies beyond the crop.
+            let inner = |t: &Tensor| t.narrow(2, 0, 9).narrow(3, 0, 9);
+            let apart = (inner(&input) - inner(&again)).abs().max().double_value(&[]);
+            assert!(apart < 1e-5, "pair {k}: {apart}");
+        }
+        let twice = |k| crops.pair(k).unwrap().target;
+        assert!(twice(3).equal(&twice(3)) && !twice(3).equal(&twice(4)));
     }
 
     #[test]

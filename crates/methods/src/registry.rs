@@ -3,6 +3,7 @@
 use crate::instrument::{Instrument, Problem, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
+    acnn::Acnn,
     bicubic::Bicubic,
     dip_tv::DipTv,
     dpir::Dpir,
@@ -48,6 +49,7 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<FbpUnet>(),
     MethodEntry::of::<OneImageNet>(),
     MethodEntry::of::<Zssr>(),
+    MethodEntry::of::<Acnn>(),
     MethodEntry::of::<Epll>(),
     MethodEntry::of::<PatchNrMap>(),
     MethodEntry::of::<Wpp>(),
@@ -196,6 +198,12 @@ pub trait ConfiguredMethod: std::fmt::Debug {
     /// The files that learning reads, see [`Method::files`].
     fn files(&self) -> Vec<(&'static str, String)>;
 
+    /// Whether the method can learn from `from`, see [`Method::check_material`].
+    ///
+    /// # Errors
+    /// Those of [`Method::check_material`].
+    fn check_material(&self, from: &TrainingData<'_>) -> Result<()>;
+
     /// Learns what the method needs.
     ///
     /// # Errors
@@ -261,6 +269,10 @@ impl<M: Method> ConfiguredMethod for OfMethod<M> {
 
     fn files(&self) -> Vec<(&'static str, String)> {
         M::files(&self.0)
+    }
+
+    fn check_material(&self, from: &TrainingData<'_>) -> Result<()> {
+        M::check_material(&self.0, from)
     }
 
     fn prepare(&self, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {

@@ -107,6 +107,13 @@ impl<'a> Table<'a> {
     ) -> Result<Self> {
         let learned = profile.scenes.iter().map(|_| BTreeMap::new()).collect();
         let mut table = Self { profile, data, stages, materials, learned, lpips: lpips(data) };
+        for (scene, material) in materials.iter().enumerate() {
+            let learning =
+                |row: &&RowSpec| row.learns_from == LearnsFrom::References && row.left_out.is_none();
+            for row in profile.used(Some(scene)).into_iter().filter(learning) {
+                row.settings.check_material(material)?;
+            }
+        }
         for scene in 0..stages.len() {
             let untrained =
                 |row: &&RowSpec| row.method.learns <= Learns::Patches || !row.settings.files().is_empty();

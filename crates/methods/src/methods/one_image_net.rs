@@ -119,6 +119,10 @@ impl Method for OneImageNet {
         }
     }
 
+    fn check_material(settings: &OneImageNetSettings, from: &TrainingData<'_>) -> Result<()> {
+        check_sizes(from, settings.crop, settings.border)
+    }
+
     fn prepare(settings: &OneImageNetSettings, from: &TrainingData<'_>, run: &Run) -> Result<Prepared> {
         check_sizes(from, settings.crop, settings.border)?;
         let turns = settings.turns(from, run)?;

@@ -35,7 +35,7 @@ const TINY_PROBLEMS: [(&str, &str); 5] = [
 ];
 
 /// Tiny settings of every method, the same on every problem: weights are means against means.
-const TINY_METHODS: [(&str, &str); 19] = [
+const TINY_METHODS: [(&str, &str); 20] = [
     ("bicubic", ""),
     ("fbp", ""),
     ("fill_in", ""),
@@ -79,6 +79,10 @@ const TINY_METHODS: [(&str, &str); 19] = [
             "/../base/tests/golden/ridge/tiny_wcrr.pth'\nweight = { likelihood = { lambda = 1000.0, observed = 500 } }\nsigma = 0.06\n\
              padding = 4\niterations = 20\ntolerance = 1e-5"
         ),
+    ),
+    (
+        "acnn",
+        "crops_of_observation = 2\nsteps = 3\nbatch = 2\ncrop = 16\nborder = 4\nlearning_rate = 1e-3\nfinal_learning_rate = 1e-4",
     ),
     (
         "dpir",

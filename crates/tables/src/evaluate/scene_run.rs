@@ -82,7 +82,8 @@ impl<'a> SceneRun<'a> {
         };
         let with = set.observer.as_ref().filter(|_| set.observed.is_empty());
         let with = with.map_or_else(String::new, |other| format!(" observed with {}", other.description));
-        Ok(self.called(&format!("{label}{with}")))
+        let note = set.label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
+        Ok(self.called(&format!("{label}{with}{note}")))
     }
 
     /// What something of this scene is called beside things of other scenes.
@@ -198,7 +199,9 @@ impl<'a> SceneRun<'a> {
 
     pub(super) fn no_material(&self) -> TrainingData<'_> {
         let grey_step = self.scene.data.grey_step;
-        TrainingData { grey_step, folder: self.data.folder(), ..TrainingData::none(self.instrument.as_ref()) }
+        let values = self.scene.data.values;
+        let folder = self.data.folder();
+        TrainingData { grey_step, values, folder, ..TrainingData::none(self.instrument.as_ref()) }
     }
 
     fn crops(&self, from: &Observations) -> Result<Tensor> {

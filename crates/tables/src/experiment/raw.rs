@@ -116,6 +116,8 @@ pub(super) struct RawSet {
     /// Read by the settings of the problem.
     #[garde(skip)]
     pub(super) observed_with: Option<toml::Table>,
+    #[garde(inner(length(min = 1, max = 100)))]
+    pub(super) label: Option<String>,
     #[garde(skip)]
     pub(super) published: Option<Names>,
     #[serde(default)]

@@ -23,6 +23,8 @@ pub struct EvaluationSet {
     pub observed: Vec<String>,
     /// What observations are really made with, where it is not what the scene says.
     pub observer: Option<ObservationModel>,
+    /// What else the column `data` of the table says of them.
+    pub label: Option<String>,
     /// The names of the rows, in their order.
     pub methods: Vec<String>,
     /// How many of the images, from the first on, the report shows.
@@ -91,6 +93,7 @@ pub(super) fn checked_set(
         take: raw.take,
         observed: raw.observed.clone().unwrap_or_default(),
         observer: raw.observed_with.as_ref().map(with).transpose()?,
+        label: raw.label.clone(),
         methods: raw.methods.clone(),
         show: raw.show,
         published: published(raw, &experiment.published, instrument.regions(domain).len())
