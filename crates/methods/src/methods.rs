@@ -1,5 +1,6 @@
 //! Reconstruction methods, one file each.
 
+pub mod alr;
 pub mod bicubic;
 pub mod dip_tv;
 pub mod dpir;

@@ -3,7 +3,7 @@
 use crate::instrument::{Instrument, Problem, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
-    bicubic::Bicubic, dip_tv::DipTv, dpir::Dpir, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
+    alr::Alr, bicubic::Bicubic, dip_tv::DipTv, dpir::Dpir, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
     fill_in::FillIn, langevin::LangevinChains, one_image_net::OneImageNet, patchnr::PatchNrMap,
     sinkhorn::SinkhornMap, smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp, wppflow::WppFlowSampling,
     wppnet::WppNet,
@@ -32,6 +32,7 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<FbpUnet>(),
     MethodEntry::of::<OneImageNet>(),
     MethodEntry::of::<Epll>(),
+    MethodEntry::of::<Alr>(),
     MethodEntry::of::<PatchNrMap>(),
     MethodEntry::of::<Wpp>(),
     MethodEntry::of::<SinkhornMap>(),

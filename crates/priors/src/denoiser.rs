@@ -1,6 +1,6 @@
 //! Denoisers: priors that splitting methods plug in.
 
-mod convolutions;
+pub(crate) mod convolutions;
 pub mod dncnn;
 pub mod drunet;
 pub mod ffdnet;

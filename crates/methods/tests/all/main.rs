@@ -1,5 +1,6 @@
 //! Tests of methods and problems through their registry.
 
+mod alr;
 mod configured;
 mod documented;
 mod dpir;

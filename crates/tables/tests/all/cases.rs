@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// The rows of the smoke profile.
 const ROWS: &str =
-    r#"methods = ["bicubic", "l2_tv", "epll", "patchnr", "wpp", "dpir"], published = "example", show = 1 }]"#;
+    r#"methods = ["bicubic", "l2_tv", "epll", "alr", "patchnr", "wpp", "dpir"], published = "example", show = 1 }]"#;
 
 fn with_rows(text: &str, rows: &str) -> String {
     assert!(text.contains(ROWS));
