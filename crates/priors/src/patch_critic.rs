@@ -162,11 +162,12 @@ impl PatchCritic {
         mut source: impl FnMut(&str, &[i64]) -> Result<Tensor>,
     ) -> Result<Self> {
         shape.check()?;
-        let kernels = shape.kernels().iter().zip(NAMES).map(|(size, name)| {
+        let mut kernels = Vec::new();
+        for (size, name) in shape.kernels().iter().zip(NAMES) {
             let kernel = source(name, size)?.detach().f_to_kind(Kind::Float)?.f_contiguous()?;
-            Ok(kernel.set_requires_grad(true))
-        });
-        Ok(Self { shape, kernels: Shared::new(kernels.collect::<Result<_>>()?), provenance: BTreeMap::new() })
+            kernels.push(kernel.set_requires_grad(true));
+        }
+        Ok(Self { shape, kernels: Shared::new(kernels), provenance: BTreeMap::new() })
     }
 
     /// The size of the critic.
@@ -249,8 +250,8 @@ impl PatchCritic {
 
     /// The kernels without graph, in the dtype of patches.
     fn kernels_as(&self, kind: Kind) -> Result<Shared<Vec<Tensor>>> {
-        let kernels = self.kernels.iter().map(|kernel| Ok(kernel.detach().f_to_kind(kind)?));
-        Ok(Shared::new(kernels.collect::<Result<_>>()?))
+        let kernels = self.kernels.iter().map(|kernel| Ok::<_, Error>(kernel.detach().f_to_kind(kind)?));
+        Ok(Shared::new(kernels.collect::<Result<Vec<Tensor>>>()?))
     }
 
     /// Starts and lengths of the pieces of `n` patches that a thread takes at once; all of them on a GPU.

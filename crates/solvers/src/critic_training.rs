@@ -225,7 +225,7 @@ impl CriticTraining {
                 let rows = Patches::random(space, shape.patch_size, n, &mut stream)?.rows(&image)?;
                 let each = (rows.size()[0] as usize).div_ceil(VALIDATION_BATCHES) as i64;
                 let batches = rows.f_split(each, 0)?.into_iter();
-                batches.map(|real| settings.batch_of(shape, real, &mut stream)).collect::<Result<_>>()?
+                batches.map(|real| settings.batch_of(shape, real, &mut stream)).collect::<Result<Vec<_>>>()?
             }
         };
         let hash = data_hash(&images.iter().collect::<Vec<_>>())?;
@@ -252,7 +252,7 @@ impl CriticTraining {
         tch::with_grad(|| {
             let apart = critic(&batch.damaged)?.f_mean(Kind::Float)?.f_sub(&critic(&batch.real)?.f_mean(Kind::Float)?)?;
             if self.settings.penalty == 0.0 {
-                return Ok(apart);
+                return Ok::<Tensor, Error>(apart);
             }
             Ok(apart.f_add(&(gradient_penalty(critic, &batch.mixed)? * self.settings.penalty))?)
         })
@@ -303,7 +303,7 @@ pub fn gradient_penalty(critic: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) 
         let gradients = Tensor::f_run_backward(&[&total], &[&x], true, true)?;
         // One input has one gradient.
         let gradient = Tensor::f_cat(&gradients, 0)?;
-        let norm = gradient.f_norm_scalaropt_dim(2, 1i64, false)?;
+        let norm = gradient.f_norm_scalaropt_dim(2.0, 1i64, false)?;
         Ok(norm.f_sub_scalar(1.0)?.f_square()?.f_mean(x.kind())?)
     })
 }

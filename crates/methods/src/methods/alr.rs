@@ -155,19 +155,18 @@ impl Method for Alr {
             (None, None) => return Err(Error::value("critic of ALR", "weights or training", "neither")),
         };
         let Trained { model, curve, seconds } = trained;
-        let (note, curve) = match (&critic.weights, curve.training.last()) {
+        let note = match (&critic.weights, curve.training.last()) {
             (None, Some(&(steps, _))) => {
                 let loss = curve.validation.last().map(|&(_, value)| format!(", validation loss {value:.3}"));
-                let loss = loss.unwrap_or_default();
-                (format!("critic trained once: {steps} steps in {seconds:.0} s{loss}"), Some(curve))
+                format!("critic trained once: {steps} steps in {seconds:.0} s{}", loss.unwrap_or_default())
             }
-            (Some(file), _) => {
-                let name = Path::new(file).file_name().unwrap_or(file.as_ref()).to_string_lossy();
-                (format!("critic of {name}, trained before this run"), None)
+            (file, _) => {
+                let path = Path::new(file.as_deref().unwrap_or("a file"));
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+                format!("critic of {name}, trained before this run")
             }
-            (None, None) => ("critic trained before this run".to_owned(), None),
         };
-        let learned = Learned { identity: model.hash()?, curve, note };
+        let learned = Learned { identity: model.hash()?, curve: None, note };
         let critic = model.to(run.device)?;
         Prepared::ready(WithCritic { settings: settings.clone(), critic, learned })
     }

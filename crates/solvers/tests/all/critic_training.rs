@@ -31,7 +31,7 @@ fn the_penalty_of_a_linear_critic_has_its_gradient() {
     let [found, expected] = penalty_gradient(|critic, x| {
         let x = x.detach().set_requires_grad(true);
         let gradient = Tensor::run_backward(&[critic(&x)?.sum(Kind::Double)], &[&x], true, false);
-        Ok((gradient[0].norm_scalaropt_dim(2, 1i64, false) - 1.0).square().mean(Kind::Double))
+        Ok((gradient[0].norm_scalaropt_dim(2.0, 1i64, false) - 1.0).square().mean(Kind::Double))
     });
     assert_eq!(found.norm().double_value(&[]), 0.0);
     assert!(expected.norm().double_value(&[]) > 1.0);
@@ -108,7 +108,7 @@ fn a_critic_learns_to_tell_noise_from_texture() {
     assert!(r(&noisy) > r(&image) + 0.1, "{} {}", r(&noisy), r(&image));
     // The penalty keeps it from growing: gradients are about one.
     let patches = Patches::all(Space::of("image", &noisy).unwrap(), 6).unwrap().rows(&noisy).unwrap();
-    let slopes = critic.nll_and_grad(&patches).unwrap().1.norm_scalaropt_dim(2, 1i64, false);
+    let slopes = critic.nll_and_grad(&patches).unwrap().1.norm_scalaropt_dim(2.0, 1i64, false);
     let mean = slopes.mean(Kind::Double).double_value(&[]);
     assert!((0.5..1.5).contains(&mean), "{mean}");
 }

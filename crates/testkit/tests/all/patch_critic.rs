@@ -76,7 +76,7 @@ fn gradients_of_patches_of_all_sizes_are_those_of_autograd() {
         let expected = Tensor::run_backward(&[score.sum(Kind::Double)], &[&with_graph], false, false);
         let (nll, grad) = critic.nll_and_grad(&patches).unwrap();
         assert!(largest(&(&grad + &expected[0])) < 1e-12 * largest(&grad), "{p} {axes}");
-        assert!(largest(&(nll + score.detach())) < 1e-14, "{p} {axes}");
+        assert!(largest(&(nll + score.detach())) < 1e-12, "{p} {axes}");
     }
 }
 
