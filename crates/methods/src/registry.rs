@@ -3,10 +3,10 @@
 use crate::instrument::{Instrument, Problem, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
-    alr::Alr, bicubic::Bicubic, dip_tv::DipTv, dpir::Dpir, epll::Epll, fbp::FilteredBackProjection, fbp_unet::FbpUnet,
-    fill_in::FillIn, langevin::LangevinChains, one_image_net::OneImageNet, patchnr::PatchNrMap,
-    sinkhorn::SinkhornMap, smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp, wppflow::WppFlowSampling,
-    wppnet::WppNet,
+    alr::Alr, bicubic::Bicubic, dip_tv::DipTv, dpir::Dpir, epll::Epll, fbp::FilteredBackProjection,
+    fbp_unet::FbpUnet, fill_in::FillIn, langevin::LangevinChains, one_image_net::OneImageNet,
+    patchnr::PatchNrMap, sinkhorn::SinkhornMap, smoothed_tv::SmoothedTv, tv::Tv, wpp::Wpp,
+    wppflow::WppFlowSampling, wppnet::WppNet,
 };
 use crate::problem::ProblemKey;
 use crate::problems::{

@@ -93,9 +93,8 @@ impl PatchCriticShape {
     /// The kernels: `[outputs, inputs, 3, 3]`, of cubes `[outputs, inputs, 3, 3, 3]`.
     fn kernels(&self) -> [Vec<i64>; 3] {
         let [first, second] = self.widths;
-        [[first, self.channels], [second, first], [1, second]].map(|channels| {
-            channels.into_iter().chain(std::iter::repeat_n(3, self.axes as usize)).collect()
-        })
+        [[first, self.channels], [second, first], [1, second]]
+            .map(|channels| channels.into_iter().chain(std::iter::repeat_n(3, self.axes as usize)).collect())
     }
 
     /// A patch as an image: `[C, p, p]` or `[C, p, p, p]`.
@@ -157,10 +156,7 @@ impl PatchCritic {
     }
 
     /// A critic of tensors from `source`, which is told name and size.
-    fn with(
-        shape: PatchCriticShape,
-        mut source: impl FnMut(&str, &[i64]) -> Result<Tensor>,
-    ) -> Result<Self> {
+    fn with(shape: PatchCriticShape, mut source: impl FnMut(&str, &[i64]) -> Result<Tensor>) -> Result<Self> {
         shape.check()?;
         let mut kernels = Vec::new();
         for (size, name) in shape.kernels().iter().zip(NAMES) {
@@ -177,7 +173,11 @@ impl PatchCritic {
 
     /// Names and tensors of all parameters, in a fixed order; the tensors share their memory with the critic.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
-        NAMES.iter().map(|name| (*name).to_owned()).zip(self.kernels.iter().map(Tensor::shallow_clone)).collect()
+        NAMES
+            .iter()
+            .map(|name| (*name).to_owned())
+            .zip(self.kernels.iter().map(Tensor::shallow_clone))
+            .collect()
     }
 
     /// Device of the parameters, on which patches must be, too.
@@ -387,7 +387,9 @@ impl PatchDensity for PatchCritic {
         parallel::for_each_mut(&mut pieces, |[x, nll, grad]| {
             let activations = Activations::of(&self.as_images(x)?, &kernels)?;
             nll.f_copy_(&activations.score()?.f_neg()?)?;
-            Ok(grad.f_copy_(&activations.slope(&kernels, self.shape.patch_size)?.f_neg()?.f_reshape(x.size())?)?)
+            Ok(grad.f_copy_(
+                &activations.slope(&kernels, self.shape.patch_size)?.f_neg()?.f_reshape(x.size())?,
+            )?)
         })?;
         Ok((nll, grad))
     }

@@ -116,7 +116,8 @@ impl CriticTrainingSettings {
                 return Err(Error::value(what, "at least 1", value));
             }
         }
-        for (what, value) in [("penalty on gradients", self.penalty), ("noise of damaged patches", self.noise)]
+        for (what, value) in
+            [("penalty on gradients", self.penalty), ("noise of damaged patches", self.noise)]
         {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(Error::value(what, "a number >= 0", value));
@@ -250,7 +251,9 @@ impl CriticTraining {
     fn loss(&self, batch: &Batch) -> Result<Tensor> {
         let critic = |patches: &Tensor| self.critic.forward(patches);
         tch::with_grad(|| {
-            let apart = critic(&batch.damaged)?.f_mean(Kind::Float)?.f_sub(&critic(&batch.real)?.f_mean(Kind::Float)?)?;
+            let apart = critic(&batch.damaged)?
+                .f_mean(Kind::Float)?
+                .f_sub(&critic(&batch.real)?.f_mean(Kind::Float)?)?;
             if self.settings.penalty == 0.0 {
                 return Ok::<Tensor, Error>(apart);
             }

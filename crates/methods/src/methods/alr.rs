@@ -132,7 +132,10 @@ impl Method for Alr {
         match (&settings.critic.weights, &settings.critic.training) {
             (None, None) => return Err(("critic".into(), "needs weights or training".into())),
             (Some(_), Some(_)) => {
-                return Err(("critic.training".into(), "not used where weights are given; leave one out".into()));
+                return Err((
+                    "critic.training".into(),
+                    "not used where weights are given; leave one out".into(),
+                ));
             }
             _ => {}
         }
@@ -188,7 +191,8 @@ impl CriticSettings {
         };
         let shape = critic.shape();
         if shape.patch_size != self.patch_size {
-            let problem = format!("is a critic of patches of {}, not of {}", shape.patch_size, self.patch_size);
+            let problem =
+                format!("is a critic of patches of {}, not of {}", shape.patch_size, self.patch_size);
             return Err(Error::content(path, problem, "give its patch_size, or another file"));
         }
         if shape.axes != axes(from) {
@@ -201,7 +205,12 @@ impl CriticSettings {
 
 impl CriticTrainingChoice {
     /// A critic, trained on the patches of the references of `from`.
-    fn train(&self, critic: &CriticSettings, from: &TrainingData<'_>, run: &Run) -> Result<Trained<PatchCritic>> {
+    fn train(
+        &self,
+        critic: &CriticSettings,
+        from: &TrainingData<'_>,
+        run: &Run,
+    ) -> Result<Trained<PatchCritic>> {
         let references = from.dequantised(run.seed)?;
         let hash = data_hash(&references.iter().chain(&from.validation).collect::<Vec<&Tensor>>())?;
         run.once("alr", &format!("{hash} {}", to_toml(critic)), |run| {

@@ -37,7 +37,9 @@ fn files_are_relative_to_the_folder_of_the_data() {
     assert_eq!(learned.identity, critic.hash().unwrap());
     let line = of(7, folder.path()).unwrap_err().to_string();
     assert!(line.contains("is a critic of patches of 6, not of 7; give its patch_size"), "{line}");
-    let Prepared::Missing(why) = of(6, Path::new("/no such folder")).unwrap() else { panic!("it is not there") };
+    let Prepared::Missing(why) = of(6, Path::new("/no such folder")).unwrap() else {
+        panic!("it is not there")
+    };
     assert!(why.contains("/no such folder/mine.safetensors is not there; `cargo xtask fetch-data"), "{why}");
 }
 
@@ -48,7 +50,10 @@ fn critics_of_cubes_are_refused_for_images() {
     PatchCritic::new(shape, Seed::new(1)).unwrap().save(&folder.path().join("cubes.safetensors")).unwrap();
     let text = settings("patch_size = 6, weights = 'cubes.safetensors'", 5);
     let line = prepared(&text, Some(folder.path())).unwrap_err().to_string();
-    assert!(line.contains("is a critic of patches with 3 axes, not with 2") && line.lines().count() == 1, "{line}");
+    assert!(
+        line.contains("is a critic of patches with 3 axes, not with 2") && line.lines().count() == 1,
+        "{line}"
+    );
 }
 
 #[test]
@@ -64,7 +69,9 @@ fn a_critic_is_given_or_trained() {
     assert_eq!(check("patch_size = 6").unwrap(), ("critic".into(), "needs weights or training".into()));
     let (key, problem) = check(&format!("patch_size = 6, weights = 'x.pth', {training}")).unwrap();
     assert!(key == "critic.training" && problem.contains("leave one out"), "{key} {problem}");
-    let line = MethodEntry::configured("alr", &settings("patch_size = 4, weights = 'x'", 5)).unwrap_err().to_string();
+    let line = MethodEntry::configured("alr", &settings("patch_size = 4, weights = 'x'", 5))
+        .unwrap_err()
+        .to_string();
     assert!(line.contains("critic.patch_size"), "{line}");
 }
 
@@ -105,7 +112,8 @@ fn scratch() {
         let problem = camera.pose("slice", &seen.observation, None).unwrap();
         let references =
             if zero_shot == "yes" { vec![problem.observation.shallow_clone()] } else { Vec::new() };
-        let material = TrainingData { references, folder: Some(folder), ..TrainingData::none(camera.as_ref()) };
+        let material =
+            TrainingData { references, folder: Some(folder), ..TrainingData::none(camera.as_ref()) };
         let run = Run::new(Seed::new(1), Device::Cpu);
         let clock = std::time::Instant::now();
         let prepared = MethodEntry::configured("alr", method).unwrap().prepare(&material, &run).unwrap();
@@ -116,6 +124,10 @@ fn scratch() {
             camera.score(&problem.start.image, &seen.truth).unwrap(),
             camera.score(&estimate.image, &seen.truth).unwrap(),
         );
-        println!("{file} {method:?}: {a:.4?} -> {b:.4?}, {learned:.1} s, {:.1} s; {}", estimate.seconds, ready.learned().unwrap().note);
+        println!(
+            "{file} {method:?}: {a:.4?} -> {b:.4?}, {learned:.1} s, {:.1} s; {}",
+            estimate.seconds,
+            ready.learned().unwrap().note
+        );
     }
 }

@@ -6,12 +6,15 @@ use smalti_base::{Error, Result, Seed, Space};
 use smalti_operators::{Boundary, Convolution, Operator};
 use smalti_priors::{PatchCritic, PatchCriticShape, PatchDensity, Patches};
 use smalti_solvers::{
-    AdamSettings, CriticTraining, CriticTrainingSettings, Iteration, RunControl, TrainedCritic, gradient_penalty, run,
+    AdamSettings, CriticTraining, CriticTrainingSettings, Iteration, RunControl, TrainedCritic,
+    gradient_penalty, run,
 };
 use tch::{Kind, Tensor};
 
 /// The gradient in `w` of ten times the penalty of the critic `<w, x>`.
-fn penalty_gradient(penalty: impl Fn(&dyn Fn(&Tensor) -> Result<Tensor>, &Tensor) -> Result<Tensor>) -> [Tensor; 2] {
+fn penalty_gradient(
+    penalty: impl Fn(&dyn Fn(&Tensor) -> Result<Tensor>, &Tensor) -> Result<Tensor>,
+) -> [Tensor; 2] {
     let w = (Seed::new(1).at("w", 0).normal(&[36]) * 0.3).to_kind(Kind::Double).set_requires_grad(true);
     let x = Seed::new(1).at("x", 0).uniform(&[8, 36]).to_kind(Kind::Double);
     let critic = |x: &Tensor| Ok(x.f_mv(&w)?);

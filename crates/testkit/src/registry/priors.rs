@@ -4,8 +4,8 @@ use super::{Named, flows};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::LinearOperator;
 use smalti_priors::{
-    GaussianMixture, PatchCritic, PatchCriticShape, PatchDensity, PatchPrior, Patches, Reflected, Regularizer, RegularizerAlgebra, Sampling,
-    TotalVariation,
+    GaussianMixture, PatchCritic, PatchCriticShape, PatchDensity, PatchPrior, Patches, Reflected,
+    Regularizer, RegularizerAlgebra, Sampling, TotalVariation,
 };
 use tch::{Device, Kind, Tensor};
 

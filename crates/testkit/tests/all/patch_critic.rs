@@ -3,7 +3,9 @@
 
 use crate::denoisers::state_dict;
 use smalti_base::{Result, Seed, Space, image_file};
-use smalti_priors::{PatchCritic, PatchCriticShape, PatchDensity, PatchPrior, Patches, Regularizer, Sampling};
+use smalti_priors::{
+    PatchCritic, PatchCriticShape, PatchDensity, PatchPrior, Patches, Regularizer, Sampling,
+};
 use smalti_testkit::measured;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -54,7 +56,9 @@ impl PatchDensity for Biased {
 
 #[test]
 fn critics_are_positively_homogeneous() {
-    for (p, channels, axes) in [(5, 1, 2), (6, 1, 2), (6, 3, 2), (7, 1, 2), (9, 1, 2), (12, 2, 2), (5, 1, 3), (6, 2, 3)] {
+    for (p, channels, axes) in
+        [(5, 1, 2), (6, 1, 2), (6, 3, 2), (7, 1, 2), (9, 1, 2), (12, 2, 2), (5, 1, 3), (6, 2, 3)]
+    {
         let critic = small(p, channels, axes);
         assert!(defects(&critic).iter().all(|defect| *defect < 1e-12), "{p} {channels} {axes}");
         assert!(defects(&Biased(critic)).iter().all(|defect| *defect > 1e-4), "{p} {channels} {axes}");
@@ -111,11 +115,15 @@ fn values_by_hand() {
     let expected = Tensor::from_slice(&[2.4, -2.4]);
     assert!(largest(&(&nll - expected)) < 1e-6, "{nll:?}");
     let slope = grad.select(1, 2 * 6 + 2);
-    assert!(largest(&(&slope - 6.0)) < 1e-5 && largest(&grad.sum_dim_intlist(1i64, false, None::<Kind>).g_sub(&slope)) == 0.0);
+    assert!(
+        largest(&(&slope - 6.0)) < 1e-5
+            && largest(&grad.sum_dim_intlist(1i64, false, None::<Kind>).g_sub(&slope)) == 0.0
+    );
 }
 
 fn r(critic: &PatchCritic, image: &Tensor) -> [f64; 2] {
-    let patches = Patches::grid(Space::of("image", image).unwrap(), 6, 8, &[0, 0]).unwrap().rows(image).unwrap();
+    let patches =
+        Patches::grid(Space::of("image", image).unwrap(), 6, 8, &[0, 0]).unwrap().rows(image).unwrap();
     let nll = critic.nll(&patches).unwrap();
     [nll.mean(Kind::Double), nll.to_kind(Kind::Double).std(false)].map(|t| t.double_value(&[]))
 }
@@ -129,7 +137,9 @@ fn the_published_weights_have_their_known_values() {
     let parameters: usize = critic.parameters().iter().map(|(_, t)| t.numel()).sum();
     assert_eq!(parameters, 75_456);
     let [reference, test] = [1, 2].map(|k| image_file::load_gray(&folder.join(files[k])).unwrap());
-    let near = |value: f64, known: f64| assert!((value - known).abs() < 1e-5 + 1e-4 * known.abs(), "{value} {known}");
+    let near = |value: f64, known: f64| {
+        assert!((value - known).abs() < 1e-5 + 1e-4 * known.abs(), "{value} {known}")
+    };
     let [mean, std] = r(&critic, &reference);
     near(mean, 0.19432);
     assert!((std - 0.1700).abs() < 1e-4, "{std}");
@@ -179,7 +189,10 @@ fn files_that_hold_no_critic_are_refused() {
     refused(&[("conv.weight", &[4, 1, 3, 3])], "has no tensor state_dict.main.0.weight");
     refused(&[FIRST, SECOND, THIRD, ("main.6.weight", &[1, 1, 3, 3])], "1 tensors too many");
     refused(&[FIRST, SECOND, THIRD, ("main.0.bias", &[4])], "such as main.0.bias");
-    refused(&[FIRST, ("main.2.weight", &[6, 5, 3, 3]), THIRD], "has main.2.weight of [6, 5, 3, 3], not of [any, 4, 3, 3]");
+    refused(
+        &[FIRST, ("main.2.weight", &[6, 5, 3, 3]), THIRD],
+        "has main.2.weight of [6, 5, 3, 3], not of [any, 4, 3, 3]",
+    );
     refused(&[FIRST, SECOND, ("main.4.weight", &[2, 6, 3, 3])], "not of [1, 6, 3, 3]");
     refused(&[("main.0.weight", &[4, 1, 5, 5]), SECOND, THIRD], "has main.0.weight of [4, 1, 5, 5]");
     refused(&[("main.0.weight", &[4, 9]), SECOND, THIRD], "has main.0.weight of [4, 9]");
