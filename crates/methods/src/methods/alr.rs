@@ -28,8 +28,8 @@ pub struct Alr;
 /// Some iterations of Adam on `sum nll(A x, y) - lambda mean_i D(P_i x)`, `D` a critic ([`PatchCritic`]) that tells patches of reference images
 /// from blurred and noisy ones.
 ///
-/// `D` prefers images that are smoother than true ones, so the minimum is too smooth: `iterations` and `learning_rate` are a part of the
-/// method, which ends before it gets there.
+/// The regularizer is lower for blurred images than for true ones: `iterations` and `learning_rate`, which end the descent before the
+/// minimum, are a part of the method.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct AlrSettings {

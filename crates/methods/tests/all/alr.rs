@@ -75,7 +75,7 @@ fn a_critic_is_given_or_trained() {
     assert!(line.contains("critic.patch_size"), "{line}");
 }
 
-/// The published critic on the middle of a slice: better than the interpolation, and worse again where the early stop is left out.
+/// The published critic on the middle of a slice: better than the interpolation.
 #[test]
 fn the_published_critic_restores_a_slice() {
     let files = ["weights/ALR_material_p6.pth", "sic/val.png"];
@@ -97,37 +97,4 @@ fn the_published_critic_restores_a_slice() {
     let gained = after(100) - simple;
     println!("gained {gained:.2} dB");
     assert!(gained > 1.0, "{gained}");
-}
-
-#[test]
-#[ignore = "scratch"]
-fn scratch() {
-    for line in std::fs::read_to_string("/tmp/alr_sweep.txt").unwrap().lines() {
-        let parts: Vec<String> = line.split('|').map(|part| part.replace("\\n", "\n")).collect();
-        let [problem, text, file, zero_shot, method] = &parts[..] else { continue };
-        let folder = Path::new("/work/shared/data");
-        let camera = ProblemEntry::configured(problem, text).unwrap().instrument(Some(folder)).unwrap();
-        let image = image_file::load_gray(&folder.join(file)).unwrap();
-        let seen = camera.acquire("slice", &image, Seed::new(3)).unwrap();
-        let problem = camera.pose("slice", &seen.observation, None).unwrap();
-        let references =
-            if zero_shot == "yes" { vec![problem.observation.shallow_clone()] } else { Vec::new() };
-        let material =
-            TrainingData { references, folder: Some(folder), ..TrainingData::none(camera.as_ref()) };
-        let run = Run::new(Seed::new(1), Device::Cpu);
-        let clock = std::time::Instant::now();
-        let prepared = MethodEntry::configured("alr", method).unwrap().prepare(&material, &run).unwrap();
-        let Prepared::Ready(ready) = prepared else { panic!("{prepared:?}") };
-        let learned = clock.elapsed().as_secs_f64();
-        let estimate = ready.reconstruct(&problem, &run).unwrap();
-        let (a, b) = (
-            camera.score(&problem.start.image, &seen.truth).unwrap(),
-            camera.score(&estimate.image, &seen.truth).unwrap(),
-        );
-        println!(
-            "{file} {method:?}: {a:.4?} -> {b:.4?}, {learned:.1} s, {:.1} s; {}",
-            estimate.seconds,
-            ready.learned().unwrap().note
-        );
-    }
 }
