@@ -7,7 +7,7 @@ use smalti_methods::registry::{MethodEntry, ProblemEntry};
 use smalti_methods::{Prepared, Run, TrainingData};
 use smalti_priors::{PatchCritic, PatchCriticShape};
 use std::path::Path;
-use tch::Device;
+use tch::{Device, Tensor};
 
 fn settings(critic: &str, iterations: u64) -> String {
     format!(
@@ -87,7 +87,7 @@ fn the_published_critic_restores_a_slice() {
     let seen = camera.acquire("slice", &image, Seed::new(3)).unwrap();
     let problem = camera.pose("slice", &seen.observation, None).unwrap();
     let run = Run::new(Seed::new(1), Device::Cpu);
-    let score = |image| camera.score(image, &seen.truth).unwrap()["psnr"];
+    let score = |image: &Tensor| camera.score(image, &seen.truth).unwrap()["psnr"];
     let simple = score(&problem.start.image);
     let after = |iterations: u64| {
         let text = settings("patch_size = 6, weights = 'weights/ALR_material_p6.pth'", iterations);
