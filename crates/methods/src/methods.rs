@@ -1,6 +1,7 @@
 //! Reconstruction methods, one file each.
 
 pub mod acnn;
+pub mod alr;
 pub mod bicubic;
 pub mod dip_tv;
 pub mod dpir;

@@ -4,6 +4,7 @@ use crate::instrument::{Instrument, Problem, TrainingData};
 use crate::method::{Learns, Method, Prepared};
 use crate::methods::{
     acnn::Acnn,
+    alr::Alr,
     bicubic::Bicubic,
     dip_tv::DipTv,
     dpir::Dpir,
@@ -51,6 +52,7 @@ pub static METHODS: &[MethodEntry] = &[
     MethodEntry::of::<Zssr>(),
     MethodEntry::of::<Acnn>(),
     MethodEntry::of::<Epll>(),
+    MethodEntry::of::<Alr>(),
     MethodEntry::of::<PatchNrMap>(),
     MethodEntry::of::<Wpp>(),
     MethodEntry::of::<SinkhornMap>(),

@@ -5,7 +5,7 @@ use crate::run::Persist;
 use smalti_base::Result;
 use smalti_base::checkpoint::Checkpoint;
 use smalti_flows::{PatchNr, WppFlow};
-use smalti_priors::GaussianMixture;
+use smalti_priors::{GaussianMixture, PatchCritic};
 use smalti_solvers::{AcNet, CurvePoint, ResidualNet, UNet};
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -30,7 +30,7 @@ macro_rules! models {
     )*};
 }
 
-models!(PatchNr, WppFlow, AcNet, UNet, ResidualNet, GaussianMixture);
+models!(PatchNr, WppFlow, AcNet, UNet, ResidualNet, GaussianMixture, PatchCritic);
 
 /// A model with the history of its training.
 pub(crate) struct Trained<M> {

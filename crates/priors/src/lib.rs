@@ -20,12 +20,13 @@
 //! ```
 //!
 //! Reading order: [`regularizer`], [`patches`], [`patch_prior`], [`flow_density`], [`gaussian_mixture`],
-//! [`total_variation`], [`ridge`], [`wpp`], [`sinkhorn`], [`reflected`], [`denoiser`], [`algebra`], [`sum`], [`scaled`], [`weight`].
+//! [`patch_critic`], [`total_variation`], [`ridge`], [`wpp`], [`sinkhorn`], [`reflected`], [`denoiser`], [`algebra`], [`sum`], [`scaled`], [`weight`].
 
 pub mod algebra;
 pub mod denoiser;
 pub mod flow_density;
 pub mod gaussian_mixture;
+pub mod patch_critic;
 pub mod patch_prior;
 pub mod patches;
 pub mod prelude;
@@ -46,6 +47,7 @@ pub use denoiser::dncnn::DnCnn;
 pub use denoiser::drunet::DruNet;
 pub use denoiser::ffdnet::FfdNet;
 pub use gaussian_mixture::GaussianMixture;
+pub use patch_critic::{PatchCritic, PatchCriticShape};
 pub use patch_prior::{PatchPrior, Sampling};
 pub use patches::Patches;
 pub use reflected::Reflected;

@@ -103,6 +103,20 @@ impl Adam {
         Self { betas: (0.9, 0.999), eps: 1e-8, steps: 0, first: zeros(), second: zeros() }
     }
 
+    /// The same with other decay rates of the moments, each at least 0 and below 1.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where one is not.
+    pub fn with_betas(mut self, betas: (f64, f64)) -> Result<Self> {
+        for beta in [betas.0, betas.1] {
+            if !(0.0..1.0).contains(&beta) {
+                return Err(Error::value("beta of Adam", "at least 0 and below 1", beta));
+            }
+        }
+        self.betas = betas;
+        Ok(self)
+    }
+
     /// The numbers of the next step, with learning rate `rate`, for those who apply it to [`Adam::moments`] themselves.
     pub fn next_update(&mut self, rate: f64) -> Update {
         self.steps += 1;

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Reading order: [`mod@run`], [`schedule`], [`rate_drop`], [`adam`], [`training_history`], [`map`], [`margin`], [`proximal_gradient`], [`tv`], [`patchnr_training`],
-//! [`gaussian_mixture_training`], [`plug_and_play`],
+//! [`gaussian_mixture_training`], [`critic_training`], [`plug_and_play`],
 //! [`acnet`], [`wpp_training`], [`flow_residual()`], [`unet`], [`dip`], [`dataset`], [`supervised_training`], [`residual_net`], [`langevin`],
 //! [`posterior_energy`], [`snf_training`],
 //! [`mod@calibration`], [`distances`].
@@ -35,6 +35,7 @@ pub mod acnet;
 pub mod adam;
 pub mod calibration;
 mod check;
+pub mod critic_training;
 mod crops;
 pub mod dataset;
 pub mod dip;
@@ -65,6 +66,7 @@ pub mod wpp_training;
 pub use acnet::AcNet;
 pub use adam::{Adam, AdamSettings};
 pub use calibration::{Calibration, Coverage, calibration};
+pub use critic_training::{CriticTraining, CriticTrainingSettings, TrainedCritic, gradient_penalty};
 pub use dataset::{Pair, PairedDataset};
 pub use dip::{Dip, DipPoint, DipSettings, Reconstruction};
 pub use flow_residual::flow_residual;

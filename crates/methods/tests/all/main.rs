@@ -1,6 +1,7 @@
 //! Tests of methods and problems through their registry.
 
 mod acnn;
+mod alr;
 mod configured;
 mod documented;
 mod dpir;

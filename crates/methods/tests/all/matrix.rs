@@ -35,7 +35,7 @@ const TINY_PROBLEMS: [(&str, &str); 5] = [
 ];
 
 /// Tiny settings of every method, the same on every problem: weights are means against means.
-const TINY_METHODS: [(&str, &str); 20] = [
+const TINY_METHODS: [(&str, &str); 21] = [
     ("bicubic", ""),
     ("fbp", ""),
     ("fill_in", ""),
@@ -96,6 +96,12 @@ const TINY_METHODS: [(&str, &str); 20] = [
         "epll",
         "mixture = { patch_size = 3, components = 2, patches = 300, iterations = 3 }\nweight = { mean = 0.01 }\n\
          solver = { map = { padding = 1, patches = { grid = 2 }, descent = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' } } }",
+    ),
+    (
+        "alr",
+        "critic = { patch_size = 5, training = { channels = [4, 8], steps = 5, batch = 16, learning_rate = 1e-3, validation_every = 5 } }\n\
+         weight = { mean = 1.0 }\npadding = 1\npatches = { grid = 2 }\n\
+         descent = { iterations = 3, learning_rate = 1e-2, schedule = 'cosine' }",
     ),
     (
         "patchnr",

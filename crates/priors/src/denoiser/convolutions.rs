@@ -90,6 +90,11 @@ impl<'a> StateDict<'a> {
         self.dict.contains_key(name)
     }
 
+    /// The number of axes of the tensor `name`, where there is one.
+    pub(crate) fn axes(&self, name: &str) -> Option<usize> {
+        self.dict.get(name).map(Tensor::dim)
+    }
+
     /// The tensor `name`, of as many axes as `size`, whose numbers are those of `size` where they are given.
     pub(crate) fn take(&mut self, name: &str, size: &[Option<i64>]) -> Result<Tensor> {
         let Some(tensor) = self.dict.remove(name) else {

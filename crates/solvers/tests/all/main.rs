@@ -2,6 +2,7 @@
 
 mod acnet;
 mod adam;
+mod critic_training;
 mod diagnostics;
 mod dip;
 mod gaussian_mixture;

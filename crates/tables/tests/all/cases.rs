@@ -15,8 +15,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The rows of the smoke profile.
-const ROWS: &str =
-    r#"methods = ["bicubic", "l2_tv", "epll", "patchnr", "wpp", "dpir"], published = "example", show = 1 }]"#;
+const ROWS: &str = r#"methods = ["bicubic", "l2_tv", "epll", "alr", "patchnr", "wpp", "dpir"], published = "example", show = 1 }]"#;
 
 fn with_rows(text: &str, rows: &str) -> String {
     assert!(text.contains(ROWS));

@@ -9,7 +9,7 @@ const TEXT: &str = include_str!("../../../../experiments/superres_sic.toml");
 /// A folder with an experiment of one bicubic row.
 fn checkout() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    let methods = r#"methods = ["bicubic", "l2_tv", "epll", "patchnr", "wpp", "dpir"], published = "example", show = 1 }]"#;
+    let methods = r#"methods = ["bicubic", "l2_tv", "epll", "alr", "patchnr", "wpp", "dpir"], published = "example", show = 1 }]"#;
     assert!(TEXT.contains(methods));
     let text = TEXT.replace(methods, r#"methods = ["bicubic"], published = "example", show = 1 }]"#);
     std::fs::create_dir(root.path().join("experiments")).unwrap();

@@ -96,7 +96,7 @@ fn rows_are_configured_methods() {
     assert_eq!(row.learns_from, LearnsFrom::Observation);
     assert_eq!(smoke.sets[0].published(0, &row.published).psnr.unwrap().mean, 28.29);
     let used: Vec<&str> = smoke.used(None).iter().map(|row| row.key.as_str()).collect();
-    assert_eq!(used, ["bicubic", "l2_tv", "epll", "patchnr", "patchnr_2"]);
+    assert_eq!(used, ["bicubic", "l2_tv", "epll", "alr", "patchnr", "patchnr_2"]);
     let written: Table = toml::from_str(&smoke.to_toml()).unwrap();
     assert_eq!(written["methods"]["patchnr_2"]["method"], "patchnr".into());
     assert_eq!(written["methods"]["patchnr_2"]["start"], "l2_tv".into());

@@ -175,8 +175,10 @@ fn maps_are_of_their_rows_and_volumes_have_draws() {
         assert!(text.contains(from), "{from}");
         chains("second", &chains("first", &text.replacen(from, "methods = [\"first\", \"second\"]", 1)))
     };
-    let text =
-        two(SUPERRESOLUTION, "methods = [\"bicubic\", \"l2_tv\", \"epll\", \"patchnr\", \"wpp\", \"dpir\"]");
+    let text = two(
+        SUPERRESOLUTION,
+        "methods = [\"bicubic\", \"l2_tv\", \"epll\", \"alr\", \"patchnr\", \"wpp\", \"dpir\"]",
+    );
     let folder = root.path().join("images");
     let outcome = smoke(&text, &DataSource::Synthetic, &options(&folder)).unwrap();
     let mut keys: Vec<&str> = outcome.shown[0].maps.iter().map(|map| map.key.as_str()).collect();

@@ -177,7 +177,7 @@ fn a_run_that_fails_leaves_nothing() {
     let changed = TEXT
         .replace("sic/test.png", "sic/lost.png")
         .replacen(
-            r#""l2_tv", "epll", "patchnr", "wpp", "dpir"], published = "example", show"#,
+            r#""l2_tv", "epll", "alr", "patchnr", "wpp", "dpir"], published = "example", show"#,
             r#"], published = "example", show"#,
             1,
         )

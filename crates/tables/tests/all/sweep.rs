@@ -53,7 +53,7 @@ fn faults_are_one_line() {
     assert!(line("l2_tv=3", None).contains("names no setting of a row"));
     let told = line("l2_tv.wieght=3", None);
     assert!(
-        told.contains("a row of profile smoke (dpir, epll, l2_tv, patchnr, wpp)")
+        told.contains("a row of profile smoke (alr, dpir, epll, l2_tv, patchnr, wpp)")
             && told.contains("l2_tv.wieght"),
         "{told}"
     );

@@ -20,7 +20,7 @@ fn smoke(edit: impl Fn(String) -> String, options: &RunOptions) -> smalti_base::
             "{ averaged_sgd = { steps = 2, step = 1.0 } }",
         );
     let text = TEXT.replacen(
-        r#""bicubic", "l2_tv", "epll", "patchnr", "wpp", "dpir"]"#,
+        r#""bicubic", "l2_tv", "epll", "alr", "patchnr", "wpp", "dpir"]"#,
         r#""bicubic", "wpp", "wpp_sgd"]"#,
         1,
     );

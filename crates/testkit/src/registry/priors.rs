@@ -4,12 +4,12 @@ use super::{Named, flows};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::LinearOperator;
 use smalti_priors::{
-    Convexity, GaussianMixture, PatchDensity, PatchPrior, Patches, Reflected, Regularizer,
+    Convexity, GaussianMixture, PatchCritic, PatchCriticShape, PatchDensity, PatchPrior, Patches, Reflected, Regularizer,
     RegularizerAlgebra, RidgeNetwork, RidgeRegularizer, Sampling, TotalVariation,
 };
 use tch::{Device, Kind, Tensor};
 
-/// The patch densities, on 3x3 patches and on cubes of side 2.
+/// The patch densities, on small patches and cubes.
 ///
 /// # Errors
 /// Those of the constructors; none with the sizes used here.
@@ -19,6 +19,8 @@ pub fn densities() -> Result<Vec<Named<dyn PatchDensity>>> {
         Named::new("patchNR flow of cubes", Box::new(flows::patchnr(2, 3)?)),
         Named::new("a normal distribution", Box::new(gaussian_mixture(1, 9)?)),
         Named::new("Gaussian mixture", Box::new(gaussian_mixture(5, 9)?)),
+        Named::new("critic", Box::new(patch_critic(5, 2)?)),
+        Named::new("critic of cubes", Box::new(patch_critic(5, 3)?)),
     ])
 }
 
@@ -35,6 +37,15 @@ pub fn gaussian_mixture(k: i64, d: i64) -> Result<GaussianMixture> {
     let weights = Tensor::arange(k, options) + 1.0;
     let weights = &weights / weights.sum(Kind::Double);
     GaussianMixture::new(&weights, &(draw("means", &[k, d]) * 0.3 + 0.5), &covariances)
+}
+
+/// A small critic of patches of side `p` with so many axes.
+///
+/// # Errors
+/// Those of the constructor; none with the sizes used here.
+pub fn patch_critic(p: i64, axes: i64) -> Result<PatchCritic> {
+    let shape = PatchCriticShape::default().with_patch_size(p).with_axes(axes).with_widths([3, 4]);
+    PatchCritic::new(shape, Seed::new(34))
 }
 
 /// Densities on the plane that contain their constants and have next to all of their mass in `[-4, 4]^2`, so that they can be
@@ -74,6 +85,10 @@ pub fn regularizers() -> Result<Vec<RegularizerCase>> {
     all.push((Named::new("Gaussian mixture in colour", Box::new(mixture)), colour, false));
     let mixture = PatchPrior::new(gaussian_mixture(3, 8)?, volume, Sampling::All, Seed::new(31))?;
     all.push((Named::new("Gaussian mixture of cubes", Box::new(mixture)), volume, false));
+    let critic = PatchPrior::new(patch_critic(6, 2)?, domain, Sampling::Grid(3), Seed::new(31))?;
+    all.push((Named::new("critic, a grid", Box::new(critic)), domain, true));
+    let critic = PatchPrior::new(patch_critic(5, 3)?, volume, Sampling::All, Seed::new(31))?;
+    all.push((Named::new("critic of cubes", Box::new(critic)), volume, false));
     for (space, p) in [(domain, 3), (volume, 2)] {
         let reflected = Reflected::new(space, 2, |extended| {
             PatchPrior::new(flows::patchnr(p, space.axes().len())?, extended, Sampling::All, Seed::new(31))

@@ -225,7 +225,7 @@ fn random_drunet(name: &str, change: impl Fn(&mut Tensors)) -> smalti_base::Resu
 }
 
 /// What `torch.save` of a version before 1.6 writes: a magic number, a version, the machine, the dict, names of storages, storages.
-fn state_dict(all: &[(String, Tensor)]) -> Vec<u8> {
+pub(crate) fn state_dict(all: &[(String, Tensor)]) -> Vec<u8> {
     let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     let int = |n: i64| [b"J", &(n as i32).to_le_bytes()[..]].concat();
     let tuple = |numbers: &[i64]| {

@@ -7,6 +7,7 @@ mod flows;
 mod image_flows;
 mod likelihoods;
 mod operators;
+mod patch_critic;
 mod priors;
 mod ridge;
 mod stochastic;
