@@ -115,7 +115,8 @@ mod file {
         }
         let cell = opened.root.dataset(name).map_err(opened.damaged(name))?;
         let places = references(&opened.root, &cell).map_err(opened.damaged(name))?;
-        let places = places.ok_or_else(|| opened.wrong(format!("{name} is no cell of 1 to {MOST} arrays")))?;
+        let places =
+            places.ok_or_else(|| opened.wrong(format!("{name} is no cell of 1 to {MOST} arrays")))?;
         let place = places.get(index).ok_or_else(|| {
             opened.wrong(format!("{name} has {} arrays, none with number {index} from 0", places.len()))
         })?;
@@ -146,8 +147,8 @@ mod file {
             if !fields.iter().any(|field| field == "type") {
                 return Err(opened.wrong(format!("{name} has no type")));
             }
-            let kind =
-                text(&group.dataset("type").map_err(opened.damaged(&name))?).map_err(opened.damaged(&name))?;
+            let kind = text(&group.dataset("type").map_err(opened.damaged(&name))?)
+                .map_err(opened.damaged(&name))?;
             let kind = kind.ok_or_else(|| opened.wrong(format!("{name} has a type that is no text")))?;
             let mut weights = Vec::new();
             if fields.iter().any(|field| field == "weights") {

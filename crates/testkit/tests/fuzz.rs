@@ -14,9 +14,7 @@
 
 use smalti_base::checkpoint::Checkpoint;
 use smalti_base::seed::Stream;
-use smalti_base::{
-    Seed, ValueRange, hdf5_file, image_file, lodopab, matlab_file, npz_file, pytorch_file,
-};
+use smalti_base::{Seed, ValueRange, hdf5_file, image_file, lodopab, matlab_file, npz_file, pytorch_file};
 use smalti_flows::{ClampForm, PatchNr, PatchNrShape, SoftClamp, WppFlow, WppFlowShape};
 use smalti_priors::{DnCnn, DruNet, FfdNet, GaussianMixture};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -216,7 +216,6 @@ fn chunks(beam: &FanBeam, shape: [i64; 3]) -> impl Iterator<Item = Range<usize>>
 mod tests {
     use super::*;
     use smalti_kernels::radon::Detector;
-    use std::f64::consts::PI;
 
     /// From the middle of every pixel to those of its neighbours, at all angles.
     fn farthest_step(beam: &FanBeam) -> f64 {
