@@ -347,7 +347,7 @@ mod tests {
         let trained = net();
         for (name, mut tensor) in trained.parameters() {
             let _no_grad = tch::no_grad_guard();
-            let _ = tensor.copy_(&(Seed::new(6).at(&name, 0).normal(&tensor.size()) * 0.05));
+            tensor.copy_(&(Seed::new(6).at(&name, 0).normal(&tensor.size()) * 0.05));
         }
         let all = in_orientations(&trained, &problem.start.image, &[0, 1, 2, 3, 4, 5, 6, 7], &run).unwrap();
         let middle = zero_shot(trained, (0..8).collect()).reconstruct(&problem, &run).unwrap().image;

