@@ -35,6 +35,7 @@ impl std::fmt::Display for Budget {
 
 /// The presets, by method. A file has `[settings]`, and what differs: by `[budget.BUDGET]`, then by `[problem.PROBLEM]`.
 const PRESETS: &[(&str, &str)] = &[
+    ("crr", include_str!("presets/crr.toml")),
     ("dip_tv", include_str!("presets/dip_tv.toml")),
     ("dpir", include_str!("presets/dpir.toml")),
     ("epll", include_str!("presets/epll.toml")),
@@ -44,9 +45,11 @@ const PRESETS: &[(&str, &str)] = &[
     ("sinkhorn", include_str!("presets/sinkhorn.toml")),
     ("smoothed_tv", include_str!("presets/smoothed_tv.toml")),
     ("tv", include_str!("presets/tv.toml")),
+    ("wcrr", include_str!("presets/wcrr.toml")),
     ("wpp", include_str!("presets/wpp.toml")),
     ("wppflow", include_str!("presets/wppflow.toml")),
     ("wppnet", include_str!("presets/wppnet.toml")),
+    ("zssr", include_str!("presets/zssr.toml")),
 ];
 
 /// The work of a method: to learn, and for an image of 600 x 600 pixels, in products (`smalti_tables::plan::product_time`).
@@ -111,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn methods_without_a_preset_are_those_that_need_none_or_many_images() {
+    fn methods_without_a_preset_are_those_that_need_none_many_images_or_a_critic() {
         let without: Vec<&str> = METHODS.iter().map(|m| m.key).filter(|key| !has(key)).collect();
-        assert_eq!(without, ["bicubic", "fbp", "fill_in", "fbp_unet"]);
+        assert_eq!(without, ["bicubic", "fbp", "fill_in", "fbp_unet", "acnn", "alr"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Tables of results in documents: the lines between `<!-- table: EXPERIMENT PROFILE -->` and `<!-- end of table -->`.
 //!
-//! They are those of `table.md` of a run, without seconds: these belong to a machine.
+//! They are those of `table.md` of a run, without seconds: these belong to a machine. Where `short` stands after the profile they have
+//! neither notes nor rows of methods that did not run.
 
 use super::fault::{Fault, read};
 use crate::failure::{Failure, Result};
@@ -13,6 +14,10 @@ const END: &str = "<!-- end of table -->";
 /// The column that tables in documents lack.
 const SECONDS: &str = "s / image";
 
+/// The column with the first score of a row, and what stands there where there is none.
+const SCORE: usize = 2;
+const NONE: [&str; 3] = ["", "-", "–"];
+
 /// A table of a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Block {
@@ -20,6 +25,8 @@ pub(crate) struct Block {
     pub(crate) experiment: String,
     /// The profile.
     pub(crate) profile: String,
+    /// Whether it has no notes, and no rows without figures.
+    short: bool,
     /// The line of its first mark, counted from 1.
     pub(crate) line: usize,
     /// What lies between the lines of its marks.
@@ -59,13 +66,14 @@ pub(crate) fn blocks(text: &str) -> Result<Vec<Block>, Fault> {
 fn opened(mark: &str, line: usize, inside: usize) -> Result<Block, Fault> {
     let names = mark.strip_prefix(START).and_then(|rest| rest.strip_suffix("-->"));
     match names.unwrap_or_default().split_whitespace().collect::<Vec<_>>()[..] {
-        [experiment, profile] => Ok(Block {
+        [experiment, profile, ref rest @ ..] if matches!(rest, [] | ["short"]) => Ok(Block {
             experiment: experiment.to_owned(),
             profile: profile.to_owned(),
+            short: !rest.is_empty(),
             line,
             inside: inside..inside,
         }),
-        _ => Err(Fault::new(line, format!("expected {START} EXPERIMENT PROFILE -->"))),
+        _ => Err(Fault::new(line, format!("expected {START} EXPERIMENT PROFILE [short] -->"))),
     }
 }
 
@@ -112,14 +120,20 @@ fn rendered(table: &str, block: &Block, made: Option<&Made>) -> String {
             if let Some(at) = dropped.filter(|at| *at < cells.len()) {
                 cells.remove(at);
             }
+            if block.short && cells.get(SCORE).is_some_and(|cell| NONE.contains(cell)) {
+                continue;
+            }
             lines.push(format!("| {} |", cells.join(" | ")));
         } else if line.starts_with("- ") {
+            if block.short {
+                continue;
+            }
             lines.push(without_seconds(line));
         } else {
             lines.push(line.to_owned());
         }
     }
-    format!("\n{}\n\n{}\n\n", lines.join("\n"), how(block, made))
+    format!("\n{}\n\n{}\n\n", lines.join("\n").trim_end(), how(block, made))
 }
 
 /// How the table is made, and where it was.
@@ -225,6 +239,20 @@ mod tests {
             rendered(synthetic, &block, None),
             "\nData: built-in synthetic volumes.\n\n| method |\n| --- |\n| a |\n\n\
              `cargo xtask reproduce-tables --experiment a --profile paper` (profile paper).\n\n"
+        );
+    }
+
+    #[test]
+    fn short_tables_have_only_rows_with_figures() {
+        let block = only("<!-- table: a quick short -->\n<!-- end of table -->\n");
+        let row = "| b | 0 | – | | sic/test.png |\n";
+        let with_row = TABLE.replace("\n\n- a:", &format!("\n{row}\n- a:"));
+        assert!(with_row.contains(row));
+        assert_eq!(
+            rendered(&with_row, &block, None),
+            "\n| method | images | PSNR [dB] | data |\n| --- | ---: | ---: | --- |\n\
+             | a\\|b | 2 | 25.00 ± 0.50 | sic/test.png |\n\n\
+             `cargo xtask reproduce-tables --experiment a` (profile quick).\n\n"
         );
     }
 

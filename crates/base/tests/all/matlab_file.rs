@@ -44,7 +44,7 @@ fn what_is_no_network_is_refused_with_the_remedy() {
     let line = refused(&std::fs::read(golden("no_layers.mat")).unwrap());
     assert!(line.contains("has no net.layers; give a network as MatConvNet saves it"), "{line}");
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/hdf5/crops.h5");
-    assert!(refused(&std::fs::read(images).unwrap()).contains("has no group net"));
+    assert!(refused(&std::fs::read(images).unwrap()).contains("has no net;"));
     let older = [b"MATLAB 5.0 MAT-file, Platform: GLNXA64".as_slice(), &[0; 200]].concat();
     assert!(refused(&older).contains("older version of MATLAB than 7.3; save it again"));
     assert!(load_network(Path::new("no such file.mat")).unwrap_err().to_string().contains("reading failed"));

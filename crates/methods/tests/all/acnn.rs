@@ -65,7 +65,7 @@ fn what_it_cannot_learn_from_is_refused_before_the_training() {
         ("empty", "there are no images to learn from"),
         ("empty/*.png", "there are no images to learn from"),
         ("not there", "there are no images to learn from"),
-        ("mixed", "at least the 16 x 16 pixels of a crop, got one of 14"),
+        ("mixed", "at least 24 x 24 pixels, got [1, 1, 14, 14]"),
         ("flat.png", "a constant image"),
     ] {
         let text = format!("{TINY}\nreferences = '{names}'");

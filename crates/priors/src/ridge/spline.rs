@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn values_and_integrals_are_those_of_the_definition() {
         let spline = OddSpline::new(&VALUES, 0.25);
-        assert_eq!(spline.slopes(), (-0.2 / 0.25, 0.5 / 0.25));
+        let (least, largest) = spline.slopes();
+        assert!((least + 0.8).abs() < 1e-12 && (largest - 2.0).abs() < 1e-12, "{least} {largest}");
         for k in -200..=200 {
             let t = f64::from(k) * 0.01;
             let mut bent = [t / 3.0];
