@@ -9,13 +9,14 @@ use crate::problem::InverseProblem;
 use crate::reference_files::{load_references, plain_pattern};
 use crate::run::Run;
 use crate::settings::{PrecisionChoice, SettingFault, to_toml};
+use crate::supervised::train;
 use crate::trained::Trained;
 use crate::wpp_training::downsampling;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Error, Result, Seed, Space};
-use smalti_solvers::{AcNet, Pair, PairedDataset, SupervisedTraining, SupervisedTrainingSettings};
+use smalti_solvers::{AcNet, Pair, SupervisedTrainingSettings};
 use std::path::Path;
 use std::time::Instant;
 use tch::Tensor;
@@ -185,19 +186,10 @@ impl AcnnSettings {
             .with_validate_every((self.steps / 10).max(1))
             .with_precision(self.precision.on(run.device));
         let net = AcNet::new(factor, seed)?.to(run.device)?;
-        let validation: Option<&dyn PairedDataset> =
-            (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
         let make = |image: &Tensor, seed: Seed| pair_with(Input::Observation, from, image, seed);
         let pairs = ObservedCrops::new(&from.references, &make, self.crop, factor, seed)
             .with_of_observation(self.crops_of_observation);
-        let mut iteration = SupervisedTraining::new(net, &pairs, validation, wanted, seed)?;
-        if let Some(events) = run.events("training", &run.row())? {
-            iteration = iteration.with_events(events);
-        }
-        let (trained, summary) = run.iterate("training", self.steps, iteration)?;
-        run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
-        let (curve, seconds) = (trained.curve.as_slice().into(), summary.elapsed.as_secs_f64());
-        Ok(Trained { model: trained.net, curve, seconds })
+        train(net, &pairs, &validation, wanted, seed, run)
     }
 }
 

@@ -7,14 +7,13 @@ use crate::pairs::observed_pair;
 use crate::problem::InverseProblem;
 use crate::run::Run;
 use crate::settings::{PrecisionChoice, SettingFault, to_toml};
+use crate::supervised::train;
 use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use smalti_base::checkpoint::data_hash;
 use smalti_base::{Result, Seed, Space};
-use smalti_solvers::{
-    Pair, PairedDataset, SupervisedTraining, SupervisedTrainingSettings, UNet, UNetSettings,
-};
+use smalti_solvers::{Pair, PairedDataset, SupervisedTrainingSettings, UNet, UNetSettings};
 use std::time::Instant;
 use tch::Tensor;
 
@@ -156,16 +155,8 @@ impl FbpUnetSettings {
             .with_precision(self.precision.on(run.device));
         let shape = UNetSettings::fbp_unet().with_channels(self.channels.clone());
         let net = UNet::new(shape, seed)?.to(run.device)?;
-        let validation: Option<&dyn PairedDataset> =
-            (!validation.is_empty()).then_some(&validation as &dyn PairedDataset);
-        let mut iteration = SupervisedTraining::new(net, pairs, validation, wanted, seed)?;
-        if let Some(events) = run.events("training", &run.row())? {
-            iteration = iteration.with_events(events);
-        }
-        let (trained, summary) = run.iterate("training", self.steps, iteration)?;
-        run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
-        let (curve, seconds) = (TrainingCurve::default(), summary.elapsed.as_secs_f64());
-        Ok(Trained { model: trained.net, curve, seconds })
+        let trained = train(net, pairs, &validation, wanted, seed, run)?;
+        Ok(Trained { curve: TrainingCurve::default(), ..trained })
     }
 
     /// Observations of phantoms, and of every reference image.

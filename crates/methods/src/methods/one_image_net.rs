@@ -5,9 +5,9 @@ use crate::instrument::{Instrument, TrainingData, two_dimensional};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::pairs::{ObservedCrops, check_sizes, observed_pair, symmetries};
 use crate::problem::InverseProblem;
-use crate::residual_training::{in_orientations, train};
 use crate::run::Run;
 use crate::settings::{PrecisionChoice, SettingFault, to_toml};
+use crate::supervised::{in_orientations, train};
 use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -184,7 +184,8 @@ impl OneImageNetSettings {
         let pairs = ObservedCrops::new(&from.references, &make, self.crop, factor, seed)
             .with_of_observation(self.crops_of_observation)
             .with_turns(if turns.len() > 1 { turns } else { &[] });
-        train(shape, &pairs, &validation, wanted, seed, run)
+        let net = ResidualNet::new(shape, seed)?.to(run.device)?;
+        train(net, &pairs, &validation, wanted, seed, run)
     }
 }
 

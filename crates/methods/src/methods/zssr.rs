@@ -5,9 +5,9 @@ use crate::instrument::{Instrument, TrainingData};
 use crate::method::{Learned, Learns, Method, Prepared, Reconstructor};
 use crate::pairs::{ObservedCrops, start_of, symmetries};
 use crate::problem::{InverseProblem, ProblemKey};
-use crate::residual_training::{in_orientations, train};
 use crate::run::Run;
 use crate::settings::{PrecisionChoice, SettingFault, to_toml};
+use crate::supervised::{in_orientations, train};
 use crate::trained::Trained;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -159,7 +159,8 @@ impl ZssrSettings {
         let make = |image: &Tensor, seed: Seed| fathers.pair(&fathers.shrunk(image, seed)?, seed);
         let crops = ObservedCrops::new(&fathers.images, &make, fathers.crop, self.factor, seed)
             .with_of_observation(self.crops_of_father);
-        train(shape, &crops, &vec![first], wanted, seed, run)
+        let net = ResidualNet::new(shape, seed)?.to(run.device)?;
+        train(net, &crops, &vec![first], wanted, seed, run)
     }
 }
 

@@ -1,27 +1,26 @@
-//! What methods with a residual network on the simple estimate share: its training, and its images in several orientations.
+//! What methods with a network that learns from pairs share: its training, and a residual network's images in several orientations.
 
 use crate::pairs::{turned, turned_back};
 use crate::run::Run;
 use crate::trained::Trained;
 use smalti_base::{Result, Seed};
 use smalti_solvers::{
-    Pair, PairedDataset, ResidualNet, ResidualNetSettings, SupervisedTraining, SupervisedTrainingSettings,
+    ImageNetwork, Pair, PairedDataset, ResidualNet, SupervisedTraining, SupervisedTrainingSettings,
 };
 use tch::Tensor;
 
-/// Trains a network on pairs, and publishes it as the file of the row of `run`.
+/// Trains `net`, on its device, on pairs, and publishes it as the file of the row of `run`.
 ///
 /// # Errors
 /// Those of the pairs and of the training.
-pub(crate) fn train(
-    shape: ResidualNetSettings,
+pub(crate) fn train<N: ImageNetwork>(
+    net: N,
     pairs: &dyn PairedDataset,
     validation: &Vec<Pair>,
     wanted: SupervisedTrainingSettings,
     seed: Seed,
     run: &Run,
-) -> Result<Trained<ResidualNet>> {
-    let net = ResidualNet::new(shape, seed)?.to(run.device)?;
+) -> Result<Trained<N>> {
     let validation: Option<&dyn PairedDataset> =
         (!validation.is_empty()).then_some(validation as &dyn PairedDataset);
     let mut iteration = SupervisedTraining::new(net, pairs, validation, wanted, seed)?;
@@ -29,7 +28,7 @@ pub(crate) fn train(
         iteration = iteration.with_events(events);
     }
     let (trained, summary) = run.iterate("training", wanted.steps, iteration)?;
-    run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.save(path))?;
+    run.publish(&format!("{}.safetensors", run.row()), |path| trained.net.to_checkpoint().save(path))?;
     let (curve, seconds) = (trained.curve.as_slice().into(), summary.elapsed.as_secs_f64());
     Ok(Trained { model: trained.net, curve, seconds })
 }
